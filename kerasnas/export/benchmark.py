@@ -1,0 +1,124 @@
+"""How fast an ONNX file runs on this machine, and how large it is."""
+
+import gzip
+import os
+import platform
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.export.samples import draw_samples
+from kerasnas.export.session import PROVIDER, open_session
+
+__all__ = ["Latency", "benchmark"]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Measured latency of one call of an ONNX file, and its size.
+
+    Attributes:
+        median_ms: of the calls, milliseconds per call (not per sample).
+        p90_ms: 90th percentile, milliseconds.
+        mean_ms: milliseconds.
+        batch_size: samples per call.
+        repeats: calls measured.
+        threads: that onnxruntime could use within one operator.
+        size_bytes: size of the file, bytes.
+        gzip_bytes: its size after gzip at level 9, which is what a download costs, bytes.
+        onnxruntime_version: what ran the file.
+        provider: the onnxruntime execution provider.
+        machine: processor architecture and operating system.
+    """
+
+    median_ms: float
+    p90_ms: float
+    mean_ms: float
+    batch_size: int
+    repeats: int
+    threads: int
+    size_bytes: int
+    gzip_bytes: int
+    onnxruntime_version: str
+    provider: str
+    machine: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain values that JSON can hold."""
+        return dict(self.__dict__)
+
+    def __str__(self) -> str:
+        return (
+            f"median {self.median_ms:.3g} ms, p90 {self.p90_ms:.3g} ms per call of {self.batch_size} "
+            f"({self.repeats} calls, {self.threads} thread(s), onnxruntime {self.onnxruntime_version} on "
+            f"{self.machine}); {self.size_bytes / 1000:.1f} kB, {self.gzip_bytes / 1000:.1f} kB gzipped"
+        )
+
+
+def benchmark(
+    file: str | os.PathLike[str], *, batch_size: int = 1, repeats: int = 200, threads: int = 1, warmup: int = 20
+) -> Latency:
+    """Measure the latency of an ONNX file in onnxruntime on the CPU, and its size.
+
+    Each call is timed by itself on random samples (see `verify`); loading and the first `warmup` calls do not count.
+    Latency depends on the machine and on what else runs there: compare only what was measured side by side.
+
+    Args:
+        file: path to the ONNX file, or an `OnnxFile`.
+        batch_size: samples per call, >= 1.
+        repeats: calls to measure, >= 1.
+        threads: that onnxruntime may use within one operator, >= 1.
+        warmup: calls before measuring, >= 0.
+
+    Returns:
+        Latency in milliseconds and sizes in bytes.
+
+    Raises:
+        InvalidArgument: if a number is out of its range, the file is missing, or its batch size is fixed to another.
+        ExportMismatch: if onnxruntime cannot load the file.
+
+    Example:
+        >>> print(benchmark("digits.onnx"))  # doctest: +SKIP
+        median 0.05 ms, p90 0.052 ms per call of 1 (200 calls, 1 thread(s), onnxruntime 1.31.0 on x86_64 Linux); ...
+    """
+    for name, value, least in (
+        ("batch_size", batch_size, 1),
+        ("repeats", repeats, 1),
+        ("threads", threads, 1),
+        ("warmup", warmup, 0),
+    ):
+        if not isinstance(value, int) or value < least:
+            raise InvalidArgument(f"Expected {name} to be a whole number >= {least}, got {value!r}. Pass one.")
+    session = open_session(file, threads=threads)
+    for name, shape, _ in session.inputs:
+        if shape and shape[0] not in (None, batch_size):
+            raise InvalidArgument(
+                f"Expected a file that runs at batch size {batch_size}, but input {name!r} is fixed to {shape[0]}. "
+                f"Pass batch_size={shape[0]}, or export a model with a free batch."
+            )
+    samples = draw_samples(session.inputs, batch_size, value_range=session.value_range)
+    feed = {name: array for (name, _, _), array in zip(session.inputs, samples, strict=True)}
+    for _ in range(warmup):
+        session.run(feed)
+    times_ms = np.empty(repeats)
+    for i in range(repeats):
+        start = time.perf_counter_ns()
+        session.run(feed)
+        times_ms[i] = (time.perf_counter_ns() - start) / 1e6
+    content = session.path.read_bytes()
+    return Latency(
+        median_ms=float(np.median(times_ms)),
+        p90_ms=float(np.percentile(times_ms, 90)),
+        mean_ms=float(np.mean(times_ms)),
+        batch_size=batch_size,
+        repeats=repeats,
+        threads=threads,
+        size_bytes=len(content),
+        gzip_bytes=len(gzip.compress(content, compresslevel=9, mtime=0)),
+        onnxruntime_version=session.onnxruntime_version,
+        provider=PROVIDER,
+        machine=f"{platform.machine()} {platform.system()}",
+    )

@@ -1,0 +1,122 @@
+"""From a Keras model to an ONNX graph in memory, through tf2onnx."""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kerasnas.errors import KerasNASError
+from kerasnas.export import tf2onnx_repairs as repairs
+from kerasnas.export.functional_view import FunctionalView
+from kerasnas.export.samples import TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["convert"]
+
+_STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+
+
+def convert(view: FunctionalView, *, opset: int) -> "onnx.ModelProto":
+    """Convert a flat functional model to ONNX, with its names and a free batch dimension called "batch".
+
+    Args:
+        view: the model, see `functional_view`.
+        opset: version of the standard ONNX operators.
+
+    Returns:
+        The graph with its weights; it uses standard operators only and has passed ONNX's full check.
+
+    Raises:
+        KerasNASError: if TensorFlow cannot trace the model, an operator has no counterpart in ONNX, or the check fails.
+    """
+    import onnx
+
+    proto = _trace(view, opset)
+    unsupported = sorted({_describe(node, view.model) for node in _nodes(proto.graph) if not _is_standard(node, opset)})
+    if unsupported:
+        raise KerasNASError(
+            f"Expected operators that ONNX opset {opset} has, but {view.model.name!r} uses {'; '.join(unsupported)}. "
+            "Replace these layers by others that compute the same."
+        )
+    proto.graph.name = view.model.name
+    _name_shapes(proto.graph.input, view.inputs)
+    _name_shapes(proto.graph.output, view.outputs)
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except Exception as error:
+        raise KerasNASError(
+            f"Expected a valid ONNX graph of {view.model.name!r}, but the checker says: {error}"
+        ) from error
+    return proto
+
+
+def _trace(view: FunctionalView, opset: int) -> "onnx.ModelProto":
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((None, *shape[1:]), dtype, name=name) for name, shape, dtype in view.inputs]
+    view.model.output_names = [name for name, _, _ in view.outputs]
+    with repairs.silence(), repairs.plain_functions():
+        import tf2onnx.convert
+
+        try:
+            proto, _ = tf2onnx.convert.from_keras(
+                view.model,
+                input_signature=signature if len(signature) == 1 else (signature,),
+                opset=opset,
+                custom_op_handlers=repairs.op_handlers(),
+                optimizers=repairs.optimizers(),
+            )
+        except Exception as error:
+            raise KerasNASError(
+                f"Expected a model that TensorFlow and tf2onnx can trace, but {view.model.name!r} stopped with "
+                f"{type(error).__name__}: {error}"
+            ) from error
+    return proto
+
+
+def _name_shapes(values: Any, specs: tuple[TensorSpec, ...]) -> None:
+    """Write Keras's shapes into the graph: a free first dimension is "batch", any other bears the tensor's name."""
+    shapes = {name: shape for name, shape, _ in specs}
+    for value in values:
+        if value.name not in shapes:
+            raise KerasNASError(f"Expected tensors called {sorted(shapes)}, tf2onnx made {value.name!r}.")
+        target = value.type.tensor_type.shape
+        target.ClearField("dim")
+        for axis, length in enumerate(shapes[value.name]):
+            dimension = target.dim.add()
+            if axis == 0:
+                dimension.dim_param = "batch"
+            elif length is None:
+                dimension.dim_param = f"{value.name}_dim{axis}"
+            else:
+                dimension.dim_value = length
+
+
+def _nodes(graph: "onnx.GraphProto") -> Iterator["onnx.NodeProto"]:
+    """Yield all nodes, also those within loops and branches."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
+
+
+def _is_standard(node: "onnx.NodeProto", opset: int) -> bool:
+    # tf2onnx logs an operator that it does not know and carries on, with the TensorFlow operator left in the graph.
+    import onnx
+
+    if node.domain not in _STANDARD_DOMAINS:
+        return False
+    return node.domain == "ai.onnx.ml" or bool(onnx.defs.has(node.op_type, opset))
+
+
+def _describe(node: "onnx.NodeProto", model: keras.Model) -> str:
+    """Return the operator and, where its name tells, the layer: "Expm1 (layer 'celu')"."""
+    layers = {layer.name for layer in model._flatten_layers(include_self=False)}
+    # TensorFlow writes the second use of the scope "celu" as "celu_1".
+    scopes = [name for part in node.name.split("/") for name in (part, re.sub(r"_\d+$", "", part))]
+    found = [name for name in scopes if name in layers]
+    return f"{node.op_type} (layer {found[-1]!r})" if found else f"{node.op_type} (node {node.name!r})"

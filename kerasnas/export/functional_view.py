@@ -1,0 +1,77 @@
+"""A Keras model seen as one flat functional model with one name for each tensor that goes in or comes out."""
+
+from dataclasses import dataclass
+
+import keras
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.export.samples import TensorSpec
+
+__all__ = ["FunctionalView", "functional_view"]
+
+
+@dataclass(frozen=True)
+class FunctionalView:
+    """A model over the same layers and weights, with flat and named inputs and outputs.
+
+    Attributes:
+        model: takes and gives one tensor, or a list of tensors where there are several.
+        inputs: name, shape and dtype of each input, in the order of `model.inputs`, called as the input layers are.
+        outputs: likewise, called as the last layers (or operations) are.
+    """
+
+    model: keras.Model
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def functional_view(model: keras.Model) -> FunctionalView:
+    """Return `model` as a flat functional model.
+
+    Sequential, nested and dict-shaped models all come out alike. Nothing is copied and `model` is left as it is.
+    Tensors of the same name get _1, _2, ... in their order.
+
+    Args:
+        model: a built Functional or Sequential model, or a subclass that was made by passing inputs and outputs.
+
+    Returns:
+        A view that shares the layers of `model` and bears its name.
+
+    Raises:
+        InvalidArgument: if `model` is not a Keras 3 model, is not built, or has no graph of layers.
+    """
+    if not isinstance(model, keras.Model):
+        came = f"{type(model).__module__}.{type(model).__name__}"
+        raise InvalidArgument(f"Expected a Keras 3 model (keras.Model), got {came}. Load or rebuild it with `keras`.")
+    try:
+        inputs, outputs = list(model.inputs), list(model.outputs)
+    except (AttributeError, TypeError, ValueError):
+        inputs, outputs = [], []
+    if not inputs or not outputs:
+        if isinstance(model, keras.Sequential):
+            raise InvalidArgument(
+                f"Expected a built model, but {model.name!r} does not know its input shape yet. Call "
+                "model.build((None, ...)) or fit it first, or begin it with keras.Input."
+            )
+        raise InvalidArgument(
+            f"Expected a Functional or Sequential model, got {model.name!r}, which is the subclassed model "
+            f"{type(model).__name__} and has no graph of layers. Rebuild it as keras.Model(inputs, outputs)."
+        )
+    taken: set[str] = set()
+    input_specs = tuple(_spec(tensor, taken) for tensor in inputs)
+    output_specs = tuple(_spec(tensor, taken) for tensor in outputs)
+    flat = keras.Model(
+        inputs[0] if len(inputs) == 1 else inputs, outputs[0] if len(outputs) == 1 else outputs, name=model.name
+    )
+    return FunctionalView(model=flat, inputs=input_specs, outputs=output_specs)
+
+
+def _spec(tensor: keras.KerasTensor, taken: set[str]) -> TensorSpec:
+    # An unnamed Input makes a tensor called keras_tensor_12, but a layer called input_layer, which outlives saving.
+    base = name = tensor._keras_history.operation.name
+    repeat = 0
+    while name in taken:
+        repeat += 1
+        name = f"{base}_{repeat}"
+    taken.add(name)
+    return name, tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype)

@@ -1,0 +1,162 @@
+"""Export of a Keras model to a verified ONNX file."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+import kerasnas
+from kerasnas.atomic import atomic_path
+from kerasnas.errors import InvalidArgument
+from kerasnas.export.convert import convert
+from kerasnas.export.functional_view import FunctionalView, functional_view
+from kerasnas.export.onnx_file import OnnxFile
+from kerasnas.export.samples import check_samples
+from kerasnas.export.verify import verify
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["to_onnx"]
+
+_OPSETS = range(13, 19)  # tf2onnx 1.17 refuses later ones; earlier ones lack operators that Keras layers need
+
+
+def to_onnx(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    opset: int = 17,
+    labels: Sequence[object] | None = None,
+    preprocessing: str | Mapping[str, Any] | None = None,
+    x: Any = None,
+    atol: float = 1e-4,
+) -> OnnxFile:
+    """Export a Keras model to an ONNX file that was measured to compute the same.
+
+    The model is converted through tf2onnx at inference (no dropout, no augmentation), checked, and run beside Keras at
+    batch sizes 1 and 7. Only a file that agrees is put at `path`; otherwise whatever lay there stays. Inputs and outputs
+    bear the names of the model's input layers and last layers, and their first dimension is free and called "batch".
+    `model` is left as it is.
+
+    Args:
+        model: a built Functional or Sequential model that computes in float32 (or float64).
+        path: where the file goes; must end in .onnx.
+        opset: version of the standard ONNX operators, 13 to 18.
+        labels: names of the classes in the order of the output's columns.
+        preprocessing: what goes in, for whoever runs the file: a sentence, or facts such as
+            {"input": "raw pixels", "range": [0, 16]}, where `range` is the lowest and highest value of an input.
+        x: samples to compare on, shape (samples, ...); several inputs as a list or a dict by name. None draws 32 from a
+            fixed seed: uniform in the `range` of `preprocessing`, in [0, 1] where there is none.
+        atol: largest absolute difference from Keras that passes, in the units of the outputs, > 0.
+
+    Returns:
+        OnnxFile with the path, the shapes, and the measured differences. The file's metadata holds `labels` and
+        `preprocessing` as JSON where given, `model_name`, `kerasnas_version` and `keras_version`.
+
+    Raises:
+        InvalidArgument: if the model is unbuilt, subclassed or of mixed precision, Keras does not run on TensorFlow, or
+            another argument is not as described.
+        KerasNASError: if an operator has no counterpart in ONNX; the message names it and its layer.
+        ExportMismatch: if the file does not agree with Keras; the message holds the measured difference.
+
+    Example:
+        >>> file = to_onnx(model, "digits.onnx", labels=range(10), x=x_test)  # doctest: +SKIP
+        >>> file.verification.worst  # doctest: +SKIP
+        2.4e-07
+    """
+    target = Path(os.fspath(path))
+    if target.suffix != ".onnx":
+        raise InvalidArgument(f"Expected a path that ends in .onnx, got {str(target)!r}. Call it {target.stem}.onnx.")
+    if opset not in _OPSETS:
+        raise InvalidArgument(
+            f"Expected an opset from {_OPSETS[0]} to {_OPSETS[-1]}, got {opset!r}. The default is 17."
+        )
+    view = functional_view(model)
+    _check_computation(model)
+    names = _check_labels(labels, view)
+    _check_preprocessing(preprocessing)
+    samples = None if x is None else check_samples(view.inputs, x)
+    proto = convert(view, opset=opset)
+    _write_metadata(proto, model, names, preprocessing)
+    with atomic_path(target) as draft:
+        draft.write_bytes(proto.SerializeToString())
+        verification = verify(model, draft, samples, atol=atol)
+        verification.raise_for_mismatch()
+    return OnnxFile(
+        path=target,
+        opset=opset,
+        inputs={value.name: _shape(value) for value in proto.graph.input},
+        outputs={value.name: _shape(value) for value in proto.graph.output},
+        size_bytes=target.stat().st_size,
+        labels=names,
+        verification=verification,
+    )
+
+
+def _check_computation(model: keras.Model) -> None:
+    if keras.config.backend() != "tensorflow":
+        raise InvalidArgument(
+            f"Expected Keras to run on TensorFlow, got {keras.config.backend()!r}. Save the model as a .keras file and "
+            "export it in a process started with KERAS_BACKEND=tensorflow."
+        )
+    for layer in model._flatten_layers():
+        if layer.compute_dtype in ("float16", "bfloat16") or getattr(layer, "quantization_mode", None):
+            raise InvalidArgument(
+                f"Expected layers that compute in float32, but {layer.name!r} has the dtype policy "
+                f"{layer.dtype_policy.name!r}. Rebuild the model under float32 and hand the weights over with "
+                "set_weights; make an ONNX file smaller after its export."
+            )
+
+
+def _check_labels(labels: Sequence[object] | None, view: FunctionalView) -> tuple[str, ...] | None:
+    if labels is None:
+        return None
+    if isinstance(labels, str):
+        raise InvalidArgument(f"Expected a sequence of labels, got the string {labels!r}. Pass a list of strings.")
+    names = tuple(str(label) for label in labels)
+    columns = view.outputs[0][1][-1] if len(view.outputs) == 1 else None
+    if columns is not None and columns > 1 and len(names) != columns:
+        raise InvalidArgument(f"Expected {columns} labels, one per output column, got {len(names)}. Pass them all.")
+    return names
+
+
+def _check_preprocessing(preprocessing: str | Mapping[str, Any] | None) -> None:
+    try:
+        json.dumps(preprocessing, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"Expected preprocessing that JSON can hold, but {error}. Use plain values.") from error
+    if isinstance(preprocessing, Mapping) and "range" in preprocessing:
+        came = preprocessing["range"]
+        is_pair = isinstance(came, list | tuple) and len(came) == 2 and all(isinstance(v, int | float) for v in came)
+        if not (is_pair and all(map(math.isfinite, came)) and came[0] < came[1]):
+            raise InvalidArgument(f"Expected range to be [lowest, highest], got {came!r}. Pass e.g. [0, 255].")
+
+
+def _write_metadata(
+    proto: "onnx.ModelProto",
+    model: keras.Model,
+    labels: tuple[str, ...] | None,
+    preprocessing: str | Mapping[str, Any] | None,
+) -> None:
+    import onnx
+
+    proto.producer_name, proto.producer_version = "kerasnas", kerasnas.__version__
+    metadata = {
+        "model_name": model.name,
+        "kerasnas_version": kerasnas.__version__,
+        "keras_version": keras.__version__,
+    }
+    if labels is not None:
+        metadata["labels"] = json.dumps(labels)
+    if preprocessing is not None:
+        metadata["preprocessing"] = json.dumps(preprocessing)
+    onnx.helper.set_model_props(proto, metadata)
+
+
+def _shape(value: "onnx.ValueInfoProto") -> tuple[int | str, ...]:
+    return tuple(dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim)

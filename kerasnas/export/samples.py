@@ -1,0 +1,114 @@
+"""Samples to try a model on: drawn when there are none, checked when there are."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kerasnas.errors import InvalidArgument
+
+__all__ = ["TensorSpec", "draw_samples", "check_samples"]
+
+# (name, shape with None for a free dimension, NumPy dtype)
+TensorSpec = tuple[str, tuple[int | None, ...], str]
+
+_FREE_SIZE = 32
+
+
+def draw_samples(
+    specs: Sequence[TensorSpec], n_samples: int, *, value_range: tuple[float, float] = (0.0, 1.0), seed: int = 0
+) -> list[np.ndarray]:
+    """Draw one array of random samples for each input.
+
+    Floating-point inputs are uniform in `value_range`, whole-number inputs (tokens, say) uniform over the whole numbers
+    in it, both ends included. A free dimension other than the first gets size 32.
+
+    Args:
+        specs: name, shape and dtype of each input; the first dimension is the batch.
+        n_samples: samples per input, >= 1.
+        value_range: lowest and highest value, in the units of the input.
+        seed: of the generator; the same seed draws the same samples.
+
+    Returns:
+        Arrays of shape (n_samples, ...), one for each input.
+    """
+    rng = np.random.default_rng(seed)
+    low, high = value_range
+    samples = []
+    for _, shape, dtype in specs:
+        values: np.ndarray
+        size = (n_samples, *(_FREE_SIZE if length is None else length for length in shape[1:]))
+        if dtype == "bool":
+            values = rng.integers(0, 2, size)
+        elif np.issubdtype(np.dtype(dtype), np.integer):
+            lowest = int(np.ceil(low))
+            values = rng.integers(lowest, max(lowest, int(np.floor(high))) + 1, size)
+        else:
+            values = rng.uniform(low, high, size)
+        samples.append(values.astype(dtype))
+    return samples
+
+
+def check_samples(specs: Sequence[TensorSpec], x: Any) -> list[np.ndarray]:
+    """Return `x` as one array for each input, in the order and the dtypes of `specs`.
+
+    Args:
+        specs: name, shape and dtype of each input.
+        x: an array of shape (samples, ...) for one input; for several a sequence of arrays in the order of the inputs,
+            or a mapping from input name to array.
+
+    Returns:
+        Arrays of shape (samples, ...), one for each input.
+
+    Raises:
+        InvalidArgument: if an input is missing, empty, of another shape, not finite, or not as long as the others.
+    """
+    names = [name for name, _, _ in specs]
+    if isinstance(x, Mapping):
+        if set(x) != set(names):
+            raise InvalidArgument(
+                f"Expected samples for the inputs {names}, got {sorted(map(str, x))}. Name each input."
+            )
+        arrays = [x[name] for name in names]
+    elif len(specs) == 1:
+        arrays = list(x) if isinstance(x, tuple) and len(x) == 1 else [x]
+    elif isinstance(x, Sequence) and len(x) == len(specs):
+        arrays = list(x)
+    else:
+        raise InvalidArgument(
+            f"Expected one array for each of the inputs {names}, got {type(x).__name__}. "
+            "Pass a list in this order, or a dict by name."
+        )
+    checked = [_check_array(spec, array) for spec, array in zip(specs, arrays, strict=True)]
+    lengths = [len(array) for array in checked]
+    if len(set(lengths)) > 1:
+        raise InvalidArgument(
+            f"Expected equally many samples for each input, got {dict(zip(names, lengths, strict=True))}. "
+            "Pass arrays of one length."
+        )
+    return checked
+
+
+def _check_array(spec: TensorSpec, values: Any) -> np.ndarray:
+    name, shape, dtype = spec
+    array = np.asarray(values)
+    expected = ("samples", *("any" if length is None else length for length in shape[1:]))
+    fits = array.ndim == len(shape) and all(
+        length is None or length == came for length, came in zip(shape[1:], array.shape[1:], strict=True)
+    )
+    if not fits:
+        raise InvalidArgument(
+            f"Expected samples of shape {expected} for input {name!r}, got {array.shape}. "
+            "Pass a batch of samples as the model takes them."
+        )
+    if len(array) == 0:
+        raise InvalidArgument(
+            f"Expected at least one sample for input {name!r}, got none. Pass x with samples, or no x."
+        )
+    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
+        raise InvalidArgument(f"Expected numbers for input {name!r}, got dtype {array.dtype}. Convert them to {dtype}.")
+    if not np.all(np.isfinite(array)):
+        raise InvalidArgument(
+            f"Expected finite samples for input {name!r}, got NaN or infinity. Remove or replace them."
+        )
+    return array.astype(dtype)
