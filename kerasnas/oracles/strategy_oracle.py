@@ -1,0 +1,213 @@
+"""The adapter between strategies and KerasTuner: the only file that knows both sides."""
+
+import json
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras_tuner as kt
+import numpy as np
+
+from kerasnas.atomic import write_json, write_text
+from kerasnas.errors import InvalidArgument
+from kerasnas.oracles.decisions import decisions_of
+from kerasnas.strategies import Choices, Decision, Strategy
+from kerasnas.strategies.space import enumerate_choices, identity, neighbour
+
+__all__ = ["StrategyOracle"]
+
+# How often the strategy is asked for something new, and then how often its answer is mutated, before listing the space.
+_ASKS = 50
+_MUTATIONS = 200
+_LISTED = 100_000
+
+
+class StrategyOracle(kt.Oracle):
+    """Let a `Strategy` propose the trials of any KerasTuner search.
+
+    Works with every HyperModel (conditional scopes, entries discovered during the search) and never proposes a configuration
+    that was tried before; when none is left, the search ends. The proposal of trial n draws from a generator seeded with
+    (seed, n), and the strategy is brought up to date by replaying the finished trials in the order in which they ended: a
+    resumed search goes on exactly as the uninterrupted one.
+
+    Args:
+        strategy: what proposes; it is told `-score` where the objective is to be minimised.
+        objective: as in `kt.Oracle`: a metric name, a `kt.Objective` or a list of them.
+        max_trials: number of configurations to try at most; None for no limit.
+        hyperparameters: as in `kt.Oracle`: entries that override or precede those of the HyperModel.
+        seed: any integer, 0 included; None draws one, which is kept in `oracle.json`.
+        allow_new_entries: as in `kt.Oracle`.
+        tune_new_entries: as in `kt.Oracle`.
+        max_retries_per_trial: as in `kt.Oracle`.
+        max_consecutive_failed_trials: as in `kt.Oracle`: so many failures in a row end the search with an error.
+    Raises:
+        InvalidArgument: for a strategy, max_trials or seed that cannot be used.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        *,
+        objective: Any = None,
+        max_trials: int | None = 10,
+        hyperparameters: kt.HyperParameters | None = None,
+        seed: int | None = None,
+        allow_new_entries: bool = True,
+        tune_new_entries: bool = True,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int = 3,
+    ) -> None:
+        if not isinstance(strategy, Strategy):
+            raise InvalidArgument(f"Expected `strategy` to be a kerasnas.strategies.Strategy, got {strategy!r}.")
+        if max_trials is not None and (not isinstance(max_trials, int) or max_trials < 1):
+            raise InvalidArgument(f"Expected `max_trials` to be a positive integer or None, got {max_trials!r}.")
+        if seed is not None and (not isinstance(seed, int) or seed < 0):
+            raise InvalidArgument(f"Expected `seed` to be an integer >= 0 or None, got {seed!r}.")
+        super().__init__(
+            objective=objective,
+            max_trials=max_trials,
+            hyperparameters=hyperparameters,
+            allow_new_entries=allow_new_entries,
+            tune_new_entries=tune_new_entries,
+            seed=seed,
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+        )
+        if seed is not None:  # kt.Oracle takes `seed or randint(...)`, and so replaces 0
+            self.seed = self._seed_state = seed
+        self.strategy = strategy
+        self._decisions: list[Decision] | None = None
+        self._observed: list[str] = []
+        self._error: Exception | None = None
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Ask the strategy for an untried configuration; called by `create_trial` under the oracle's lock."""
+        # An exception here would leave KerasTuner's lock held and hang every other worker: `create_trial` raises it.
+        try:
+            choices = self._propose(trial_id)
+        except Exception as error:
+            self._error = error
+            return {"status": "STOPPED", "values": None}
+        if choices is not None:
+            return {"status": "RUNNING", "values": choices}
+        may_grow = self.ongoing_trials and self.allow_new_entries and self.tune_new_entries
+        return {"status": "IDLE" if may_grow else "STOPPED", "values": None}
+
+    def create_trial(self, tuner_id: str) -> Any:
+        """Return the next trial; as in `kt.Oracle`."""
+        trial = super().create_trial(tuner_id)
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        if self._run_times.get(trial.trial_id):
+            # KerasTuner averages the metrics of a retry with those of the run that failed, NaN included.
+            trial.metrics = type(trial.metrics)()
+        return trial
+
+    def end_trial(self, trial: Any, status: str = "COMPLETED") -> None:
+        """Take in a trial that ended, or is to be retried; as in `kt.Oracle`."""
+        # What KerasTuner raises under its lock would leave the lock held: it is carried out of it.
+        error = self._end_trial(trial, status)
+        if error is not None:
+            raise error
+        limit = self.max_consecutive_failed_trials
+        # kt.Oracle raises this before it saves the trial and with its lock held.
+        recent = [self.trials[trial_id] for trial_id in self.end_order[-limit:]] if limit else []
+        if recent and len(recent) == limit and all(t.status == "FAILED" for t in recent):
+            raise RuntimeError(
+                f"The last {limit} trials failed, and `max_consecutive_failed_trials` is {limit}. "
+                f"The last of them said:\n{recent[-1].message or 'nothing'}"
+            )
+
+    @kt.synchronized
+    def _end_trial(self, trial: Any, status: str) -> Exception | None:
+        limit, self.max_consecutive_failed_trials = self.max_consecutive_failed_trials, None
+        try:
+            if isinstance(trial, str):  # the signature of KerasTuner 1.0
+                super().end_trial(trial, status)
+            else:
+                self._reject_unless_finite(trial)
+                super().end_trial(trial)
+        except Exception as error:
+            return error
+        finally:
+            self.max_consecutive_failed_trials = limit
+        return None
+
+    def _reject_unless_finite(self, trial: Any) -> None:
+        """Mark a completed trial invalid if its objective is NaN or infinite; KerasTuner would let +inf win."""
+        if trial.status != "COMPLETED":
+            return
+        known = self.trials[trial.trial_id]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # numpy's "All-NaN slice"
+            self.score_trial(known)
+        if known.score is None or not math.isfinite(known.score):
+            trial.status = "INVALID"
+            trial.message = f"The objective {self.objective.name!r} was {known.score}; expected a finite number."
+            known.score, known.best_step = None, 0
+
+    def reload(self) -> None:
+        """Load the project folder, and mend what a kill between two writes leaves behind."""
+        super().reload()
+        for trial_id in list(self._retry_queue):
+            # Killed after trial.json and before oracle.json: the trial had ended.
+            if self.trials[trial_id].status in ("COMPLETED", "FAILED"):
+                self._retry_queue.remove(trial_id)
+                self.end_order.append(trial_id)
+                self._run_times[trial_id] += 1
+                self.update_space(self.trials[trial_id].hyperparameters)
+                self._record_values(self.trials[trial_id])
+        for trial_id in sorted(set(self.trials) - set(self.start_order)):
+            # Killed between the two writes of a new trial.
+            self.start_order.append(trial_id)
+            self._retry_queue.append(trial_id)
+        # The queue is served from its end: oldest first.
+        self._retry_queue.sort(reverse=True)
+
+    def save(self) -> None:
+        """Write `oracle.json`, whole or not at all."""
+        write_text(self._get_oracle_fname(), json.dumps(self.get_state()))
+
+    def _save_trial(self, trial: Any) -> None:
+        write_text(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", json.dumps(trial.get_state()))
+
+    def _propose(self, trial_id: str) -> Choices | None:
+        self._replay()
+        decisions = self._decisions or []
+        number = len(self.start_order)
+        rng = np.random.default_rng([self.seed, number])
+        choices = self._untried(decisions, rng)
+        beliefs = self.strategy.beliefs()
+        if choices is not None and beliefs is not None:
+            write_json(Path(self._get_trial_dir(trial_id)) / "policy.json", {"probabilities": beliefs})
+        return choices
+
+    def _replay(self) -> None:
+        decisions = decisions_of(self.hyperparameters)
+        if decisions != self._decisions or self._observed != self.end_order[: len(self._observed)]:
+            self._decisions, self._observed = decisions, []
+            self.strategy.start(decisions)
+        sign = 1.0 if self.objective.direction == "max" else -1.0
+        for trial_id in self.end_order[len(self._observed) :]:
+            trial = self.trials[trial_id]
+            score = sign * trial.score if trial.status == "COMPLETED" else math.nan
+            self.strategy.observe(dict(trial.hyperparameters.values), score)
+            self._observed.append(trial_id)
+
+    def _untried(self, decisions: list[Decision], rng: np.random.Generator) -> Choices | None:
+        tried = {identity(decisions, trial.hyperparameters.values) for trial in self.trials.values()}
+        for _ in range(_ASKS):
+            choices = self.strategy.propose(rng)
+            if identity(decisions, choices) not in tried:
+                return choices
+        for _ in range(_MUTATIONS):
+            mutant = neighbour(decisions, choices, rng)
+            if identity(decisions, mutant) not in tried:
+                return mutant
+        if any(decision.size is None for decision in decisions):
+            return choices  # real numbers: a collision this stubborn is a strategy that has converged to one point
+        listed = (choices for _, choices in zip(range(_LISTED), enumerate_choices(decisions), strict=False))
+        left = [choices for choices in listed if identity(decisions, choices) not in tried]
+        return left[int(rng.integers(len(left)))] if left else None

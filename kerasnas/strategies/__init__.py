@@ -1,0 +1,19 @@
+"""Search algorithms on plain decisions: ask for choices, tell the score."""
+
+from kerasnas.strategies.base import Beliefs, Strategy
+from kerasnas.strategies.decision import Choices, Condition, Decision, Discrete, Range, Scalar
+from kerasnas.strategies.random_search import RandomSearch
+from kerasnas.strategies.reinforce import Reinforce
+
+__all__ = [
+    "Beliefs",
+    "Choices",
+    "Condition",
+    "Decision",
+    "Discrete",
+    "RandomSearch",
+    "Range",
+    "Reinforce",
+    "Scalar",
+    "Strategy",
+]

@@ -1,0 +1,205 @@
+"""What every strategy must do; a new strategy is enrolled by one row of STRATEGIES."""
+
+import numpy as np
+import pytest
+
+from kerasnas.strategies import Condition, Discrete, RandomSearch, Range, Reinforce
+from kerasnas.strategies.space import enumerate_choices, identity
+
+STRATEGIES = {
+    "random": RandomSearch,
+    "reinforce": Reinforce,
+    "reinforce-moving": lambda: Reinforce(baseline="moving"),
+}
+DECISIONS = [
+    Discrete(name="kind", values=("conv", "dense")),
+    Discrete(name="kernel", values=(3, 5, 7), ordered=True, conditions=(Condition("kind", ("conv",)),)),
+    Range(name="units", low=1, high=500, scale="log", integer=True, conditions=(Condition("kind", ("dense",)),)),
+    Range(name="lr", low=1e-4, high=1e-1, scale="log"),
+]
+
+
+@pytest.fixture(params=STRATEGIES)
+def strategy(request):
+    made = STRATEGIES[request.param]()
+    made.start(DECISIONS)
+    return made
+
+
+def score_of(choices):
+    return -abs(np.log10(choices["lr"]) + 3) - (choices["kind"] == "dense")
+
+
+def run(strategy, seed, trials):
+    scores = []
+    for t in range(trials):
+        choices = strategy.propose(np.random.default_rng([seed, t]))
+        strategy.observe(choices, score_of(choices))
+        scores.append(score_of(choices))
+    return scores
+
+
+def test_proposals_hold_active_decisions_only(strategy):
+    run(strategy, 0, 20)
+    for t in range(50):
+        choices = strategy.propose(np.random.default_rng(t))
+        expected = {"kind", "lr", "kernel" if choices["kind"] == "conv" else "units"}
+        assert set(choices) == expected
+        assert len(identity(DECISIONS, choices)) == 3
+
+
+def test_proposing_leaves_the_state_as_it_was(strategy):
+    run(strategy, 0, 10)
+    first = [strategy.propose(np.random.default_rng(1)) for _ in range(5)]
+    assert first == [first[0]] * 5
+
+
+def test_replaying_the_observations_gives_the_same_strategy(strategy):
+    history = []
+    for t in range(15):
+        choices = strategy.propose(np.random.default_rng(t))
+        score = np.nan if t % 5 == 0 else score_of(choices)
+        strategy.observe(choices, score)
+        history.append((choices, score))
+    expected = [strategy.propose(np.random.default_rng(100 + t)) for t in range(5)]
+    strategy.start(DECISIONS)
+    for choices, score in history:
+        strategy.observe(choices, score)
+    assert [strategy.propose(np.random.default_rng(100 + t)) for t in range(5)] == expected
+
+
+def test_extreme_scores_and_partial_choices_do_no_harm(strategy):
+    for score in (np.nan, np.inf, -np.inf, 1e300, -1e300, 0.0, 0.0):
+        strategy.observe(strategy.propose(np.random.default_rng(0)), score)
+    strategy.observe({"kind": "conv"}, 0.5)
+    strategy.observe({"kind": "conv", "kernel": 3, "lr": 0.5, "unknown": 1}, 0.5)
+    assert "lr" in strategy.propose(np.random.default_rng(0))
+
+
+def test_no_decisions_at_all(strategy):
+    strategy.start([])
+    assert strategy.propose(np.random.default_rng(0)) == {}
+    strategy.observe({}, 1.0)
+
+
+def test_beliefs_sum_to_one(strategy):
+    run(strategy, 0, 10)
+    beliefs = strategy.beliefs()
+    if beliefs is not None:
+        assert set(beliefs) == {d.name for d in DECISIONS}
+        assert all(sum(p.values()) == pytest.approx(1) for p in beliefs.values())
+
+
+def test_reinforce_beats_random_search_in_the_mean():
+    """40 seeds; the difference is about 14 standard errors, so a false alarm is out of the question."""
+    means = {
+        name: np.mean([np.mean(run(_started(STRATEGIES[name]), 1000 + 17 * s, 60)[30:]) for s in range(40)])
+        for name in STRATEGIES
+    }
+    assert means["reinforce"] > means["random"] + 0.3
+    assert means["reinforce-moving"] > means["random"] + 0.3
+
+
+def _started(make):
+    strategy = make()
+    strategy.start(DECISIONS)
+    return strategy
+
+
+# -- REINFORCE: the mathematics ------------------------------------------------------------------------------------------
+
+TREE = [
+    Discrete(name="a", values=("x", "y")),
+    Discrete(name="b", values=(1, 2, 3), conditions=(Condition("a", ("x",)),)),
+    Discrete(name="c", values=(False, True)),
+]
+
+
+@pytest.fixture
+def trained():
+    strategy = Reinforce()
+    strategy.start(TREE)
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        choices = strategy.propose(rng)
+        strategy.observe(choices, float(rng.normal()))
+    return strategy
+
+
+def test_probabilities_of_all_configurations_sum_to_one(trained):
+    assert sum(np.exp(trained.log_probability(c)) for c in enumerate_choices(TREE)) == pytest.approx(1)
+
+
+def test_gradient_equals_finite_differences(trained):
+    choices = {"a": "x", "b": 2, "c": True}
+    gradient = trained.log_probability_gradient(choices)
+    numeric = np.zeros_like(gradient)
+    for index in np.ndindex(*gradient.shape):
+        for sign in (1, -1):
+            trained._weights[index] += sign * 1e-6
+            numeric[index] += sign * trained.log_probability(choices) / 2e-6
+            trained._weights[index] -= sign * 1e-6
+    np.testing.assert_allclose(gradient, numeric, atol=1e-7)
+
+
+def test_score_function_has_mean_zero(trained):
+    """E[grad log pi] = 0 (Williams 1992), by enumeration."""
+    mean = sum(
+        np.exp(trained.log_probability(c)) * trained.log_probability_gradient(c) for c in enumerate_choices(TREE)
+    )
+    np.testing.assert_allclose(mean, 0, atol=1e-12)
+
+
+def test_policy_gradient_on_two_arms_equals_enumeration():
+    """grad E[r] = sum_a pi(a) r(a) grad log pi(a); for arms with rewards 1 and 0 it is pi(1 - pi) (+1, -1)."""
+    strategy = Reinforce()
+    strategy.start([Discrete(name="arm", values=(0, 1))])
+    strategy._weights[0] = [0.4, -0.3]
+    p = 1 / (1 + np.exp(-0.7))
+    expected = np.exp(strategy.log_probability({"arm": 0})) * strategy.log_probability_gradient({"arm": 0})[0]
+    np.testing.assert_allclose(expected, [p * (1 - p), -p * (1 - p)])
+
+
+def test_entropy_gradient_equals_finite_differences(trained):
+    choices = {"a": "y", "c": True}
+
+    def entropy():
+        return -sum(np.sum(policy * np.log(policy)) for _, _, policy, _ in trained._steps_of(choices))
+
+    gradient = trained._entropy_gradient(choices)
+    for index in [(0, 0), (0, 5), (2, 5), (2, 6), (0, 2)]:
+        trained._weights[index] += 1e-6
+        high = entropy()
+        trained._weights[index] -= 2e-6
+        low = entropy()
+        trained._weights[index] += 1e-6
+        assert gradient[index] == pytest.approx((high - low) / 2e-6, abs=1e-6)
+
+
+def test_policy_learns_a_context():
+    """Reward 1 only if c agrees with a: no factorised policy can do better than one half."""
+    decisions = [Discrete(name="a", values=(0, 1)), Discrete(name="c", values=(0, 1))]
+    strategy = Reinforce(entropy_weight=0.5)
+    strategy.start(decisions)
+    for t in range(300):
+        choices = strategy.propose(np.random.default_rng(t))
+        strategy.observe(choices, float(choices["a"] == choices["c"]))
+    agreement = [(c := strategy.propose(np.random.default_rng(10_000 + t)))["a"] == c["c"] for t in range(200)]
+    assert np.mean(agreement) > 0.9
+
+
+def test_rank_baseline_ignores_the_unit_of_the_score():
+    plain, scaled = Reinforce(), Reinforce()
+    plain.start(TREE), scaled.start(TREE)
+    for t in range(20):
+        choices = plain.propose(np.random.default_rng(t))
+        assert choices == scaled.propose(np.random.default_rng(t))
+        score = float(np.sin(7 * t))
+        plain.observe(choices, score)
+        scaled.observe(choices, 1e6 * score - 5)
+
+
+@pytest.mark.parametrize("wrong", [{"learning_rate": 0}, {"baseline": "best"}, {"entropy_weight": -1}])
+def test_reinforce_refuses_nonsense(wrong):
+    with pytest.raises(ValueError, match="must be"):
+        Reinforce(**wrong)
