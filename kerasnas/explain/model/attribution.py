@@ -1,0 +1,180 @@
+"""The result of an explanation: float maps, of which every picture is a view."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasnas.atomic import atomic_path
+from kerasnas.errors import InvalidArgument
+
+__all__ = ["Attribution"]
+
+_VIEW_PIXELS = 192  # smaller images are enlarged to about this side
+_FOR, _NOTHING, _AGAINST = (1.0, 0.30, 0.05), (0.88, 0.88, 0.88), (0.10, 0.50, 1.0)  # seen on black and on white
+_MOST_PIXELS = 30_000  # height of one PNG
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """How much every pixel of every image speaks for a class.
+
+    The maps are the result, in the units of the method; `to_image` and `save` show them, orange for the class and
+    blue against it, scaled for each image by itself.
+
+    Attributes:
+        values: shape (batch, height, width), float32, larger = more evidence for the target.
+        images: shape (batch, height, width, channels), the images that were explained.
+        targets: shape (batch,), int64, the class that was explained for each image.
+        method: name of the method.
+        details: what the method was told and chose, such as the layer or the patch; plain values.
+
+    Raises:
+        InvalidArgument: if the shapes do not belong together or a value is not finite.
+    """
+
+    values: np.ndarray
+    images: np.ndarray
+    targets: np.ndarray
+    method: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        values, images, targets = np.array(self.values), np.array(self.images), np.array(self.targets)
+        if values.ndim != 3 or images.ndim != 4 or images.shape[:3] != values.shape or 0 in images.shape:
+            raise InvalidArgument(
+                "Expected values of shape (batch, height, width) and images of shape (batch, height, width, channels); "
+                f"came {values.shape} and {images.shape}."
+            )
+        if targets.shape != values.shape[:1] or targets.dtype.kind not in "iu":
+            raise InvalidArgument(
+                f"Expected one integer target for each of {len(values)} images; came {self.targets!r}."
+            )
+        if values.dtype.kind not in "biuf" or images.dtype.kind not in "biuf":
+            raise InvalidArgument(f"Expected real numbers; came values {values.dtype} and images {images.dtype}.")
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32)
+        for name, array in (("values", values), ("images", images)):
+            if not np.all(np.isfinite(array)):
+                raise InvalidArgument(
+                    f"Expected finite {name}; came NaN or infinity. Look for them in the images and the weights."
+                )
+        for name, array in (("values", values), ("images", images), ("targets", targets.astype(np.int64))):
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+        object.__setattr__(self, "details", dict(self.details))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def to_image(self, index: int | None = None, *, alpha: float = 0.75, scale: int | None = None) -> np.ndarray:
+        """Return the images with their maps laid over them: orange speaks for the class, blue against it.
+
+        Each pixel is (1 - w) * image + w * colour with w = alpha * |value| / limit, at most alpha, where limit is the
+        99th percentile of |value| in the image. What says nothing stays as it is; a map of zeros changes nothing.
+
+        Args:
+            index: which image; None for all.
+            alpha: weight of the strongest evidence, from 0 (the image) to 1.
+            scale: how many times each pixel is repeated; None enlarges small images to about 192 pixels.
+
+        Returns:
+            uint8 RGB of shape (height * scale, width * scale, 3), with a batch axis before it if `index` is None.
+
+        Raises:
+            InvalidArgument: if `index`, `alpha` or `scale` is out of range.
+        """
+        if not 0 <= alpha <= 1:
+            raise InvalidArgument(f"Expected alpha from 0 to 1; came {alpha!r}.")
+        if scale is not None and (not isinstance(scale, int | np.integer) or scale < 1):
+            raise InvalidArgument(f"Expected scale to be None or a whole number of at least 1; came {scale!r}.")
+        if index is not None and (not isinstance(index, int | np.integer) or not -len(self) <= index < len(self)):
+            raise InvalidArgument(f"Expected index to be None or from 0 to {len(self) - 1}; came {index!r}.")
+        rows = np.arange(len(self)) if index is None else np.array([index])
+        strength = np.stack([_strength(self.values[row]) for row in rows])
+        weight = alpha * np.abs(strength)[..., None]
+        colours = np.where(strength[..., None] > 0, _FOR, _AGAINST)
+        pictures = (1 - weight) * _to_rgb(self.images)[rows] + weight * colours
+        pixels = np.rint(255 * pictures).astype(np.uint8)
+        times = scale or max(1, round(_VIEW_PIXELS / min(self.values.shape[1:])))
+        pixels = pixels.repeat(times, axis=1).repeat(times, axis=2)
+        return pixels if index is None else np.asarray(pixels[0])
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write one PNG: a row for each image, with the image, the map laid over it, and the map with its scale.
+
+        Args:
+            path: where to, ending in .png; a file that is there is replaced as a whole.
+
+        Returns:
+            The path.
+
+        Raises:
+            InvalidArgument: if `path` does not end in .png.
+        """
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.colors import LinearSegmentedColormap, Normalize
+        from matplotlib.figure import Figure
+
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise InvalidArgument(f"Expected a path that ends in .png; came {str(path)!r}.")
+        height = 2.4 * len(self) + 0.4
+        figure = Figure(figsize=(8.4, height), layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        colours = LinearSegmentedColormap.from_list("evidence", [_AGAINST, _NOTHING, _FOR])
+        axes = figure.subplots(len(self), 3, squeeze=False)
+        plain, over = self.to_image(alpha=0.0), self.to_image()
+        for row, (left, middle, right) in enumerate(axes):
+            limit, signed = _limit(self.values[row]) or 1.0, self.values[row].min() < 0
+            left.imshow(plain[row], interpolation="nearest")
+            middle.imshow(over[row], interpolation="nearest")
+            shown = right.imshow(self.values[row], cmap=colours, norm=Normalize(-limit, limit), interpolation="nearest")
+            left.set_title(f"image {row}", fontsize=9)
+            middle.set_title(f"{self.method}, class {self.targets[row]}", fontsize=9)
+            right.set_title("evidence", fontsize=9)
+            bar = figure.colorbar(shown, ax=right, shrink=0.9)
+            bar.ax.tick_params(labelsize=7)
+            bar.ax.set_ylim(-limit if signed else 0, limit)
+            bar.set_label("against  \N{LEFT RIGHT ARROW}  for the class" if signed else "for the class", fontsize=8)
+            for axis in (left, middle, right):
+                axis.set_axis_off()
+        with atomic_path(path) as draft:
+            canvas.print_figure(draft, format="png", dpi=min(100.0, _MOST_PIXELS / height))
+        return path
+
+
+def _limit(values: np.ndarray) -> float:
+    """Return the 99th percentile of |values|, robust against a few extreme pixels; the largest if that is zero."""
+    size = np.abs(values.astype(np.float64))
+    return float(np.percentile(size, 99)) or float(size.max())
+
+
+def _strength(values: np.ndarray) -> np.ndarray:
+    limit = _limit(values)
+    return np.clip(values.astype(np.float64) / limit, -1, 1) if limit > 0 else np.zeros(values.shape)
+
+
+def _to_rgb(images: np.ndarray) -> np.ndarray:
+    """Return `images` as float64 RGB in [0, 1], one scale for the batch; shape (batch, height, width, 3).
+
+    uint8 has its own range; [0, 1] and [-1, 1] are taken as such; anything else is stretched so that zero and the
+    extremes of the batch fit. One, two or more than four channels are shown as their mean, four as the first three.
+    """
+    pixels = images.astype(np.float64)
+    low, high = float(pixels.min()), float(pixels.max())
+    if images.dtype == np.uint8:
+        low, high = 0.0, 255.0
+    elif low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    elif low >= -1 and high <= 1:
+        low, high = -1.0, 1.0
+    else:
+        low, high = min(low, 0.0), max(high, 0.0)
+    size = max(abs(low), abs(high))  # divided by first, for the difference of two huge numbers would overflow
+    pixels = np.clip((pixels / size - low / size) / (high / size - low / size), 0, 1)
+    if pixels.shape[-1] not in (3, 4):
+        pixels = pixels.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
+    return pixels[..., :3]

@@ -1,0 +1,64 @@
+"""The images argument of every explanation, checked once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kerasnas.errors import InvalidArgument
+
+__all__ = ["image_batch"]
+
+
+def image_batch(images: ArrayLike, input_shape: Sequence[int | None]) -> np.ndarray:
+    """Return `images` with their batch and channel axes, or say what is wrong with them.
+
+    The values and the dtype are left as they came: a model is explained on exactly what it is used on.
+
+    Args:
+        images: shape (batch, height, width, channels), or (batch, height, width) for one channel; any real dtype.
+        input_shape: shape (None, height, width, channels) of the model's input; None stands for any size.
+
+    Returns:
+        An array of shape (batch, height, width, channels), a copy that cannot be written to.
+
+    Raises:
+        InvalidArgument: if `images` are no batch, empty, not real numbers, not finite, or of another shape.
+    """
+    array = np.array(images)
+    expected = tuple(input_shape[1:])
+    wanted = f"images of shape (batch, {', '.join('any' if n is None else str(n) for n in expected)})"
+    if len(expected) != 3:
+        raise InvalidArgument(
+            f"Expected a model of images, input shape (batch, height, width, channels); came {tuple(input_shape)}. "
+            "Explain a model whose input has two spatial axes."
+        )
+    if array.dtype.kind not in "biuf":
+        raise InvalidArgument(f"Expected {wanted} of real numbers; came dtype {array.dtype}. Convert them first.")
+    grey = expected[2] in (1, None)
+    if _is_one_image(array.shape, expected):
+        raise InvalidArgument(f"Expected {wanted}; came one image of shape {array.shape}. Pass images[None].")
+    if array.ndim == 3 and grey:
+        array = array[..., None]
+    if array.ndim != 4 or not _fits(array.shape[1:], expected):
+        raise InvalidArgument(f"Expected {wanted}; came shape {np.shape(images)}. Resize or reorder the axes.")
+    if array.size == 0:
+        raise InvalidArgument(f"Expected {wanted} with at least one image; came shape {array.shape}.")
+    with np.errstate(over="ignore"):
+        bad = int(np.count_nonzero(~np.isfinite(array.astype(np.float32))))
+    if bad:
+        raise InvalidArgument(
+            f"Expected finite float32 images; came {bad} values that are NaN or infinite. Clean them."
+        )
+    array.flags.writeable = False
+    return array
+
+
+def _is_one_image(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
+    grey = expected[2] in (1, None)
+    batch_of_grey = grey and _fits(shape[1:], expected[:2]) and None not in expected
+    return (_fits(shape, expected) and not batch_of_grey) or (grey and _fits(shape, expected[:2]))
+
+
+def _fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
+    return len(shape) == len(expected) and all(e is None or n == e for n, e in zip(shape, expected, strict=True))

@@ -1,0 +1,200 @@
+"""Occlusion: how far the score of a class falls when a patch of the image is hidden."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.attribution import Attribution
+from kerasnas.explain.model.score_view import ScoreView
+
+__all__ = ["occlusion"]
+
+_CANVAS = 32  # tf-explain copies the canvas once per cell: 32**4 bytes are 1 MiB
+_MARK = 127  # what tf-explain's neutral value 127.5 becomes in a uint8 canvas
+_CHUNK_VALUES = 1 << 22  # numbers in one batch of hidden images: 16 MiB
+
+
+def occlusion(
+    model: Any,
+    images: ArrayLike,
+    *,
+    target: int | ArrayLike | None = None,
+    patch: int | tuple[int, int] | None = None,
+    stride: int | tuple[int, int] | None = None,
+    baseline: str | ArrayLike = "mean",
+) -> Attribution:
+    """Map how much the score of a class falls when a patch is replaced by a neutral value.
+
+    drop(P) = score(x) - score(x with patch P set to the baseline), before the softmax; a pixel's value is the mean drop
+    of the patches that cover it. Negative values speak against the class. It needs no gradient and no convolution; it
+    costs one prediction per patch, about (height / stride) * (width / stride) per image.
+
+    Args:
+        model: built Keras 3 Functional or Sequential classifier with output (batch, classes); it is not changed.
+        images: shape (batch, height, width, channels), or (batch, height, width) for one channel; as the model takes
+            them, in its own units.
+        target: the class to explain for all images, one class per image, or None for the predicted class. A model with
+            one output unit z has class 0 with score -z and class 1 with score z.
+        patch: pixels, side or (height, width). None: an eighth of the smaller side of the image, rounded, at least 2.
+        stride: pixels from one patch to the next, one number or (down, across), at most `patch`. None: half the patch.
+            The last patch of a row or column is moved back to end at the edge, so that every pixel is covered.
+        baseline: "mean" for the mean of each channel of the image itself, a number, one number per channel, or an image
+            of shape (height, width, channels); in the units of the images.
+
+    Returns:
+        Attribution with `values` of shape (batch, height, width), signed, in units of the score; details: patch,
+        stride, baseline, score.
+
+    Raises:
+        InvalidArgument: if the model, images, target, patch, stride or baseline are not as above.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.Sequential(
+        ...     [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
+        ... )
+        >>> occlusion(model, np.ones((2, 8, 8, 1)), target=1, patch=4, baseline=0.0).values.shape
+        (2, 8, 8)
+
+    Source:
+        Zeiler and Fergus 2014, section 4.2, by the engine of tf-explain. Deviations: differences of scores instead of
+        probabilities, overlapping patches averaged.
+    """
+    view = ScoreView(model, images)
+    height, width = view.images.shape[1:3]
+    targets = view.resolve_target(target)
+    patches = _patches(height, width, patch, stride)
+    neutral = _neutral(baseline, view.pixels())
+    score = _compiled(view)
+    values = np.stack(
+        [
+            _map(_Occluder(score, pixels, hidden, int(label), patches), patches)
+            for pixels, hidden, label in zip(view.pixels(), neutral, targets, strict=True)
+        ]
+    )
+    details = {
+        "patch": patches.size,
+        "stride": patches.stride,
+        "baseline": baseline if isinstance(baseline, str) else np.asarray(baseline).tolist(),
+        "score": view.score_kind,
+    }
+    return Attribution(values=values, images=view.images, targets=targets, method="occlusion", details=details)
+
+
+@dataclass(frozen=True)
+class _Patches:
+    """Where the patches lie: their upper left corners, row by row."""
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    shape: tuple[int, int]
+    corners: tuple[tuple[int, int], ...]
+
+    def at(self, index: int) -> tuple[slice, slice]:
+        """Return the rows and columns of a patch."""
+        top, left = self.corners[index]
+        return slice(top, top + self.size[0]), slice(left, left + self.size[1])
+
+
+def _patches(height: int, width: int, patch: Any, stride: Any) -> _Patches:
+    side = max(2, int(min(height, width) / 8 + 0.5))
+    size = _pair("patch", patch, (min(side, height), min(side, width)), (height, width))
+    step = _pair("stride", stride, (max(1, size[0] // 2), max(1, size[1] // 2)), size)
+    tops, lefts = (
+        [*range(0, length - p, s), length - p] for length, p, s in zip((height, width), size, step, strict=True)
+    )
+    return _Patches(size, step, (height, width), tuple((top, left) for top in tops for left in lefts))
+
+
+def _pair(name: str, value: Any, default: tuple[int, int], most: tuple[int, int]) -> tuple[int, int]:
+    if value is None:
+        return default
+    pair = np.broadcast_to(np.asarray(value), (2,)) if np.shape(value) in ((), (2,)) else np.zeros(2)
+    if pair.dtype.kind not in "iu" or np.any(pair < 1) or np.any(pair > most):
+        raise InvalidArgument(
+            f"Expected {name} to be a number of pixels or a pair (height, width), from 1 to {most}; came {value!r}. "
+            "A patch fits into the image, a stride into the patch, or pixels would be left out."
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def _neutral(baseline: Any, pixels: np.ndarray) -> np.ndarray:
+    """Return the neutral image of every image; shape (batch, height, width, channels)."""
+    if isinstance(baseline, str) and baseline == "mean":
+        return np.broadcast_to(pixels.mean(axis=(1, 2), keepdims=True, dtype=np.float64), pixels.shape).astype(
+            np.float32
+        )
+    value = np.asarray(baseline)
+    shapes = ((), pixels.shape[3:], pixels.shape[1:])
+    if value.dtype.kind not in "biuf" or value.shape not in shapes or not np.all(np.isfinite(value)):
+        raise InvalidArgument(
+            f"Expected baseline to be 'mean', or finite numbers of shape (), {shapes[1]} or {shapes[2]}; "
+            f"came {baseline if value.size < 9 else value.shape!r}. Give it in the units of the images."
+        )
+    return np.broadcast_to(value, pixels.shape).astype(np.float32)
+
+
+def _compiled(view: ScoreView) -> Callable[[np.ndarray], np.ndarray]:
+    import tensorflow as tf
+
+    run = tf.function(view.score, input_signature=[tf.TensorSpec((None, *view.images.shape[1:]), tf.float32)])
+    return lambda x: run(tf.constant(x)).numpy()
+
+
+class _Occluder:
+    """What tf-explain takes for the model: it marks a cell of a canvas, and the patch of that number is hidden.
+
+    tf-explain's own patches are grey 127.5 in whatever units, square, side by side, and scramble images that are not
+    square (https://github.com/sicara/tf-explain). On a square canvas of one-pixel cells all of that is exact.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[np.ndarray], np.ndarray],
+        pixels: np.ndarray,
+        neutral: np.ndarray,
+        label: int,
+        patches: _Patches,
+    ) -> None:
+        self._score, self._pixels, self._neutral, self._label, self._patches = score, pixels, neutral, label, patches
+        self._chunk = max(1, _CHUNK_VALUES // pixels.size)
+        self.first = 0  # number of the patch that stands in the first cell
+
+    def predict(self, canvases: np.ndarray, batch_size: int | None = None) -> np.ndarray:  # noqa: ARG002
+        cells = np.argmax(canvases.reshape(len(canvases), -1) == _MARK, axis=1)
+        falls = np.zeros((len(cells), 1))
+        used = np.flatnonzero(self.first + cells < len(self._patches.corners))
+        for start in range(0, len(used), self._chunk):
+            rows = used[start : start + self._chunk]
+            falls[rows, 0] = self._falls(self.first + cells[rows])
+        return 1 - falls  # tf-explain returns one minus this
+
+    def _falls(self, numbers: np.ndarray) -> np.ndarray:
+        # The whole image goes along in every batch, so that both scores of a difference are rounded alike.
+        batch = np.repeat(self._pixels[None], len(numbers) + 1, axis=0)
+        for row, number in enumerate(numbers, start=1):
+            area = self._patches.at(int(number))
+            batch[row][area] = self._neutral[area]
+        scores = self._score(batch)[:, self._label].astype(np.float64)
+        return scores[0] - scores[1:]
+
+
+def _map(occluder: _Occluder, patches: _Patches) -> np.ndarray:
+    from tf_explain.core.occlusion_sensitivity import OcclusionSensitivity
+
+    total, covered = np.zeros(patches.shape), np.zeros(patches.shape)
+    for first in range(0, len(patches.corners), _CANVAS**2):
+        count = min(_CANVAS**2, len(patches.corners) - first)
+        side = math.isqrt(count - 1) + 1
+        occluder.first = first
+        canvas = np.zeros((side, side, 1), np.uint8)
+        falls = OcclusionSensitivity().get_sensitivity_map(occluder, canvas, class_index=0, patch_size=1)
+        for number, fall in enumerate(falls.reshape(-1)[:count], start=first):
+            total[patches.at(number)] += fall
+            covered[patches.at(number)] += 1
+    return np.asarray(total / covered, np.float32)

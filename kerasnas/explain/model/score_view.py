@@ -1,0 +1,267 @@
+"""One view of any Keras 3 image classifier: float32, one score per class before the softmax, inner layers in reach."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.image_batch import image_batch
+
+__all__ = ["ScoreView", "SpatialLayer"]
+
+_SQUASHING = {"softmax", "log_softmax", "sigmoid"}
+_SQUASHING_OPERATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}  # layers and keras.ops nodes, by class name
+_PASSING = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Identity)
+_CHUNK_PIXELS = 1 << 19  # about ten images of 224 x 224 at once, whatever the number of images
+
+
+@dataclass(frozen=True)
+class SpatialLayer:
+    """A layer whose output is a feature map (batch, height, width, features) with more than one position."""
+
+    path: str
+    height: int
+    width: int
+    convolutional: bool
+
+
+class ScoreView:
+    """A read-only view of a classifier: `score(x)` is what explanations differentiate or perturb.
+
+    The graph of the model is replayed node by node, into nested models too, so that the last softmax or sigmoid can be
+    left out and any inner feature map read, without a node or a weight of the model being added or changed. Explaining
+    probabilities fails where it matters: a softmax that is sure has a gradient of zero.
+
+    With one output unit z there are two classes, with scores -z and z. Models of mixed precision are computed on a
+    float32 copy.
+
+    Attributes:
+        images: shape (batch, height, width, channels), the checked input, in its own dtype.
+        classes: the number of classes.
+        score_kind: "logit" if a softmax or sigmoid was left out, "output" if the model ended in neither.
+        spatial_layers: the layers with a feature map, in the order in which they are computed.
+        chunk: how many images are computed at once.
+
+    Raises:
+        InvalidArgument: if `model` is not a built Keras 3 Functional or Sequential model with one image input and one
+            output of shape (batch, classes), if `images` do not fit it, or if Keras does not run on TensorFlow.
+    """
+
+    def __init__(self, model: Any, images: ArrayLike) -> None:
+        _require_tensorflow()
+        graph = _functional(model)
+        self.images = image_batch(images, graph.inputs[0].shape)
+        _require_scores(graph)
+        # Keras has no public walk of a graph; _flatten_layers and _run_through_graph are what its own cloning uses.
+        if any(layer.compute_dtype != "float32" for layer in graph._flatten_layers()):
+            graph = _float32_copy(graph)
+        self._graph = graph
+        self._head = _head(graph)
+        self.chunk = max(1, min(256, _CHUNK_PIXELS // int(np.prod(self.images.shape[1:3]))))
+
+        calls: list[tuple[str, Any, Any]] = []
+        first = self._replay(self.pixels(0, 1), lambda path, layer, value: calls.append((path, layer, value)))
+        if sum(layer is self._head for _, layer, _ in calls) != 1:
+            self._head = None  # used twice, so leaving it out would change what comes before
+        self._linear = _linear_copy(self._head)
+        self.score_kind = "output" if self._head is None else "logit"
+        self._units = int(first.shape[-1])
+        self.classes = max(2, self._units)
+        self.spatial_layers = tuple(
+            SpatialLayer(path, value.shape[1], value.shape[2], any(len(w.shape) == 4 for w in layer.weights))
+            for path, layer, value in calls
+            if isinstance(layer, keras.Layer) and _is_feature_map(value)
+        )
+
+    def pixels(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return the images from `start` to `stop` as float32."""
+        pixels: np.ndarray = self.images[start:stop].astype(np.float32)
+        return pixels
+
+    def score(self, x: Any, feature: str | None = None) -> Any:
+        """Compute the class scores of a tensor of images, and the feature map of the layer `feature` if one is named.
+
+        Args:
+            x: tensor of shape (batch, height, width, channels).
+            feature: the path of one of `spatial_layers`.
+
+        Returns:
+            Scores of shape (batch, classes); with `feature`, the pair (feature map, scores).
+        """
+        seen: dict[str, Any] = {}
+        scores = self._replay(x, lambda path, _, value: seen.__setitem__(path, value))
+        scores = keras.ops.cast(scores, "float32")
+        if self._units == 1:
+            scores = keras.ops.concatenate([-scores, scores], axis=-1)
+        return scores if feature is None else (seen[feature], scores)
+
+    def resolve_target(self, target: int | ArrayLike | None) -> np.ndarray:
+        """Return one class per image: `target` for all, one each, or the predicted class for None; shape (batch,)."""
+        count = len(self.images)
+        if target is None:
+            parts = [self.score(self.pixels(i, i + self.chunk)) for i in range(0, count, self.chunk)]
+            return np.asarray(np.concatenate([keras.ops.convert_to_numpy(part) for part in parts]).argmax(axis=-1))
+        classes = np.asarray(target)
+        if classes.dtype.kind not in "iu" or classes.shape not in ((), (count,)):
+            raise InvalidArgument(
+                f"Expected target to be None, a class number or one class number for each of the {count} images; "
+                f"came {target!r}. Pass integers from 0 to {self.classes - 1}."
+            )
+        if classes.min() < 0 or classes.max() >= self.classes:
+            raise InvalidArgument(
+                f"Expected target from 0 to {self.classes - 1}; came {target!r}. Pass a class of the model."
+            )
+        return np.broadcast_to(classes, (count,)).astype(np.int64)
+
+    def _replay(self, x: Any, visit: Callable[[str, Any, Any], object]) -> Any:
+        def run(graph: Any, x: Any, prefix: str) -> Any:
+            def hooked(operation: Any) -> Callable[..., Any]:
+                return lambda *args, **kwargs: compute(operation, prefix + operation.name, args, kwargs)
+
+            return graph._run_through_graph(graph._standardize_inputs(x), hooked)
+
+        def compute(operation: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if getattr(operation, "_call_has_training_arg", False):
+                kwargs = {**kwargs, "training": False}
+            inner = _inner_graph(operation)
+            if operation is self._head and hasattr(self, "_linear"):
+                value = self._linear(args[0])
+            elif inner is not None:
+                value = run(inner, args[0], f"{path}/")
+            else:
+                value = operation(*args, **kwargs)
+            visit(path, operation, value)
+            return value
+
+        return keras.tree.flatten(run(self._graph, x, ""))[0]
+
+
+def _require_tensorflow() -> None:
+    if keras.backend.backend() != "tensorflow":
+        raise InvalidArgument(
+            f"Expected Keras to run on TensorFlow, as tf-explain does; came backend {keras.backend.backend()!r}. Save "
+            "the model as a .keras file, and load and explain it in a process started with KERAS_BACKEND=tensorflow."
+        )
+
+
+def _functional(model: Any) -> Any:
+    """Return the Functional graph of `model`; nothing is built or changed."""
+    if not isinstance(model, keras.Model):
+        hint = (
+            "Rebuild it with Keras 3 and copy the weights."
+            if "tf_keras" in type(model).__module__
+            else "Pass the model."
+        )
+        raise InvalidArgument(
+            f"Expected a Keras 3 model (keras.Model); came {type(model).__module__}.{type(model).__name__}. {hint}"
+        )
+    if isinstance(model, keras.Sequential):
+        if model._functional is None:
+            raise InvalidArgument(
+                f"Expected a built model; came Sequential {model.name!r} without an input shape. "
+                "Start it with keras.Input(shape), call model.build(shape), or train it first."
+            )
+        model = model._functional
+    if not hasattr(model, "_run_through_graph"):
+        raise InvalidArgument(
+            f"Expected a Functional or Sequential model; came the subclassed model {type(model).__name__} "
+            f"({model.name!r}), whose layers cannot be followed. Rebuild it as keras.Model(inputs, outputs)."
+        )
+    return model
+
+
+def _require_scores(graph: Any) -> None:
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise InvalidArgument(
+            f"Expected a model with one input and one output; {graph.name!r} came with {len(graph.inputs)} and "
+            f"{len(graph.outputs)}. Explain keras.Model(inputs, outputs) of one image and one output."
+        )
+    shape = graph.outputs[0].shape
+    if len(shape) != 2 or shape[-1] is None:
+        raise InvalidArgument(
+            f"Expected a classifier with output (batch, classes); {graph.name!r} came with output {tuple(shape)}. "
+            "Reduce the output to one score per class, for instance with GlobalAveragePooling2D."
+        )
+    for layer in graph._flatten_layers():
+        if getattr(layer, "data_format", None) == "channels_first" and any(len(w.shape) == 4 for w in layer.weights):
+            raise InvalidArgument(
+                f"Expected channels last; layer {layer.name!r} came with data_format='channels_first'. Rebuild it."
+            )
+
+
+def _inner_graph(operation: Any) -> Any:
+    """Return the graph inside a nested model of one input and one output, or None."""
+    graph = operation._functional if isinstance(operation, keras.Sequential) else operation
+    if isinstance(graph, keras.Model) and hasattr(graph, "_run_through_graph"):
+        return graph if len(graph.inputs) == len(graph.outputs) == 1 else None
+    return None
+
+
+def _is_feature_map(value: Any) -> bool:
+    shape: Any = getattr(value, "shape", ())
+    return len(shape) == 4 and shape[1] * shape[2] > 1
+
+
+def _head(graph: Any) -> Any:
+    """Return the operation that squashes the scores into probabilities at the end of `graph`, or None."""
+    tensor = graph.outputs[0]
+    while True:
+        operation, node_index, tensor_index = tensor._keras_history
+        inner = _inner_graph(operation)
+        activation = getattr(getattr(operation, "activation", None), "__name__", None)
+        dense = isinstance(operation, keras.layers.Dense | keras.layers.EinsumDense | keras.layers.Conv2D)
+        if inner is not None:
+            tensor = inner.outputs[tensor_index]
+        elif isinstance(operation, _PASSING) or (
+            isinstance(operation, keras.layers.Activation) and activation == "linear"
+        ):
+            tensor = operation._inbound_nodes[node_index].input_tensors[0]
+        elif type(operation).__name__ in _SQUASHING_OPERATIONS:
+            return operation
+        elif activation in _SQUASHING and (dense or isinstance(operation, keras.layers.Activation)):
+            return operation
+        else:
+            return None
+
+
+def _linear_copy(head: Any) -> Any:
+    """Return what computes the scores in the place of `head`: nothing at all, or its layer without the activation."""
+    if head is None or isinstance(head, keras.layers.Activation) or not getattr(head, "weights", None):
+        return lambda x: x
+    copy: Any = type(head).from_config({**head.get_config(), "activation": "linear"})
+    copy.build_from_config(head.get_build_config())
+    copy.set_weights(head.get_weights())
+    return copy
+
+
+def _float32_copy(graph: Any) -> Any:
+    def copy_layer(layer: Any) -> Any:
+        return type(layer).from_config(_with_float32(layer.get_config()))
+
+    start = keras.Input(batch_shape=graph.inputs[0].shape, dtype="float32")
+    try:
+        copy = keras.models.clone_model(graph, input_tensors=[start], clone_function=copy_layer, recursive=True)
+        copy.set_weights(graph.get_weights())
+    except Exception as error:
+        raise InvalidArgument(
+            f"Expected a model that can be rebuilt in float32; {graph.name!r} of mixed precision could not: "
+            f"{error} Rebuild it under the float32 policy and copy the weights."
+        ) from error
+    return copy
+
+
+def _with_float32(config: Any) -> Any:
+    if isinstance(config, dict):
+        if "DTypePolicy" in str(config.get("class_name")):
+            return "float32"
+        return {
+            key: "float32" if key == "dtype" and "float" in str(value) else _with_float32(value)
+            for key, value in config.items()
+        }
+    if isinstance(config, list | tuple):
+        return type(config)(_with_float32(value) for value in config)
+    return config
