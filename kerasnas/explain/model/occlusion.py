@@ -16,7 +16,6 @@ __all__ = ["occlusion"]
 
 _CANVAS = 32  # tf-explain copies the canvas once per cell: 32**4 bytes are 1 MiB
 _MARK = 127  # what tf-explain's neutral value 127.5 becomes in a uint8 canvas
-_CHUNK_VALUES = 1 << 22  # numbers in one batch of hidden images: 16 MiB
 
 
 def occlusion(
@@ -73,7 +72,7 @@ def occlusion(
     score = _compiled(view)
     values = np.stack(
         [
-            _map(_Occluder(score, pixels, hidden, int(label), patches), patches)
+            _map(_Occluder(score, pixels, hidden, int(label), patches, view.chunk), patches)
             for pixels, hidden, label in zip(view.pixels(), neutral, targets, strict=True)
         ]
     )
@@ -126,9 +125,7 @@ def _pair(name: str, value: Any, default: tuple[int, int], most: tuple[int, int]
 def _neutral(baseline: Any, pixels: np.ndarray) -> np.ndarray:
     """Return the neutral image of every image; shape (batch, height, width, channels)."""
     if isinstance(baseline, str) and baseline == "mean":
-        return np.broadcast_to(pixels.mean(axis=(1, 2), keepdims=True, dtype=np.float64), pixels.shape).astype(
-            np.float32
-        )
+        return np.broadcast_to(pixels.mean(axis=(1, 2), keepdims=True, dtype=np.float64), pixels.shape)
     value = np.asarray(baseline)
     shapes = ((), pixels.shape[3:], pixels.shape[1:])
     if value.dtype.kind not in "biuf" or value.shape not in shapes or not np.all(np.isfinite(value)):
@@ -143,7 +140,7 @@ def _compiled(view: ScoreView) -> Callable[[np.ndarray], np.ndarray]:
     import tensorflow as tf
 
     run = tf.function(view.score, input_signature=[tf.TensorSpec((None, *view.images.shape[1:]), tf.float32)])
-    return lambda x: run(tf.constant(x)).numpy()
+    return lambda x: np.asarray(run(tf.constant(x)))
 
 
 class _Occluder:
@@ -160,9 +157,10 @@ class _Occluder:
         neutral: np.ndarray,
         label: int,
         patches: _Patches,
+        chunk: int,
     ) -> None:
         self._score, self._pixels, self._neutral, self._label, self._patches = score, pixels, neutral, label, patches
-        self._chunk = max(1, _CHUNK_VALUES // pixels.size)
+        self._chunk = chunk
         self.first = 0  # number of the patch that stands in the first cell
 
     def predict(self, canvases: np.ndarray, batch_size: int | None = None) -> np.ndarray:  # noqa: ARG002

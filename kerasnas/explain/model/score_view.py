@@ -60,14 +60,14 @@ class ScoreView:
         if any(layer.compute_dtype != "float32" for layer in graph._flatten_layers()):
             graph = _float32_copy(graph)
         self._graph = graph
-        self._head = _head(graph)
+        self._head: Any = None
         self.chunk = max(1, min(256, _CHUNK_PIXELS // int(np.prod(self.images.shape[1:3]))))
 
         calls: list[tuple[str, Any, Any]] = []
         first = self._replay(self.pixels(0, 1), lambda path, layer, value: calls.append((path, layer, value)))
-        if sum(layer is self._head for _, layer, _ in calls) != 1:
-            self._head = None  # used twice, so leaving it out would change what comes before
-        self._linear = _linear_copy(self._head)
+        head = _head(graph)
+        if sum(layer is head for _, layer, _ in calls) == 1:  # one that is used twice also shapes what comes before
+            self._head, self._linear = head, _linear_copy(head)
         self.score_kind = "output" if self._head is None else "logit"
         self._units = int(first.shape[-1])
         self.classes = max(2, self._units)
@@ -128,7 +128,7 @@ class ScoreView:
             if getattr(operation, "_call_has_training_arg", False):
                 kwargs = {**kwargs, "training": False}
             inner = _inner_graph(operation)
-            if operation is self._head and hasattr(self, "_linear"):
+            if operation is self._head:
                 value = self._linear(args[0])
             elif inner is not None:
                 value = run(inner, args[0], f"{path}/")
@@ -230,7 +230,7 @@ def _head(graph: Any) -> Any:
 
 def _linear_copy(head: Any) -> Any:
     """Return what computes the scores in the place of `head`: nothing at all, or its layer without the activation."""
-    if head is None or isinstance(head, keras.layers.Activation) or not getattr(head, "weights", None):
+    if isinstance(head, keras.layers.Activation) or not getattr(head, "weights", None):
         return lambda x: x
     copy: Any = type(head).from_config({**head.get_config(), "activation": "linear"})
     copy.build_from_config(head.get_build_config())
