@@ -11,7 +11,18 @@ _CLASSES = {
     "NASTuner": "kerasnas.search.tuner",
     "SearchRecord": "kerasnas.search.record",
 }
-_MODULES = ("compress", "datasets", "errors", "explain", "export", "oracles", "report", "search", "spaces", "strategies")
+_MODULES = (
+    "compress",
+    "datasets",
+    "errors",
+    "explain",
+    "export",
+    "oracles",
+    "report",
+    "search",
+    "spaces",
+    "strategies",
+)
 
 __all__ = ["ImageClassifier", "NASTuner", "SearchRecord", *_MODULES]
 

@@ -105,6 +105,12 @@ class StrategyOracle(kt.Oracle):
             trial.metrics = type(trial.metrics)()
         return trial
 
+    def update_trial(self, trial_id: str, metrics: dict[str, float], step: int = 0) -> Any:
+        """Take in the metrics of a trial; as in `kt.Oracle`."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # a diverged trial; judged in end_trial
+            return super().update_trial(trial_id, metrics, step=step)
+
     def end_trial(self, trial: Any, status: str = "COMPLETED") -> None:
         """Take in a trial that ended, or is to be retried; as in `kt.Oracle`."""
         # What KerasTuner raises under its lock would leave the lock held: it is carried out of it.
@@ -141,7 +147,7 @@ class StrategyOracle(kt.Oracle):
             return
         known = self.trials[trial.trial_id]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # numpy's "All-NaN slice"
+            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
             self.score_trial(known)
         if known.score is None or not math.isfinite(known.score):
             trial.status = "INVALID"
@@ -151,6 +157,8 @@ class StrategyOracle(kt.Oracle):
     def reload(self) -> None:
         """Load the project folder, and mend what a kill between two writes leaves behind."""
         super().reload()
+        # KerasTuner saves before it takes an ended trial off the ongoing ones, and so queues it to be run again.
+        self._retry_queue = [i for i in dict.fromkeys(self._retry_queue) if i not in self.end_order]
         for trial_id in list(self._retry_queue):
             # Killed after trial.json and before oracle.json: the trial had ended.
             if self.trials[trial_id].status in ("COMPLETED", "FAILED"):

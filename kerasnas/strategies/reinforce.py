@@ -1,6 +1,7 @@
 """REINFORCE with an autoregressive policy."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -201,4 +202,4 @@ def _labels(decision: Decision) -> list[str]:
     if decision.size == arms:
         return [str(decision.from_unit((i + 0.5) / arms)) for i in range(arms)]
     edges = [decision.from_unit(i / arms) for i in range(arms + 1)]
-    return [f"{low:.3g} to {high:.3g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    return [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]

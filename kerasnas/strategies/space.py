@@ -31,7 +31,8 @@ def neighbour(decisions: Sequence[Decision], choices: Choices, rng: np.random.Ge
     moved = movable[int(rng.integers(len(movable)))]
     kept = {name: value for name, value in choices.items() if name != moved.name}
     return walk(
-        decisions, lambda decision, _: kept[decision.name] if decision.name in kept else decision.from_unit(rng.random())
+        decisions,
+        lambda decision, _: kept[decision.name] if decision.name in kept else decision.from_unit(rng.random()),
     )
 
 

@@ -45,6 +45,7 @@ def discover(oracle, fn=declare):
     for kind in ("conv", "dense"):
         for deep in (True, False):
             hp.values = {"kind": kind, "deep": deep}
+            hp.ensure_active_values()
             fn(hp)
     oracle.update_space(hp)
 
@@ -336,7 +337,12 @@ def test_an_error_of_the_strategy_is_raised_and_leaves_the_lock_free(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"max_trials": 0}, "max_trials"), ({"seed": -1}, "seed"), ({"seed": 0.5}, "seed"), ({"max_trials": 2.5}, "max_trials")],
+    [
+        ({"max_trials": 0}, "max_trials"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 0.5}, "seed"),
+        ({"max_trials": 2.5}, "max_trials"),
+    ],
 )
 def test_wrong_arguments(arguments, message):
     with pytest.raises(InvalidArgument, match=message) as caught:

@@ -106,7 +106,7 @@ def _started(make):
     return strategy
 
 
-# -- REINFORCE: the mathematics ------------------------------------------------------------------------------------------
+# -- REINFORCE: the mathematics ----------------------------------------------------------
 
 TREE = [
     Discrete(name="a", values=("x", "y")),
@@ -144,9 +144,7 @@ def test_gradient_equals_finite_differences(trained):
 
 def test_score_function_has_mean_zero(trained):
     """E[grad log pi] = 0 (Williams 1992), by enumeration."""
-    mean = sum(
-        np.exp(trained.log_probability(c)) * trained.log_probability_gradient(c) for c in enumerate_choices(TREE)
-    )
+    mean = sum(np.exp(trained.log_probability(c)) * trained.log_probability_gradient(c) for c in enumerate_choices(TREE))
     np.testing.assert_allclose(mean, 0, atol=1e-12)
 
 
