@@ -47,9 +47,7 @@ def convert(view: FunctionalView, *, opset: int) -> "onnx.ModelProto":
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
-        raise KerasNASError(
-            f"Expected a valid ONNX graph of {view.model.name!r}, but the checker says: {error}"
-        ) from error
+        raise KerasNASError(f"Expected a valid ONNX graph of {view.model.name!r}, but the checker says: {error}") from error
     return proto
 
 

@@ -60,9 +60,7 @@ def functional_view(model: keras.Model) -> FunctionalView:
     taken: set[str] = set()
     input_specs = tuple(_spec(tensor, taken) for tensor in inputs)
     output_specs = tuple(_spec(tensor, taken) for tensor in outputs)
-    flat = keras.Model(
-        inputs[0] if len(inputs) == 1 else inputs, outputs[0] if len(outputs) == 1 else outputs, name=model.name
-    )
+    flat = keras.Model(inputs[0] if len(inputs) == 1 else inputs, outputs[0] if len(outputs) == 1 else outputs, name=model.name)
     return FunctionalView(model=flat, inputs=input_specs, outputs=output_specs)
 
 

@@ -39,9 +39,9 @@ def to_onnx(
     """Export a Keras model to an ONNX file that was measured to compute the same.
 
     The model is converted through tf2onnx at inference (no dropout, no augmentation), checked, and run beside Keras at
-    batch sizes 1 and 7. Only a file that agrees is put at `path`; otherwise whatever lay there stays. Inputs and outputs
-    bear the names of the model's input layers and last layers, and their first dimension is free and called "batch".
-    `model` is left as it is.
+    batch sizes 1 and 7. Only a file that agrees is put at `path`; otherwise whatever lay there stays. Inputs and
+    outputs bear the names of the model's input layers and last layers, and their first dimension is free and called
+    "batch". `model` is left as it is.
 
     Args:
         model: a built Functional or Sequential model that computes in float32 (or float64).
@@ -73,19 +73,18 @@ def to_onnx(
     if target.suffix != ".onnx":
         raise InvalidArgument(f"Expected a path that ends in .onnx, got {str(target)!r}. Call it {target.stem}.onnx.")
     if opset not in _OPSETS:
-        raise InvalidArgument(
-            f"Expected an opset from {_OPSETS[0]} to {_OPSETS[-1]}, got {opset!r}. The default is 17."
-        )
+        raise InvalidArgument(f"Expected an opset from {_OPSETS[0]} to {_OPSETS[-1]}, got {opset!r}. The default is 17.")
     view = functional_view(model)
     _check_computation(model)
     names = _check_labels(labels, view)
     _check_preprocessing(preprocessing)
-    samples = None if x is None else check_samples(view.inputs, x)
+    if x is not None:
+        check_samples(view.inputs, x)  # before the work of converting
     proto = convert(view, opset=opset)
     _write_metadata(proto, model, names, preprocessing)
     with atomic_path(target) as draft:
         draft.write_bytes(proto.SerializeToString())
-        verification = verify(model, draft, samples, atol=atol)
+        verification = verify(model, draft, x, atol=atol)
         verification.raise_for_mismatch()
     return OnnxFile(
         path=target,

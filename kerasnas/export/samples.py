@@ -66,12 +66,10 @@ def check_samples(specs: Sequence[TensorSpec], x: Any) -> list[np.ndarray]:
     names = [name for name, _, _ in specs]
     if isinstance(x, Mapping):
         if set(x) != set(names):
-            raise InvalidArgument(
-                f"Expected samples for the inputs {names}, got {sorted(map(str, x))}. Name each input."
-            )
+            raise InvalidArgument(f"Expected samples for the inputs {names}, got {sorted(map(str, x))}. Name each input.")
         arrays = [x[name] for name in names]
     elif len(specs) == 1:
-        arrays = list(x) if isinstance(x, tuple) and len(x) == 1 else [x]
+        arrays = [x]
     elif isinstance(x, Sequence) and len(x) == len(specs):
         arrays = list(x)
     else:
@@ -102,13 +100,9 @@ def _check_array(spec: TensorSpec, values: Any) -> np.ndarray:
             "Pass a batch of samples as the model takes them."
         )
     if len(array) == 0:
-        raise InvalidArgument(
-            f"Expected at least one sample for input {name!r}, got none. Pass x with samples, or no x."
-        )
+        raise InvalidArgument(f"Expected at least one sample for input {name!r}, got none. Pass x with samples, or no x.")
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
         raise InvalidArgument(f"Expected numbers for input {name!r}, got dtype {array.dtype}. Convert them to {dtype}.")
     if not np.all(np.isfinite(array)):
-        raise InvalidArgument(
-            f"Expected finite samples for input {name!r}, got NaN or infinity. Remove or replace them."
-        )
+        raise InvalidArgument(f"Expected finite samples for input {name!r}, got NaN or infinity. Remove or replace them.")
     return array.astype(dtype)

@@ -32,8 +32,8 @@ def verify(
     """Compare an ONNX file with its Keras model, sample by sample and output by output.
 
     Keras runs at inference (`training=False`), with TensorFlow on the CPU, where no TF32 rounding blurs the comparison.
-    The file runs in onnxruntime over all samples at each batch size; the last batch is filled up from the first samples,
-    so that every run has the full size. A sample's output must not depend on the other samples in its batch.
+    The file runs in onnxruntime over all samples at each batch size; the last batch is filled up from the first
+    samples, so that every run has the full size. A sample's output must not depend on the others in its batch.
 
     Args:
         model: a built Functional or Sequential model.

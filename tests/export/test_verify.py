@@ -1,0 +1,191 @@
+import json
+import math
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kerasnas.errors import ExportMismatch, InvalidArgument
+from kerasnas.export import Verification, verify
+
+
+def linear(kernel, bias=None, output_name="y"):
+    kernel = np.asarray(kernel, "float32")
+    inputs = keras.Input((kernel.shape[0],), name="x")
+    model = keras.Model(inputs, keras.layers.Dense(kernel.shape[1], name=output_name)(inputs))
+    model.set_weights([kernel, np.zeros(kernel.shape[1]) if bias is None else np.asarray(bias)])
+    return model
+
+
+EYE = np.eye(3)
+
+
+def test_equal_networks_pass_with_no_difference(tmp_path, write_linear):
+    file = write_linear(tmp_path / "m.onnx", EYE, [1, 2, 3])
+    outcome = verify(linear(EYE, [1, 2, 3]), file, EYE)
+    assert outcome.passed
+    assert outcome.reason is None
+    assert outcome.worst == 0.0
+    assert outcome.top1_agreement == {"y": 1.0}
+    assert outcome.raise_for_mismatch() is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    delta=st.lists(st.floats(-2, 2, width=32), min_size=6, max_size=6),
+    rows=st.lists(st.lists(st.floats(-4, 4, width=32), min_size=2, max_size=2), min_size=1, max_size=9),
+)
+def test_difference_of_linear_maps_is_the_closed_form(delta, rows, write_linear):
+    # y - z = -x @ delta for kernels that differ by delta. Sums of two products of float32 below 10: rounding < 1e-5.
+    kernel, delta, x = np.ones((2, 3)), np.reshape(delta, (2, 3)), np.asarray(rows)
+    with tempfile.TemporaryDirectory() as folder:
+        file = write_linear(Path(folder) / "m.onnx", kernel + delta)
+        outcome = verify(linear(kernel), file, x, atol=1e-4)
+    exact = np.max(np.abs(x @ delta))
+    assert outcome.worst == pytest.approx(exact, abs=1e-5)
+    if exact > 2e-4:
+        assert not outcome.passed
+    if exact < 5e-5:
+        assert outcome.passed
+
+
+def test_top1_agreement_counts_samples(tmp_path, write_linear):
+    # The file swaps columns 0 and 1: of the three unit vectors only the third keeps its largest column.
+    file = write_linear(tmp_path / "m.onnx", EYE[[1, 0, 2]])
+    outcome = verify(linear(EYE), file, EYE)
+    assert outcome.top1_agreement == {"y": pytest.approx(1 / 3)}
+    assert outcome.max_abs_difference == {"y": 1.0}
+
+
+def test_top1_agreement_only_for_more_than_one_column(tmp_path, write_linear):
+    file = write_linear(tmp_path / "m.onnx", np.ones((3, 1)))
+    assert verify(linear(np.ones((3, 1))), file, EYE).top1_agreement == {}
+
+
+def test_a_broken_file_fails_and_raises_with_the_difference(tmp_path, write_linear):
+    file = write_linear(tmp_path / "m.onnx", EYE, [0, 0.25, 0])
+    outcome = verify(linear(EYE), file)
+    assert not outcome.passed
+    with pytest.raises(ExportMismatch, match=r"within 0.0001 .* largest difference is 0.25 in 'y'"):
+        outcome.raise_for_mismatch()
+
+
+def test_atol_is_the_border(tmp_path, write_linear):
+    file = write_linear(tmp_path / "m.onnx", EYE, [0, 0.25, 0])
+    x = np.zeros((1, 3))
+    assert verify(linear(EYE), file, x, atol=0.25).passed
+    assert not verify(linear(EYE), file, x, atol=0.2499).passed
+
+
+@pytest.mark.parametrize(("in_keras", "in_file"), [(0, math.nan), (math.nan, 0), (math.nan, math.nan), (math.inf,) * 2])
+def test_what_is_not_finite_never_passes(tmp_path, write_linear, in_keras, in_file):
+    file = write_linear(tmp_path / "m.onnx", EYE, [0, in_file, 0])
+    outcome = verify(linear(EYE, [0, in_keras, 0]), file, EYE, atol=1e6)
+    assert not outcome.passed
+    assert math.isnan(outcome.worst)
+    assert outcome.to_dict()["max_abs_difference"] == {"y": None}
+    with pytest.raises(ExportMismatch):
+        outcome.raise_for_mismatch()
+
+
+def test_a_file_of_fixed_batch_fails_at_the_other(tmp_path, write_linear):
+    file = write_linear(tmp_path / "m.onnx", EYE, batch=1)
+    assert verify(linear(EYE), file, EYE, batch_sizes=(1,)).passed
+    outcome = verify(linear(EYE), file, EYE)
+    assert not outcome.passed
+    assert "does not run at batch size 7" in outcome.reason
+
+
+def test_a_file_of_another_width_fails(tmp_path, write_linear):
+    file = write_linear(tmp_path / "m.onnx", np.ones((3, 2)))
+    outcome = verify(linear(EYE), file, EYE)
+    assert not outcome.passed
+    assert "shape ('batch', 2), in Keras ('batch', 3)" in outcome.reason
+
+
+def test_tensors_of_other_names_are_matched_by_order(tmp_path, write_linear):
+    file = write_linear(tmp_path / "m.onnx", EYE, input_name="serving_x", output_name="Identity")
+    assert verify(linear(EYE), file, EYE).passed
+
+
+def test_keras_runs_at_inference(tmp_path, write_linear):
+    inputs = keras.Input((3,), name="x")
+    model = keras.Model(inputs, keras.layers.Dropout(0.9, name="y")(inputs))
+    assert verify(model, write_linear(tmp_path / "m.onnx", EYE), EYE).passed
+
+
+def test_few_samples_are_tiled_and_all_samples_are_compared(tmp_path, write_linear):
+    # Only the last of 10 samples shows the difference: neither 10 = 7 + 3 nor the tiling may lose it.
+    x = np.zeros((10, 3))
+    x[9, 0] = 1
+    file = write_linear(tmp_path / "m.onnx", np.diag([1.5, 1, 1]))
+    for sizes in [(7,), (1,), (16,)]:
+        assert verify(linear(EYE), file, x, batch_sizes=sizes).worst == 0.5
+        assert verify(linear(EYE), file, x[:9], batch_sizes=sizes).worst == 0
+
+
+def test_random_samples_are_the_same_each_time(tmp_path, write_linear):
+    file = write_linear(tmp_path / "m.onnx", EYE * 1.1)
+    first, second = verify(linear(EYE), file), verify(linear(EYE), file)
+    assert first == second
+    assert 0.05 < first.worst <= 0.1 + 1e-6  # uniform in [0, 1]
+    assert first.data == "uniform in [0, 1], seed 0"
+
+
+def test_record_is_frozen_and_goes_through_json(tmp_path, write_linear):
+    outcome = verify(linear(EYE), write_linear(tmp_path / "m.onnx", EYE), EYE)
+    content = json.loads(json.dumps(outcome.to_dict(), allow_nan=False))
+    assert content["passed"] is True
+    assert content["batch_sizes"] == [1, 7]
+    assert content["provider"] == "CPUExecutionProvider"
+    assert content["onnxruntime_version"]
+    restored = Verification(**{**content, "batch_sizes": tuple(content["batch_sizes"])})
+    assert restored == outcome
+    assert "passed" in str(outcome)
+    with pytest.raises(AttributeError):
+        outcome.passed = False
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((2, 4)), r"shape \('samples', 3\) for input 'x', got \(2, 4\)"),
+        (np.zeros(3), r"got \(3,\)"),
+        (np.zeros((0, 3)), "at least one sample"),
+        (np.full((2, 3), np.nan), "finite"),
+        (np.array([["a", "b", "c"]]), "numbers"),
+        ({"z": EYE}, r"inputs \['x'\], got \['z'\]"),
+    ],
+)
+def test_wrong_samples_are_refused(tmp_path, write_linear, x, message):
+    file = write_linear(tmp_path / "m.onnx", EYE)
+    with pytest.raises(InvalidArgument, match=message):
+        verify(linear(EYE), file, x)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"atol": 0}, {"atol": math.nan}, {"atol": -1}, {"batch_sizes": ()}, {"batch_sizes": (0,)}]
+)
+def test_wrong_arguments_are_refused(tmp_path, write_linear, arguments):
+    file = write_linear(tmp_path / "m.onnx", EYE)
+    with pytest.raises(InvalidArgument):
+        verify(linear(EYE), file, EYE, **arguments)
+
+
+def test_missing_and_damaged_files(tmp_path):
+    with pytest.raises(InvalidArgument, match=r"nothing.onnx"):
+        verify(linear(EYE), tmp_path / "nothing.onnx", EYE)
+    (tmp_path / "bad.onnx").write_bytes(b"no protobuf")
+    with pytest.raises(ExportMismatch, match=r"bad.onnx"):
+        verify(linear(EYE), tmp_path / "bad.onnx", EYE)
+
+
+def test_a_file_of_another_model_is_refused(tmp_path, write_linear):
+    a, b = keras.Input((3,), name="a"), keras.Input((3,), name="b")
+    model = keras.Model([a, b], keras.layers.Add(name="sum")([a, b]))
+    with pytest.raises(ExportMismatch, match=r"inputs \['a', 'b'\], the file has \['x'\]"):
+        verify(model, write_linear(tmp_path / "m.onnx", EYE), [EYE, EYE])
