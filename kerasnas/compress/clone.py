@@ -1,0 +1,65 @@
+"""A faithful copy of a trained Keras 3 model."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasnas.compress.kernels import walk_layers
+from kerasnas.errors import InvalidArgument
+
+__all__ = ["clone_trained"]
+
+
+def clone_trained(model: keras.Model, *, seed: int | None = None) -> keras.Model:
+    """Return a model of the same class, names, weights, trainable flags and compile settings that shares nothing.
+
+    The optimizer starts fresh. With a seed, all random layers (dropout, augmentation) of the copy draw from it.
+
+    Raises:
+        InvalidArgument: if the model cannot be rebuilt from its config.
+    """
+    try:
+        # Not clone_model: it renames the inputs, which exported files carry on.
+        with keras.saving.custom_object_scope({type(layer).__name__: type(layer) for layer in walk_layers(model)}):
+            copy = type(model).from_config(model.get_config())
+        if not copy.built:
+            copy.build(model.input_shape)
+        if len(copy.weights) != len(model.weights):
+            raise ValueError("it shares a layer with a model nested in it, which a config cannot say")
+        _copy_state(model, copy)
+    except Exception as error:
+        raise InvalidArgument(
+            f"Expected a model that Keras can rebuild from its config; '{model.name}' failed with: {error}. "
+            "Give custom layers a get_config() that holds all arguments of their __init__."
+        ) from error
+    if model.compiled:
+        try:
+            copy.compile_from_config(model.get_compile_config())
+        except Exception as error:
+            raise InvalidArgument(
+                f"Expected compile settings that Keras can save; those of '{model.name}' failed with: {error}. "
+                "Register custom losses, metrics and optimizers with @keras.saving.register_keras_serializable()."
+            ) from error
+    if seed is not None:
+        states = [variable for variable in copy.variables if variable.path.endswith("seed_generator_state")]
+        for index, variable in enumerate(states):
+            variable.assign(np.array([seed, index], dtype=variable.dtype))
+    return copy
+
+
+def _copy_state(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    state: dict[str, Any] = {}
+    source.save_own_variables(state)
+    # Not set_weights: adapted layers (Normalization) refresh what they derive from their weights only in this call.
+    if state:
+        target.load_own_variables({key: value.numpy() for key, value in state.items()})
+    if source.trainable != target.trainable:
+        target.trainable = source.trainable
+    if isinstance(source, keras.Model):
+        # By name: a copy may list its layers in another order.
+        children = [(layer, target.get_layer(layer.name)) for layer in source.layers]
+    else:
+        children = list(zip(source._layers, target._layers, strict=True))
+    for pair in children:
+        _copy_state(*pair)

@@ -1,0 +1,50 @@
+"""Pruning leaves no trace in the process: tf.keras, the environment and child processes stay as the user has them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import os, subprocess, sys, warnings
+before = os.environ.get("TF_USE_LEGACY_KERAS")
+{first}
+import keras, numpy as np
+from kerasnas.compress import prune
+expected = {expected!r}
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+pruned = prune(model, np.ones((8, 4)), np.zeros(8, int), epochs=1)
+assert isinstance(pruned, keras.Model)
+assert "tensorflow_model_optimization" in sys.modules
+import tensorflow as tf
+for found in (tf.keras, tf.compat.v1.keras, tf.compat.v2.keras):
+    assert found.__version__.startswith(expected), (found, found.__version__)
+assert (tf.optimizers.Adam is keras.optimizers.Adam) == (expected == "3."), tf.optimizers.Adam
+assert os.environ.get("TF_USE_LEGACY_KERAS") == {after}, os.environ.get("TF_USE_LEGACY_KERAS")
+if {child}:
+    code = "import tensorflow as tf; print(tf.keras.__version__)"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert seen.startswith(expected), seen
+print("clean")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("value", "first", "expected", "after", "child"),
+    [
+        (None, "", "3.", "None", True),
+        ("0", "", "3.", "'0'", False),
+        ("1", "", "2.", "'1'", False),  # a user of legacy Keras keeps it
+        (None, "import tensorflow as tf; tf.keras.Model; import tensorflow_model_optimization", "3.", "'1'", False),
+    ],
+    ids=["absent", "zero", "one", "tfmot-first"],
+)
+def test_process_stays_clean(value, first, expected, after, child):
+    environment = {name: text for name, text in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    if value is not None:
+        environment["TF_USE_LEGACY_KERAS"] = value
+    script = SCRIPT.format(first=first, expected=expected, after=after, child=child)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "clean", done.stderr[-3000:]
