@@ -10,6 +10,7 @@ from kerasnas.errors import KerasNASError
 from kerasnas.export import tf2onnx_repairs as repairs
 from kerasnas.export.functional_view import FunctionalView
 from kerasnas.export.samples import TensorSpec
+from kerasnas.export.silence import silence
 
 if TYPE_CHECKING:
     import onnx
@@ -56,7 +57,7 @@ def _trace(view: FunctionalView, opset: int) -> "onnx.ModelProto":
 
     signature = [tf.TensorSpec((None, *shape[1:]), dtype, name=name) for name, shape, dtype in view.inputs]
     view.model.output_names = [name for name, _, _ in view.outputs]
-    with repairs.silence(), repairs.plain_functions():
+    with silence(), repairs.plain_functions():
         import tf2onnx.convert
 
         try:

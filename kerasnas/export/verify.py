@@ -13,6 +13,7 @@ from kerasnas.errors import ExportMismatch, InvalidArgument
 from kerasnas.export.functional_view import FunctionalView, functional_view
 from kerasnas.export.samples import check_samples, draw_samples
 from kerasnas.export.session import PROVIDER, Session, open_session
+from kerasnas.export.silence import silence
 from kerasnas.export.verification import Verification
 
 __all__ = ["verify"]
@@ -109,7 +110,8 @@ class _DoesNotRun(Exception):
 
 def _run_keras(view: FunctionalView, samples: list[np.ndarray]) -> list[np.ndarray]:
     batches = []
-    with keras.device("cpu:0") if keras.config.backend() == "tensorflow" else nullcontext():
+    device = keras.device("cpu:0") if keras.config.backend() == "tensorflow" else nullcontext()
+    with silence(), device:  # TensorFlow warns of retracing at every grouped convolution that Keras runs
         for start in range(0, len(samples[0]), _KERAS_BATCH):
             batch = [array[start : start + _KERAS_BATCH] for array in samples]
             y = view.model(batch[0] if len(batch) == 1 else batch, training=False)

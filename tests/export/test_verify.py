@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasnas.errors import ExportMismatch, InvalidArgument
-from kerasnas.export import Verification, verify
+from kerasnas.export import Verification, to_onnx, verify
 
 
 def linear(kernel, bias=None, output_name="y"):
@@ -189,3 +189,15 @@ def test_a_file_of_another_model_is_refused(tmp_path, write_linear):
     model = keras.Model([a, b], keras.layers.Add(name="sum")([a, b]))
     with pytest.raises(ExportMismatch, match=r"inputs \['a', 'b'\], the file has \['x'\]"):
         verify(model, write_linear(tmp_path / "m.onnx", EYE), [EYE, EYE])
+
+
+def test_nothing_is_logged(tmp_path, scramble, caplog, capfd):
+    # Six grouped convolutions are enough for TensorFlow to warn of retracing.
+    inputs = keras.Input((4, 4, 4), name="x")
+    x = inputs
+    for _ in range(6):
+        x = keras.layers.Conv2D(4, 1, groups=2)(x)
+    model = scramble(keras.Model(inputs, keras.layers.GlobalAveragePooling2D(name="y")(x)))
+    assert to_onnx(model, tmp_path / "m.onnx").verification.passed
+    assert caplog.records == []
+    assert "WARNING:tensorflow" not in capfd.readouterr().err
