@@ -9,12 +9,11 @@ import numpy as np
 
 from kerasnas.atomic import atomic_path
 from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.sheet import AGAINST, FOR, draw_sheet
 
 __all__ = ["Attribution"]
 
 _VIEW_PIXELS = 192  # smaller images are enlarged to about this side
-_FOR, _NOTHING, _AGAINST = (1.0, 0.30, 0.05), (0.88, 0.88, 0.88), (0.10, 0.50, 1.0)  # seen on black and on white
-_MOST_PIXELS = 30_000  # height of one PNG
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +48,7 @@ class Attribution:
                 f"came {values.shape} and {images.shape}."
             )
         if targets.shape != values.shape[:1] or targets.dtype.kind not in "iu":
-            raise InvalidArgument(
-                f"Expected one integer target for each of {len(values)} images; came {self.targets!r}."
-            )
+            raise InvalidArgument(f"Expected one integer target for each of {len(values)} images; came {self.targets!r}.")
         if values.dtype.kind not in "biuf" or images.dtype.kind not in "biuf":
             raise InvalidArgument(f"Expected real numbers; came values {values.dtype} and images {images.dtype}.")
         with np.errstate(over="ignore"):
@@ -95,7 +92,7 @@ class Attribution:
         rows = np.arange(len(self)) if index is None else np.array([index])
         strength = np.stack([_strength(self.values[row]) for row in rows])
         weight = alpha * np.abs(strength)[..., None]
-        colours = np.where(strength[..., None] > 0, _FOR, _AGAINST)
+        colours = np.where(strength[..., None] > 0, FOR, AGAINST)
         pictures = (1 - weight) * _to_rgb(self.images)[rows] + weight * colours
         pixels = np.rint(255 * pictures).astype(np.uint8)
         times = scale or max(1, round(_VIEW_PIXELS / min(self.values.shape[1:])))
@@ -114,35 +111,15 @@ class Attribution:
         Raises:
             InvalidArgument: if `path` does not end in .png.
         """
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.colors import LinearSegmentedColormap, Normalize
-        from matplotlib.figure import Figure
-
         path = Path(path)
         if path.suffix.lower() != ".png":
             raise InvalidArgument(f"Expected a path that ends in .png; came {str(path)!r}.")
-        height = 2.4 * len(self) + 0.4
-        figure = Figure(figsize=(8.4, height), layout="constrained")
-        canvas = FigureCanvasAgg(figure)
-        colours = LinearSegmentedColormap.from_list("evidence", [_AGAINST, _NOTHING, _FOR])
-        axes = figure.subplots(len(self), 3, squeeze=False)
-        plain, over = self.to_image(alpha=0.0), self.to_image()
-        for row, (left, middle, right) in enumerate(axes):
-            limit, signed = _limit(self.values[row]) or 1.0, self.values[row].min() < 0
-            left.imshow(plain[row], interpolation="nearest")
-            middle.imshow(over[row], interpolation="nearest")
-            shown = right.imshow(self.values[row], cmap=colours, norm=Normalize(-limit, limit), interpolation="nearest")
-            left.set_title(f"image {row}", fontsize=9)
-            middle.set_title(f"{self.method}, class {self.targets[row]}", fontsize=9)
-            right.set_title("evidence", fontsize=9)
-            bar = figure.colorbar(shown, ax=right, shrink=0.9)
-            bar.ax.tick_params(labelsize=7)
-            bar.ax.set_ylim(-limit if signed else 0, limit)
-            bar.set_label("against  \N{LEFT RIGHT ARROW}  for the class" if signed else "for the class", fontsize=8)
-            for axis in (left, middle, right):
-                axis.set_axis_off()
+        strengths = np.stack([_strength(value) for value in self.values])
+        titles = [f"{self.method}, class {target}" for target in self.targets]
+        limits = [_limit(value) for value in self.values]
+        sheet = draw_sheet(self.to_image(alpha=0.0), self.to_image(), strengths, limits, titles)
         with atomic_path(path) as draft:
-            canvas.print_figure(draft, format="png", dpi=min(100.0, _MOST_PIXELS / height))
+            sheet.save(draft, format="PNG")
         return path
 
 

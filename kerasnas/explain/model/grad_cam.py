@@ -14,9 +14,7 @@ from kerasnas.explain.model.score_view import ScoreView, SpatialLayer
 __all__ = ["grad_cam"]
 
 
-def grad_cam(
-    model: Any, images: ArrayLike, *, target: int | ArrayLike | None = None, layer: str | None = None
-) -> Attribution:
+def grad_cam(model: Any, images: ArrayLike, *, target: int | ArrayLike | None = None, layer: str | None = None) -> Attribution:
     """Map where the features of one layer speak for a class.
 
     L = ReLU(sum_k a_k A^k) with a_k = mean over positions of d score / d A^k, where A^k are the feature maps of `layer`
@@ -77,8 +75,7 @@ def _choose(layers: tuple[SpatialLayer, ...], name: str | None) -> str:
         if name in matches or len(matches) == 1:
             return name if name in matches else matches[0]
         raise InvalidArgument(
-            f"Expected layer to name one layer with a feature map; came {name!r}. "
-            f"Choose from: {', '.join(paths) or 'none'}."
+            f"Expected layer to name one layer with a feature map; came {name!r}. Choose from: {', '.join(paths) or 'none'}."
         )
     if not convolutions:
         raise InvalidArgument(
@@ -107,8 +104,6 @@ def _maps(view: ScoreView, layer: str, pixels: np.ndarray, label: int) -> np.nda
     shown = SimpleNamespace(inputs=start, output=scores, get_layer=lambda _: SimpleNamespace(output=features))
     maps, gradients = GradCAM.get_gradients_and_filters(shown, pixels, layer, label, use_guided_grads=False)
     if gradients is None:
-        raise InvalidArgument(
-            f"Expected a layer that the score depends on by a gradient; came {layer!r}. Choose another."
-        )
+        raise InvalidArgument(f"Expected a layer that the score depends on by a gradient; came {layer!r}. Choose another.")
     cams = tf.nn.relu(tf.stack(GradCAM.generate_ponderated_output(maps, gradients)))  # equation 2
     return np.asarray(tf.image.resize(cams[..., None], pixels.shape[1:3], method="bilinear"))[..., 0]

@@ -47,9 +47,7 @@ def image_batch(images: ArrayLike, input_shape: Sequence[int | None]) -> np.ndar
     with np.errstate(over="ignore"):
         bad = int(np.count_nonzero(~np.isfinite(array.astype(np.float32))))
     if bad:
-        raise InvalidArgument(
-            f"Expected finite float32 images; came {bad} values that are NaN or infinite. Clean them."
-        )
+        raise InvalidArgument(f"Expected finite float32 images; came {bad} values that are NaN or infinite. Clean them.")
     array.flags.writeable = False
     return array
 

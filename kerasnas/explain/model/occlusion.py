@@ -104,9 +104,7 @@ def _patches(height: int, width: int, patch: Any, stride: Any) -> _Patches:
     side = max(2, int(min(height, width) / 8 + 0.5))
     size = _pair("patch", patch, (min(side, height), min(side, width)), (height, width))
     step = _pair("stride", stride, (max(1, size[0] // 2), max(1, size[1] // 2)), size)
-    tops, lefts = (
-        [*range(0, length - p, s), length - p] for length, p, s in zip((height, width), size, step, strict=True)
-    )
+    tops, lefts = ([*range(0, length - p, s), length - p] for length, p, s in zip((height, width), size, step, strict=True))
     return _Patches(size, step, (height, width), tuple((top, left) for top in tops for left in lefts))
 
 
@@ -179,7 +177,8 @@ class _Occluder:
             area = self._patches.at(int(number))
             batch[row][area] = self._neutral[area]
         scores = self._score(batch)[:, self._label].astype(np.float64)
-        return scores[0] - scores[1:]
+        falls: np.ndarray = scores[0] - scores[1:]
+        return falls
 
 
 def _map(occluder: _Occluder, patches: _Patches) -> np.ndarray:

@@ -92,8 +92,8 @@ class ScoreView:
         Returns:
             Scores of shape (batch, classes); with `feature`, the pair (feature map, scores).
         """
-        seen: dict[str, Any] = {}
-        scores = self._replay(x, lambda path, _, value: seen.__setitem__(path, value))
+        seen: dict[str, Any] = {}  # the last call counts if a layer is called more than once
+        scores = self._replay(x, lambda path, _, value: seen.update({path: value} if _is_feature_map(value) else {}))
         scores = keras.ops.cast(scores, "float32")
         if self._units == 1:
             scores = keras.ops.concatenate([-scores, scores], axis=-1)
@@ -112,9 +112,7 @@ class ScoreView:
                 f"came {target!r}. Pass integers from 0 to {self.classes - 1}."
             )
         if classes.min() < 0 or classes.max() >= self.classes:
-            raise InvalidArgument(
-                f"Expected target from 0 to {self.classes - 1}; came {target!r}. Pass a class of the model."
-            )
+            raise InvalidArgument(f"Expected target from 0 to {self.classes - 1}; came {target!r}. Pass a class of the model.")
         return np.broadcast_to(classes, (count,)).astype(np.int64)
 
     def _replay(self, x: Any, visit: Callable[[str, Any, Any], object]) -> Any:
@@ -122,7 +120,7 @@ class ScoreView:
             def hooked(operation: Any) -> Callable[..., Any]:
                 return lambda *args, **kwargs: compute(operation, prefix + operation.name, args, kwargs)
 
-            return graph._run_through_graph(graph._standardize_inputs(x), hooked)
+            return graph._run_through_graph([keras.ops.convert_to_tensor(x, graph.inputs[0].dtype)], hooked)
 
         def compute(operation: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if getattr(operation, "_call_has_training_arg", False):
@@ -151,11 +149,7 @@ def _require_tensorflow() -> None:
 def _functional(model: Any) -> Any:
     """Return the Functional graph of `model`; nothing is built or changed."""
     if not isinstance(model, keras.Model):
-        hint = (
-            "Rebuild it with Keras 3 and copy the weights."
-            if "tf_keras" in type(model).__module__
-            else "Pass the model."
-        )
+        hint = "Rebuild it with Keras 3 and copy the weights." if "tf_keras" in type(model).__module__ else "Pass the model."
         raise InvalidArgument(
             f"Expected a Keras 3 model (keras.Model); came {type(model).__module__}.{type(model).__name__}. {hint}"
         )
@@ -203,7 +197,7 @@ def _inner_graph(operation: Any) -> Any:
 
 def _is_feature_map(value: Any) -> bool:
     shape: Any = getattr(value, "shape", ())
-    return len(shape) == 4 and shape[1] * shape[2] > 1
+    return len(shape) == 4 and tuple(shape[1:3]) != (1, 1)
 
 
 def _head(graph: Any) -> Any:
@@ -216,9 +210,7 @@ def _head(graph: Any) -> Any:
         dense = isinstance(operation, keras.layers.Dense | keras.layers.EinsumDense | keras.layers.Conv2D)
         if inner is not None:
             tensor = inner.outputs[tensor_index]
-        elif isinstance(operation, _PASSING) or (
-            isinstance(operation, keras.layers.Activation) and activation == "linear"
-        ):
+        elif isinstance(operation, _PASSING) or (isinstance(operation, keras.layers.Activation) and activation == "linear"):
             tensor = operation._inbound_nodes[node_index].input_tensors[0]
         elif type(operation).__name__ in _SQUASHING_OPERATIONS:
             return operation
@@ -242,9 +234,9 @@ def _float32_copy(graph: Any) -> Any:
     def copy_layer(layer: Any) -> Any:
         return type(layer).from_config(_with_float32(layer.get_config()))
 
-    start = keras.Input(batch_shape=graph.inputs[0].shape, dtype="float32")
+    start = keras.tree.map_structure(lambda x: keras.Input(batch_shape=x.shape, dtype="float32"), graph.input)
     try:
-        copy = keras.models.clone_model(graph, input_tensors=[start], clone_function=copy_layer, recursive=True)
+        copy = keras.models.clone_model(graph, input_tensors=start, clone_function=copy_layer, recursive=True)
         copy.set_weights(graph.get_weights())
     except Exception as error:
         raise InvalidArgument(
