@@ -1,0 +1,430 @@
+"""The fit-style face of kerasnas: it wires the parts together and holds no algorithm of its own."""
+
+import copy
+import json
+import math
+import os
+import shutil
+import tempfile
+import warnings
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import keras_tuner as kt
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import classification_report, log_loss
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import check_is_fitted
+
+import kerasnas
+from kerasnas.atomic import write_json
+from kerasnas.errors import InvalidArgument
+from kerasnas.image_data import collect, encode_labels, to_codes, to_images
+from kerasnas.oracles import RandomOracle, ReinforceOracle
+from kerasnas.search.tuner import NASTuner
+from kerasnas.spaces import ConvDense
+
+if TYPE_CHECKING:
+    from kerasnas.explain import Attribution
+    from kerasnas.export import OnnxFile
+
+__all__ = ["ImageClassifier"]
+
+_ORACLES = {"auto": ReinforceOracle, "reinforce": ReinforceOracle, "random": RandomOracle}
+_SPACES = {"tiny": ConvDense.tiny, "small": ConvDense.small, "base": ConvDense.base}
+
+
+class ImageClassifier(ClassifierMixin, BaseEstimator):
+    """Search for an image classifier, train the winner on all the data, explain it, compress it, export it.
+
+    Args:
+        max_trials: number of networks to try, >= 1.
+        objective: metric to search for, as in KerasTuner: "val_accuracy", "val_loss" or a `kt.Objective`.
+        oracle: "auto", "reinforce", "random", or any `kt.Oracle`, whose own objective and max_trials then count.
+        space: "auto" (by the size of the pictures), "tiny", "small", "base", or any `kt.HyperModel`; one of your own gets
+            pictures and integer labels 0 to classes - 1, and its models must give probabilities.
+        directory: folder of searches; the working folder by default.
+        project_name: folder of this search; `fit` resumes a search that it finds there.
+        overwrite: True deletes an earlier search of that name.
+        seed: any integer >= 0; None draws one.
+    Attributes:
+        classes_: the labels, in the order of the model's outputs, shape (classes,).
+        model_: the winner, trained on all the data; takes raw pixels of shape (batch, height, width, channels).
+        record_: the `SearchRecord`.
+        best_hyperparameters_: the winner's hyperparameters, as a dict.
+        epochs_: epochs of the final training: those of the winner's best epoch.
+        history_: metrics of the final training, name to one value per epoch.
+        pixel_range_: lowest and highest pixel value seen in training.
+    Example:
+        >>> from sklearn.datasets import load_digits
+        >>> digits = load_digits()
+        >>> classifier = ImageClassifier(max_trials=20, seed=0)
+        >>> classifier.fit(digits.images, digits.target, epochs=10).export("digits.onnx")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        *,
+        max_trials: int = 20,
+        objective: Any = "val_accuracy",
+        oracle: Any = "auto",
+        space: Any = "auto",
+        directory: Any = None,
+        project_name: str = "image_classifier",
+        overwrite: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        self.max_trials = max_trials
+        self.objective = objective
+        self.oracle = oracle
+        self.space = space
+        self.directory = directory
+        self.project_name = project_name
+        self.overwrite = overwrite
+        self.seed = seed
+
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        validation_split: float = 0.2,
+        validation_data: Any = None,
+        epochs: int = 10,
+        batch_size: int = 32,
+        callbacks: list[keras.callbacks.Callback] | None = None,
+        verbose: int | str = "auto",
+    ) -> "ImageClassifier":
+        """Search, then train the best configuration on all the data, validation data included.
+
+        Args:
+            x: pictures, shape (samples, height, width) or (samples, height, width, channels), integers or floats in whatever
+                range the model is to take; or a `tf.data.Dataset` or Keras `PyDataset` of (pictures, labels), which is read
+                into memory.
+            y: labels of any kind, shape (samples,), or one-hot rows.
+            validation_split: share of the data, in (0, 1), that scores the trials; stratified, not used with validation_data.
+            validation_data: (x, y) or a dataset that scores the trials instead.
+            epochs: epochs of each trial at most, >= 1.
+            batch_size: samples in one training step, >= 1.
+            callbacks: Keras callbacks of each trial; None stops a trial early after max(3, epochs // 4) epochs without gain.
+            verbose: 0 for silence.
+        Raises:
+            InvalidArgument: for data or settings that cannot be used, or if `project_name` holds a search on other data.
+        """
+        _check_positive(max_trials=self.max_trials, epochs=epochs, batch_size=batch_size)
+        train, valid, classes = _prepare(x, y, validation_split, validation_data, self.seed)
+        hypermodel = self._hypermodel(train[0], len(classes))
+        oracle = self._oracle()
+        if callbacks is None and not isinstance(oracle.objective, list):
+            monitor, mode = oracle.objective.name, oracle.objective.direction
+            callbacks = [keras.callbacks.EarlyStopping(monitor=monitor, mode=mode, patience=max(3, epochs // 4))]
+
+        self._claim_project(train, valid, epochs=epochs, batch_size=batch_size, hypermodel=hypermodel)
+        tuner = NASTuner(hypermodel, oracle, directory=self.directory, project_name=self.project_name, overwrite=self.overwrite)
+        self._write_claim()
+        tuner.search(
+            *train, validation_data=valid, epochs=epochs, batch_size=batch_size, callbacks=callbacks or [], verbose=verbose
+        )
+        self.record_ = tuner.record()
+        best = self.record_.best
+        hp = tuner.get_best_hyperparameters(1)[0]
+
+        everything = tuple(np.concatenate(pair) for pair in zip(train, valid, strict=True))
+        self.classes_ = classes
+        self.best_hyperparameters_ = dict(best.values)
+        self.epochs_ = best.best_epoch + 1
+        self.pixel_range_ = (float(everything[0].min()), float(everything[0].max()))
+        keras.utils.set_random_seed(oracle.seed)
+        model = hypermodel.build(hp)
+        history = hypermodel.fit(hp, model, *everything, epochs=self.epochs_, batch_size=batch_size, verbose=0)
+        self.history_ = {name: [float(v) for v in values] for name, values in history.history.items()}
+        if not math.isfinite(self.history_["loss"][-1]):
+            warnings.warn(
+                "Training the winner on all the data diverged; keeping the weights that its trial found.", stacklevel=2
+            )
+            model = tuner.get_best_models(1)[0]
+        self.model_ = model
+        self._check_probabilities(self.predict_proba(everything[0][:8]))
+        return self
+
+    def predict_proba(self, x: Any) -> NDArray[np.float32]:
+        """Return the probability of each class, shape (samples, classes), columns in the order of `classes_`."""
+        check_is_fitted(self)
+        probabilities = np.asarray(self.model_.predict(self._images(x), batch_size=256, verbose=0))
+        if probabilities.ndim == 2 and probabilities.shape[1] == 1:  # a single sigmoid unit
+            probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
+        return probabilities
+
+    def predict(self, x: Any) -> NDArray[Any]:
+        """Return the most probable label of each picture, shape (samples,)."""
+        return np.asarray(self.classes_[self.predict_proba(x).argmax(axis=1)])
+
+    def evaluate(self, x: Any, y: Any = None) -> dict[str, float]:
+        """Return {"accuracy": share of right labels, "loss": mean cross-entropy in nats} on labelled pictures."""
+        check_is_fitted(self)
+        x, y = collect(x, y)
+        codes, probabilities = to_codes(y, self.classes_), self.predict_proba(x)
+        _check_lengths(probabilities, codes)
+        return {
+            "accuracy": float(np.mean(probabilities.argmax(axis=1) == codes)),
+            "loss": float(log_loss(codes, probabilities.astype("float64"), labels=np.arange(len(self.classes_)))),
+        }
+
+    def score(self, x: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the accuracy on labelled pictures."""
+        check_is_fitted(self)
+        x, y = collect(x, y)
+        codes = to_codes(y, self.classes_)
+        right = self.predict_proba(x).argmax(axis=1)
+        _check_lengths(right, codes)
+        return float(np.average(right == codes, weights=sample_weight))
+
+    def classification_report(self, x: Any, y: Any = None) -> str:
+        """Return scikit-learn's table of precision, recall and F1 of each class."""
+        check_is_fitted(self)
+        x, y = collect(x, y)
+        codes, predicted = to_codes(y, self.classes_), self.predict_proba(x).argmax(axis=1)
+        _check_lengths(predicted, codes)
+        labels, names = np.arange(len(self.classes_)), [str(c) for c in self.classes_]
+        return str(classification_report(codes, predicted, labels=labels, target_names=names, zero_division=0))
+
+    def explain(self, x: Any, *, method: str = "grad_cam", target: Any = None, **kwargs: Any) -> "Attribution":
+        """Return where in each picture the evidence for a label lies.
+
+        Args:
+            x: pictures, as for `predict`.
+            method: "grad_cam" or "occlusion".
+            target: a label, or one for each picture; the predicted one by default.
+            **kwargs: passed on to the method of `kerasnas.explain`.
+        Raises:
+            InvalidArgument: for an unknown method or label.
+        """
+        check_is_fitted(self)
+        if method not in ("grad_cam", "occlusion"):
+            raise InvalidArgument(f"Expected `method` to be 'grad_cam' or 'occlusion', got {method!r}.")
+        if target is not None:
+            codes = to_codes(np.atleast_1d(target), self.classes_, name="target")
+            target = int(codes[0]) if np.ndim(target) == 0 else codes
+        attribution: Attribution = getattr(kerasnas.explain, method)(self.model_, self._images(x), target=target, **kwargs)
+        return attribution
+
+    def compress(self, x: Any, y: Any = None, *, sparsity: float = 0.5, **kwargs: Any) -> "ImageClassifier":
+        """Return a copy whose model is pruned to `sparsity` and fine-tuned on labelled pictures; see `compress.prune`."""
+        check_is_fitted(self)
+        x, y = collect(x, y)
+        pruned = copy.copy(self)
+        codes = to_codes(y, self.classes_)
+        pruned.model_ = kerasnas.compress.prune(self.model_, self._images(x), codes, sparsity=sparsity, **kwargs)
+        return pruned
+
+    def export(self, path: str | os.PathLike[str], *, x: Any = None, **kwargs: Any) -> "OnnxFile":
+        """Write the model as a verified ONNX file with its labels; see `export.to_onnx`.
+
+        Args:
+            path: file to write, ending in .onnx.
+            x: pictures to verify it on; by default random ones in the range of the training data.
+            **kwargs: passed on to `export.to_onnx`.
+        """
+        check_is_fitted(self)
+        labels = [str(label) for label in self.classes_]
+        file: OnnxFile = kerasnas.export.to_onnx(
+            self.model_,
+            path,
+            labels=labels,
+            preprocessing={"input": "raw pixels", "range": list(self.pixel_range_)},
+            x=None if x is None else self._images(x),
+            **kwargs,
+        )
+        return file
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the folder `path`: `model.keras`, which plain Keras loads, and `classifier.json`. Replaces an earlier one.
+
+        The search itself stays in its project folder.
+        """
+        check_is_fitted(self)
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        try:
+            self.write_files(draft)
+            old = draft.with_name(draft.name + ".old")
+            if target.exists():
+                if not (target / "classifier.json").exists():
+                    raise InvalidArgument(f"{target} exists and is no saved classifier; choose another path.")
+                target.rename(old)
+            draft.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def write_files(self, folder: str | os.PathLike[str]) -> None:
+        """Write `model.keras` and `classifier.json` into an existing folder, beside what is there."""
+        check_is_fitted(self)
+        from kerasnas.atomic import atomic_path
+
+        with atomic_path(Path(folder) / "model.keras") as draft:
+            self.model_.save(draft)
+        kind = self.classes_.dtype.kind
+        write_json(
+            Path(folder) / "classifier.json",
+            {
+                "kerasnas": kerasnas.__version__,
+                "classes": self.classes_.tolist(),
+                "classes_dtype": "str" if kind == "U" else str(self.classes_.dtype),
+                "pixel_range": list(self.pixel_range_),
+                "best_hyperparameters": self.best_hyperparameters_,
+                "epochs": self.epochs_,
+                "history": self.history_,
+                "project": str(self.record_.path.resolve()) if getattr(self, "record_", None) else None,
+                "parameters": {
+                    name: value
+                    for name, value in self.get_params().items()
+                    if isinstance(value, str | int | float | bool | None)
+                },
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "ImageClassifier":
+        """Read what `save` wrote; `record_` is there if the project folder still is.
+
+        Raises:
+            InvalidArgument: if `path` is no saved classifier.
+        """
+        path = Path(path)
+        if not ((path / "classifier.json").is_file() and (path / "model.keras").is_file()):
+            raise InvalidArgument(f"Expected a folder with classifier.json and model.keras, as save() writes it, got {path}.")
+        state = json.loads((path / "classifier.json").read_text(encoding="utf-8"))
+        classifier = cls(**state["parameters"])
+        classifier.classes_ = np.asarray(state["classes"], dtype=state["classes_dtype"])
+        classifier.pixel_range_ = tuple(state["pixel_range"])
+        classifier.best_hyperparameters_ = state["best_hyperparameters"]
+        classifier.epochs_ = state["epochs"]
+        classifier.history_ = state["history"]
+        classifier.model_ = keras.models.load_model(path / "model.keras")
+        if state["project"] and any(Path(state["project"]).glob("trial_*/trial.json")):
+            classifier.record_ = kerasnas.SearchRecord.load(state["project"])
+        return classifier
+
+    def summary(self) -> None:
+        """Print the winner's hyperparameters, its score in the search and its layers."""
+        check_is_fitted(self)
+        if getattr(self, "record_", None):
+            best = self.record_.best
+            print(
+                f"Best of {len(self.record_.trials)} trials: {self.record_.objective} {best.score:.4f} (trial {best.trial_id})"
+            )
+        for name, value in self.best_hyperparameters_.items():
+            print(f"  {name}: {value}")
+        self.model_.summary()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def _images(self, x: Any) -> NDArray[Any]:
+        x, _ = collect(x) if hasattr(x, "element_spec") or hasattr(x, "num_batches") else (x, None)
+        images = to_images(x)
+        expected = self.model_.input_shape[1:]
+        if images.shape[1:] != expected:
+            raise InvalidArgument(f"Expected pictures of shape {expected}, got {images.shape[1:]}.")
+        return images
+
+    def _hypermodel(self, x: NDArray[Any], classes: int) -> kt.HyperModel:
+        if not isinstance(self.space, str):
+            if isinstance(self.space, kt.HyperModel):
+                return self.space
+            raise InvalidArgument(f"Expected `space` to be a name or a kt.HyperModel, got {self.space!r}.")
+        name = self.space
+        if name == "auto":
+            side = min(x.shape[1:3])
+            name = "tiny" if side <= 12 else "small" if side <= 64 else "base"
+        if name not in _SPACES:
+            raise InvalidArgument(f"Expected `space` to be 'auto' or one of {sorted(_SPACES)}, got {self.space!r}.")
+        # One pass in float64 over slices: a cast of the whole data would take eight times the memory of uint8 pictures.
+        slices = [np.asarray(x[i : i + 1024], "float64") for i in range(0, len(x), 1024)]
+        pixels = x.size / x.shape[-1]
+        mean = sum(s.sum(axis=(0, 1, 2)) for s in slices) / pixels
+        variance = sum(((s - mean) ** 2).sum(axis=(0, 1, 2)) for s in slices) / pixels
+        deviation = np.where(variance > 0, np.sqrt(variance), 1.0)
+        space: kt.HyperModel = _SPACES[name](x.shape[1:], classes, mean=mean, standard_deviation=deviation)
+        return space
+
+    def _oracle(self) -> kt.Oracle:
+        if isinstance(self.oracle, kt.Oracle):
+            return self.oracle
+        if self.oracle not in _ORACLES:
+            raise InvalidArgument(f"Expected `oracle` to be one of {sorted(_ORACLES)} or a kt.Oracle, got {self.oracle!r}.")
+        return _ORACLES[self.oracle](objective=self.objective, max_trials=self.max_trials, seed=self.seed)
+
+    def _claim_project(self, train: Any, valid: Any, *, epochs: int, batch_size: int, hypermodel: Any) -> None:
+        """Refuse to resume a search that was made on other data or settings: its scores would not compare."""
+        self._claim = {
+            "data": [[list(part.shape), zlib.crc32(np.ascontiguousarray(part).data)] for part in (*train, *valid)],
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "space": hypermodel.name or type(hypermodel).__name__,
+        }
+        self._claim_file = Path(self.directory or ".") / self.project_name / "data.json"
+        if self.overwrite or not self._claim_file.exists():
+            return
+        known = json.loads(self._claim_file.read_text(encoding="utf-8"))
+        changed = [name for name, value in self._claim.items() if known.get(name) != value]
+        if changed:
+            raise InvalidArgument(
+                f"{self._claim_file.parent} holds a search with other {', '.join(changed)}. Pass overwrite=True to delete it, "
+                "or another project_name."
+            )
+
+    def _write_claim(self) -> None:
+        write_json(self._claim_file, self._claim)
+        del self._claim, self._claim_file
+
+    def _check_probabilities(self, probabilities: NDArray[Any]) -> None:
+        expected = (len(probabilities), len(self.classes_))
+        if probabilities.shape != expected or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
+            raise InvalidArgument(
+                f"Expected the model to give probabilities of shape {expected}, got shape {probabilities.shape}; "
+                "end it with Dense(classes, activation='softmax')."
+            )
+
+
+def _prepare(x: Any, y: Any, validation_split: float, validation_data: Any, seed: int | None) -> tuple[Any, Any, NDArray[Any]]:
+    """Return ((x, codes), (x, codes) for validation, classes)."""
+    x, y = collect(x, y)
+    images = to_images(x)
+    classes, codes = encode_labels(y)
+    _check_lengths(images, codes)
+    if validation_data is not None:
+        vx, vy = collect(*validation_data) if isinstance(validation_data, tuple) else collect(validation_data)
+        valid = (to_images(vx, name="validation_data"), to_codes(vy, classes, name="validation_data"))
+        _check_lengths(*valid)
+        if valid[0].shape[1:] != images.shape[1:]:
+            raise InvalidArgument(f"Expected validation pictures of shape {images.shape[1:]}, got {valid[0].shape[1:]}.")
+        return (images, codes), valid, classes
+    if not 0 < validation_split < 1:
+        raise InvalidArgument(
+            f"Expected `validation_split` in (0, 1), got {validation_split}. Trials need data to be scored on."
+        )
+    held_out = round(len(images) * validation_split)
+    if min(held_out, len(images) - held_out) < 1:
+        raise InvalidArgument(f"Expected enough samples to split off {validation_split:.0%} of them, got {len(images)}.")
+    counts = np.bincount(codes, minlength=len(classes))
+    stratify = codes if counts[counts > 0].min() >= 2 and held_out >= len(classes) <= len(images) - held_out else None
+    a, b = train_test_split(np.arange(len(images)), test_size=held_out, random_state=seed or 0, stratify=stratify)
+    return (images[a], codes[a]), (images[b], codes[b]), classes
+
+
+def _check_lengths(x: Any, y: Any) -> None:
+    if len(x) != len(y):
+        raise InvalidArgument(f"Expected one label for each picture, got {len(x)} pictures and {len(y)} labels.")
+
+
+def _check_positive(**settings: Any) -> None:
+    for name, value in settings.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise InvalidArgument(f"Expected `{name}` to be an integer >= 1, got {value!r}.")

@@ -1,0 +1,144 @@
+"""Pictures and labels as users have them, checked and turned into arrays."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasnas.errors import InvalidArgument
+
+__all__ = ["collect", "encode_labels", "to_codes", "to_images"]
+
+
+def collect(x: Any, y: Any = None) -> tuple[Any, Any]:
+    """Return (x, y) with datasets read into arrays.
+
+    Args:
+        x: an array, or a finite `tf.data.Dataset` or Keras `PyDataset` of (pictures, labels), batched or not.
+        y: labels if `x` is an array; None otherwise.
+    Raises:
+        InvalidArgument: for a dataset that is infinite, empty or has no labels, or for labels given twice.
+    """
+    if hasattr(x, "element_spec"):
+        batches = _tf_batches(x)
+    elif hasattr(x, "__getitem__") and hasattr(x, "num_batches"):
+        if not x.num_batches:
+            raise InvalidArgument("Expected a PyDataset of known length, got one whose num_batches is None or 0.")
+        batches = [x[i] for i in range(x.num_batches)]
+    else:
+        return x, y
+    if y is not None:
+        raise InvalidArgument(f"A {type(x).__name__} brings its own labels; got `y` as well. Pass the dataset alone.")
+    if not batches:
+        raise InvalidArgument(f"Expected samples in the {type(x).__name__}, got none.")
+    if not isinstance(batches[0], tuple | list) or len(batches[0]) < 2:
+        raise InvalidArgument(f"Expected the {type(x).__name__} to give (pictures, labels), got {type(batches[0]).__name__}.")
+    return tuple(np.concatenate([np.asarray(batch[i]) for batch in batches]) for i in (0, 1))
+
+
+def _tf_batches(dataset: Any) -> list[Any]:
+    if int(dataset.cardinality()) == -1:  # tf.data.INFINITE_CARDINALITY
+        raise InvalidArgument("Expected a finite tf.data.Dataset, got an infinite one. Remove .repeat() or add .take(n).")
+    spec = dataset.element_spec
+    if isinstance(spec, tuple | list) and len(spec) >= 2 and getattr(spec[1], "shape", None) is not None:
+        image, label = spec[0].shape, spec[1].shape
+        # (h, w, c) with a scalar label, or with a one-hot label whose length is not a batch size.
+        single = label.rank == 0 or (image.rank == 3 and label.rank == 1 and image[0] is not None and image[0] != label[0])
+        if single:
+            dataset = dataset.batch(256)
+    return list(dataset.as_numpy_iterator())
+
+
+def to_images(x: Any, *, name: str = "x") -> NDArray[Any]:
+    """Return pictures as an array of shape (samples, height, width, channels), integers kept as they are.
+
+    Raises:
+        InvalidArgument: for anything that is not a non-empty batch of finite, channels-last pictures.
+    """
+    try:
+        images = np.asarray(x)
+    except ValueError as error:
+        raise InvalidArgument(f"Expected {name} to hold pictures of one size: {error}. Resize them first.") from error
+    if images.dtype == bool:
+        images = images.astype("uint8")
+    if not (np.issubdtype(images.dtype, np.integer) or np.issubdtype(images.dtype, np.floating)):
+        raise InvalidArgument(f"Expected {name} to hold numbers, got {images.dtype}. Pictures must all have one size.")
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.ndim != 4:
+        raise InvalidArgument(
+            f"Expected {name} of shape (samples, height, width) or (samples, height, width, channels), got {images.shape}."
+        )
+    if 0 in images.shape:
+        raise InvalidArgument(f"Expected {name} to hold pictures, got shape {images.shape}.")
+    if images.shape[1] in (1, 3, 4) and images.shape[3] > 4 and images.shape[2] > 4:
+        raise InvalidArgument(
+            f"Expected the channels of {name} last, but shape {images.shape} looks like channels first. "
+            f"Use np.moveaxis({name}, 1, -1)."
+        )
+    if np.issubdtype(images.dtype, np.floating):
+        if not np.isfinite(images).all():
+            raise InvalidArgument(f"Expected finite numbers in {name}, got NaN or infinity. Clean or fill them first.")
+        images = images.astype("float32", copy=False)
+    return images
+
+
+def encode_labels(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the classes, sorted, and the index of each label among them.
+
+    Args:
+        y: labels of any kind (strings, integers that skip values, booleans), shape (samples,) or (samples, 1); or one-hot rows,
+            shape (samples, classes), whose classes are the column numbers.
+    Raises:
+        InvalidArgument: for missing labels, a single class, real numbers or rows that are not one-hot.
+    """
+    labels = _flat(y)
+    if labels.ndim == 2:
+        counts = labels.sum(axis=0)
+        if np.count_nonzero(counts) < 2:
+            raise InvalidArgument("Expected labels of at least two classes, got one.")
+        return np.arange(labels.shape[1]), labels.argmax(axis=1)
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise InvalidArgument(f"Expected labels of at least two classes, got only {classes.tolist()}.")
+    return classes, codes
+
+
+def to_codes(y: Any, classes: NDArray[Any], *, name: str = "y") -> NDArray[np.int64]:
+    """Return the index of each label among known `classes`.
+
+    Raises:
+        InvalidArgument: for a label that is not among them.
+    """
+    labels = _flat(y)
+    if labels.ndim == 2:
+        if labels.shape[1] != len(classes):
+            raise InvalidArgument(f"Expected one-hot rows of {len(classes)} columns in {name}, got {labels.shape[1]}.")
+        return labels.argmax(axis=1)
+    unknown = sorted(set(labels.tolist()) - set(classes.tolist()), key=str)
+    if unknown:
+        raise InvalidArgument(f"Expected labels of {name} among {classes.tolist()}, got {unknown[:5]} as well.")
+    return np.searchsorted(classes, labels).astype(np.int64)
+
+
+def _flat(y: Any) -> NDArray[Any]:
+    if y is None:
+        raise InvalidArgument("Expected labels, got None. Pass y, or a dataset of (pictures, labels).")
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.size == 0 or labels.ndim > 2 or labels.ndim == 0:
+        raise InvalidArgument(f"Expected labels of shape (samples,) or one-hot (samples, classes), got {labels.shape}.")
+    if labels.dtype == object:
+        if any(label is None or label != label for label in labels.ravel()):
+            raise InvalidArgument("Expected a label for every sample, got missing ones.")
+        labels = labels.astype(str) if all(isinstance(label, str) for label in labels.ravel()) else np.asarray(labels.tolist())
+    if np.issubdtype(labels.dtype, np.floating):
+        if not np.isfinite(labels).all():
+            raise InvalidArgument("Expected a label for every sample, got NaN or infinity.")
+        if (labels != np.round(labels)).any():
+            raise InvalidArgument("Expected class labels, got real numbers with fractions. Is this regression?")
+        labels = labels.astype(np.int64) if labels.ndim == 1 else labels
+    if labels.ndim == 2 and not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
+        raise InvalidArgument("Expected labels of shape (samples,), or one-hot rows with a single 1 in each, got other rows.")
+    return labels

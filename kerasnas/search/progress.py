@@ -1,0 +1,114 @@
+"""What a person watches while a search runs."""
+
+import math
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+__all__ = ["SearchProgress"]
+
+
+class SearchProgress:
+    """A live line (trial, epoch, best so far, time left) above which a line for each finished trial is left.
+
+    Where the output is not a terminal, only the lines of finished trials are printed.
+
+    Args:
+        objective: name of the objective.
+        direction: "max" or "min".
+        total: number of trials to come to in all; None if unlimited.
+        epochs: epochs of one trial, for the estimate of the time left.
+        enabled: False prints nothing.
+    """
+
+    def __init__(self, *, objective: str, direction: str, total: int | None, epochs: int, enabled: bool = True) -> None:
+        self._objective, self._sign = objective, 1 if direction == "max" else -1
+        self._total, self._epochs, self._enabled = total, max(epochs, 1), enabled
+        self._console = Console(highlight=False)
+        self._live = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[epoch]}"),
+            TextColumn("{task.fields[best]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=self._console,
+            transient=True,
+            disable=not (enabled and self._console.is_terminal),
+        )
+        self._task = self._live.add_task("search", total=total, epoch="", best="", left="")
+        self._best: float | None = None
+        self._done = 0
+        self._seconds: list[float] = []
+        self._trial_start = time.perf_counter()
+
+    def __enter__(self) -> "SearchProgress":
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._live.stop()
+
+    def resume(self, done: int, best: float | None) -> None:
+        """Take in the trials of an earlier run."""
+        self._done, self._best = done, best
+        if done and self._enabled:
+            self._console.print(f"Resuming after {done} trials, best {self._objective} {_number(best)}")
+        self._show("")
+
+    def begin_trial(self, number: int) -> None:
+        """Begin trial `number`, counted from 1."""
+        self._trial_start = time.perf_counter()
+        self._live.update(self._task, description=f"trial {number}" + (f"/{self._total}" if self._total else ""))
+        self._show("building")
+
+    def end_epoch(self, done: int, logs: dict[str, Any]) -> None:
+        """Show that `done` epochs of the trial are done."""
+        value = logs.get(self._objective)
+        text = f"epoch {done}/{self._epochs}" + (f" {self._objective} {_number(value)}" if value is not None else "")
+        self._show(text, part=min(done / self._epochs, 1.0))
+
+    def end_trial(self, number: int, score: float | None, parameters: int | None, message: str | None) -> None:
+        """Leave a line for the finished trial."""
+        seconds = time.perf_counter() - self._trial_start
+        self._seconds.append(seconds)
+        self._done += 1
+        best = score is not None and (self._best is None or self._sign * score > self._sign * self._best)
+        if best:
+            self._best = score
+        if self._enabled:
+            width = len(str(self._total or number))
+            count = f"{number:>{width}}" + (f"/{self._total}" if self._total else "")
+            size = f"{parameters:>10,} parameters" if parameters is not None else ""
+            if score is None:
+                result = f"failed: {_last_line(message)}"
+            else:
+                result = f"{self._objective} {_number(score)} {'best so far' if best else f'(best {_number(self._best)})'}"
+            self._console.print(f"trial {count}  {size}  {seconds:6.1f} s  {result}", markup=False, soft_wrap=True)
+        self._show("")
+
+    def _show(self, epoch: str, part: float = 0.0) -> None:
+        left = ""
+        if self._total and self._seconds:
+            seconds = (self._total - self._done - part) * sum(self._seconds) / len(self._seconds)
+            left = f"about {_duration(max(seconds, 0))} left"
+        best = f"best {_number(self._best)}" if self._best is not None else ""
+        self._live.update(self._task, completed=self._done + part, epoch=epoch, best=best, left=left)
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{float(value):.4f}" if 1e-3 < abs(value) < 1e4 else f"{float(value):.4g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _last_line(message: str | None) -> str:
+    lines = (message or "no message").strip().splitlines()
+    return lines[-1][:160]

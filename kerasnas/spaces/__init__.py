@@ -1,0 +1,5 @@
+"""Search spaces: KerasTuner HyperModels."""
+
+from kerasnas.spaces.conv_dense import ConvDense
+
+__all__ = ["ConvDense"]
