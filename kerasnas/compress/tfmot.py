@@ -6,6 +6,8 @@ import threading
 import warnings
 from types import ModuleType
 
+import keras
+
 __all__ = ["load_tfmot"]
 
 _VARIABLE = "TF_USE_LEGACY_KERAS"
@@ -23,7 +25,7 @@ def load_tfmot() -> ModuleType:
     import tensorflow as tf
 
     with _LOCK:
-        chosen = tf.keras.__version__  # resolves the lazy loader
+        is_keras3 = tf.keras.Model is keras.Model  # touching it resolves the lazy loader
         before = os.environ.get(_VARIABLE)
         try:
             with warnings.catch_warnings():
@@ -35,7 +37,7 @@ def load_tfmot() -> ModuleType:
                 os.environ.pop(_VARIABLE, None)
             else:
                 os.environ[_VARIABLE] = before
-        if chosen.startswith("3."):
+        if is_keras3:
             # tfmot's registries resolve these two while the variable is set; without it they are what tf.keras is.
             tf.compat.v1.keras = tf.compat.v2.keras = tf.keras
     return module

@@ -20,16 +20,16 @@ def trained(digits):
     model = keras.Sequential(
         [
             layers.Input((8, 8, 1)),
-            layers.Conv2D(16, 3, padding="same", use_bias=False),
+            layers.Conv2D(16, 3, padding="same", use_bias=False, name="first"),
             layers.BatchNormalization(),
             layers.Activation("relu"),
             layers.DepthwiseConv2D(3, padding="same"),
             layers.MaxPooling2D(),
-            layers.Conv2D(32, 3, activation="relu"),
+            layers.Conv2D(32, 3, activation="relu", name="second"),
             layers.Flatten(),
             layers.Dropout(0.2),
-            layers.Dense(32, activation="relu"),
-            layers.Dense(10, activation="softmax"),
+            layers.Dense(32, activation="relu", name="hidden"),
+            layers.Dense(10, activation="softmax", name="classes"),
         ],
         name="digits_net",
     )

@@ -14,17 +14,21 @@ from kerasnas.errors import InvalidArgument, KerasNASError
 
 layers = keras.layers
 
+# Saving and quantising in Keras convert its variables with np.array, which NumPy 2 warns of.
+keras_numpy2 = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
 
 def weights_of(model):
     return [weight.copy() for weight in model.get_weights()]
 
 
+@keras_numpy2
 def test_pruned_digits_network_is_sparse_accurate_and_smaller(trained, digits, tmp_path):
     before, (_, accuracy) = weights_of(trained), trained.evaluate(*digits[1], verbose=0)
     pruned = prune(trained, *digits[0], sparsity=0.7, epochs=6, seed=0)
 
     report = sparsity_report(pruned)
-    assert [kernel.layer for kernel in report.kernels] == ["conv2d", "conv2d_1", "dense", "dense_1"] or len(report.kernels) == 4
+    assert [kernel.layer for kernel in report.kernels] == ["first", "second", "hidden", "classes"]
     assert all(0.7 <= kernel.sparsity < 0.72 for kernel in report.kernels)
     assert report.gzip_bytes < 0.5 * sparsity_report(trained).gzip_bytes
     assert report.weights_bytes == sparsity_report(trained).weights_bytes
@@ -54,9 +58,11 @@ def test_without_learning_it_is_magnitude_thresholding(dense_model):
         np.testing.assert_allclose(copy.get_weights()[1], bias, atol=1e-9)
 
 
-def test_same_seed_same_weights(trained, digits):
-    x, y = digits[0][0][:200], digits[0][1][:200]
-    first, second, other = (prune(trained, x, y, seed=seed, epochs=1).get_weights() for seed in (4, 4, 5))
+def test_same_seed_same_weights():
+    noisy = [layers.GaussianNoise(0.1), layers.Dense(9), layers.Dropout(0.3)]
+    model = keras.Sequential([layers.Input((6,)), *noisy, layers.Dense(3)])
+    x, y = np.random.default_rng(0).normal(size=(90, 6)), np.arange(90) % 3
+    first, second, other = (prune(model, x, y, seed=seed, epochs=2).get_weights() for seed in (4, 4, 5))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
@@ -194,6 +200,7 @@ def test_mistakes_are_named_before_any_training(case, dense_model):
         prune(model, x, y, **options)
 
 
+@keras_numpy2
 def test_models_that_do_not_fit_are_named(dense_model, monkeypatch):
     model, x, y = dense_model
     with pytest.raises(InvalidArgument, match="Keras 3"):

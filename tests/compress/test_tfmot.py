@@ -19,13 +19,14 @@ assert isinstance(pruned, keras.Model)
 assert "tensorflow_model_optimization" in sys.modules
 import tensorflow as tf
 for found in (tf.keras, tf.compat.v1.keras, tf.compat.v2.keras):
-    assert found.__version__.startswith(expected), (found, found.__version__)
-assert (tf.optimizers.Adam is keras.optimizers.Adam) == (expected == "3."), tf.optimizers.Adam
+    assert (found.Model is keras.Model) == (expected == "keras"), found
+if {after} == None:  # the other lazy parts of TensorFlow follow the variable, which is not ours in the other cases
+    assert tf.optimizers.Adam is keras.optimizers.Adam
 assert os.environ.get("TF_USE_LEGACY_KERAS") == {after}, os.environ.get("TF_USE_LEGACY_KERAS")
 if {child}:
-    code = "import tensorflow as tf; print(tf.keras.__version__)"
+    code = "import keras, tensorflow as tf; print(tf.keras.Model is keras.Model)"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert seen.startswith(expected), seen
+    assert seen.strip() == "True", seen
 print("clean")
 """
 
@@ -34,10 +35,10 @@ print("clean")
 @pytest.mark.parametrize(
     ("value", "first", "expected", "after", "child"),
     [
-        (None, "", "3.", "None", True),
-        ("0", "", "3.", "'0'", False),
-        ("1", "", "2.", "'1'", False),  # a user of legacy Keras keeps it
-        (None, "import tensorflow as tf; tf.keras.Model; import tensorflow_model_optimization", "3.", "'1'", False),
+        (None, "", "keras", "None", True),
+        ("0", "", "keras", "'0'", False),
+        ("1", "", "tf_keras", "'1'", False),  # a user of legacy Keras keeps it
+        (None, "import tensorflow as tf; tf.keras.Model; import tensorflow_model_optimization", "keras", "'1'", False),
     ],
     ids=["absent", "zero", "one", "tfmot-first"],
 )

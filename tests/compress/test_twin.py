@@ -8,6 +8,7 @@ from kerasnas.compress.clone import clone_trained
 from kerasnas.compress.kernels import prunable_kernels
 from kerasnas.compress.tfmot import load_tfmot
 from kerasnas.compress.twin import build_twin
+from kerasnas.errors import InvalidArgument
 
 layers = keras.layers
 
@@ -128,3 +129,22 @@ def test_clone_keeps_adapted_statistics_and_frozen_layers():
     np.testing.assert_array_equal(copy(x), model(x))
     assert [layer.trainable for layer in copy.layers] == [layer.trainable for layer in model.layers]
     assert not {id(v) for v in model.variables} & {id(v) for v in copy.variables}
+
+
+def test_clone_keeps_the_names_of_inputs():
+    inputs = layers.Input((4,), name="pixels")
+    copy = clone_trained(keras.Model(inputs, layers.Dense(2, name="scores")(inputs), name="net"))
+    assert (copy.name, [layer.name for layer in copy.layers]) == ("net", ["pixels", "scores"])
+
+
+def test_clone_says_what_cannot_be_copied():
+    dense, inner = layers.Dense(4), layers.Input((4,))
+    nested = keras.Model(inner, dense(inner))
+    outer = layers.Input((4,))
+    with pytest.raises(InvalidArgument, match="shares a layer"):
+        clone_trained(keras.Model(outer, nested(dense(outer))))
+
+    model = keras.Sequential([layers.Input((4,)), layers.Dense(2)])
+    model.compile(loss=lambda y, p: keras.ops.mean((y - p) ** 2))
+    with pytest.raises(InvalidArgument, match="register_keras_serializable"):
+        clone_trained(model)
