@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 import warnings
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import classification_report, log_loss
-from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 
 import kerasnas
 from kerasnas.atomic import write_json
 from kerasnas.errors import InvalidArgument
-from kerasnas.image_data import collect, encode_labels, to_codes, to_images
+from kerasnas.image_data import check_lengths, collect, split, to_codes, to_images
 from kerasnas.oracles import RandomOracle, ReinforceOracle
+from kerasnas.search.claim import Claim
 from kerasnas.search.tuner import NASTuner
 from kerasnas.spaces import ConvDense
 
@@ -116,16 +115,22 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             InvalidArgument: for data or settings that cannot be used, or if `project_name` holds a search on other data.
         """
         _check_positive(max_trials=self.max_trials, epochs=epochs, batch_size=batch_size)
-        train, valid, classes = _prepare(x, y, validation_split, validation_data, self.seed)
+        train, valid, classes = split(x, y, validation_split, validation_data, self.seed)
         hypermodel = self._hypermodel(train[0], len(classes))
         oracle = self._oracle()
-        if callbacks is None and not isinstance(oracle.objective, list):
+        if callbacks is None and not hasattr(oracle.objective, "objectives"):  # several objectives have no one curve
             monitor, mode = oracle.objective.name, oracle.objective.direction
             callbacks = [keras.callbacks.EarlyStopping(monitor=monitor, mode=mode, patience=max(3, epochs // 4))]
 
-        self._claim_project(train, valid, epochs=epochs, batch_size=batch_size, hypermodel=hypermodel)
+        claim = Claim(
+            Path(self.directory or ".") / self.project_name,
+            arrays=(*train, *valid),
+            settings={"epochs": epochs, "batch_size": batch_size, "space": hypermodel.name or type(hypermodel).__name__},
+        )
+        if not self.overwrite:
+            claim.check()
         tuner = NASTuner(hypermodel, oracle, directory=self.directory, project_name=self.project_name, overwrite=self.overwrite)
-        self._write_claim()
+        claim.write()
         tuner.search(
             *train, validation_data=valid, epochs=epochs, batch_size=batch_size, callbacks=callbacks or [], verbose=verbose
         )
@@ -168,7 +173,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         x, y = collect(x, y)
         codes, probabilities = to_codes(y, self.classes_), self.predict_proba(x)
-        _check_lengths(probabilities, codes)
+        check_lengths(probabilities, codes)
         return {
             "accuracy": float(np.mean(probabilities.argmax(axis=1) == codes)),
             "loss": float(log_loss(codes, probabilities.astype("float64"), labels=np.arange(len(self.classes_)))),
@@ -180,7 +185,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         x, y = collect(x, y)
         codes = to_codes(y, self.classes_)
         right = self.predict_proba(x).argmax(axis=1)
-        _check_lengths(right, codes)
+        check_lengths(right, codes)
         return float(np.average(right == codes, weights=sample_weight))
 
     def classification_report(self, x: Any, y: Any = None) -> str:
@@ -188,7 +193,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         x, y = collect(x, y)
         codes, predicted = to_codes(y, self.classes_), self.predict_proba(x).argmax(axis=1)
-        _check_lengths(predicted, codes)
+        check_lengths(predicted, codes)
         labels, names = np.arange(len(self.classes_)), [str(c) for c in self.classes_]
         return str(classification_report(codes, predicted, labels=labels, target_names=names, zero_division=0))
 
@@ -361,29 +366,6 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             raise InvalidArgument(f"Expected `oracle` to be one of {sorted(_ORACLES)} or a kt.Oracle, got {self.oracle!r}.")
         return _ORACLES[self.oracle](objective=self.objective, max_trials=self.max_trials, seed=self.seed)
 
-    def _claim_project(self, train: Any, valid: Any, *, epochs: int, batch_size: int, hypermodel: Any) -> None:
-        """Refuse to resume a search that was made on other data or settings: its scores would not compare."""
-        self._claim = {
-            "data": [[list(part.shape), zlib.crc32(np.ascontiguousarray(part).data)] for part in (*train, *valid)],
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "space": hypermodel.name or type(hypermodel).__name__,
-        }
-        self._claim_file = Path(self.directory or ".") / self.project_name / "data.json"
-        if self.overwrite or not self._claim_file.exists():
-            return
-        known = json.loads(self._claim_file.read_text(encoding="utf-8"))
-        changed = [name for name, value in self._claim.items() if known.get(name) != value]
-        if changed:
-            raise InvalidArgument(
-                f"{self._claim_file.parent} holds a search with other {', '.join(changed)}. Pass overwrite=True to delete it, "
-                "or another project_name."
-            )
-
-    def _write_claim(self) -> None:
-        write_json(self._claim_file, self._claim)
-        del self._claim, self._claim_file
-
     def _check_probabilities(self, probabilities: NDArray[Any]) -> None:
         expected = (len(probabilities), len(self.classes_))
         if probabilities.shape != expected or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
@@ -391,37 +373,6 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
                 f"Expected the model to give probabilities of shape {expected}, got shape {probabilities.shape}; "
                 "end it with Dense(classes, activation='softmax')."
             )
-
-
-def _prepare(x: Any, y: Any, validation_split: float, validation_data: Any, seed: int | None) -> tuple[Any, Any, NDArray[Any]]:
-    """Return ((x, codes), (x, codes) for validation, classes)."""
-    x, y = collect(x, y)
-    images = to_images(x)
-    classes, codes = encode_labels(y)
-    _check_lengths(images, codes)
-    if validation_data is not None:
-        vx, vy = collect(*validation_data) if isinstance(validation_data, tuple) else collect(validation_data)
-        valid = (to_images(vx, name="validation_data"), to_codes(vy, classes, name="validation_data"))
-        _check_lengths(*valid)
-        if valid[0].shape[1:] != images.shape[1:]:
-            raise InvalidArgument(f"Expected validation pictures of shape {images.shape[1:]}, got {valid[0].shape[1:]}.")
-        return (images, codes), valid, classes
-    if not 0 < validation_split < 1:
-        raise InvalidArgument(
-            f"Expected `validation_split` in (0, 1), got {validation_split}. Trials need data to be scored on."
-        )
-    held_out = round(len(images) * validation_split)
-    if min(held_out, len(images) - held_out) < 1:
-        raise InvalidArgument(f"Expected enough samples to split off {validation_split:.0%} of them, got {len(images)}.")
-    counts = np.bincount(codes, minlength=len(classes))
-    stratify = codes if counts[counts > 0].min() >= 2 and held_out >= len(classes) <= len(images) - held_out else None
-    a, b = train_test_split(np.arange(len(images)), test_size=held_out, random_state=seed or 0, stratify=stratify)
-    return (images[a], codes[a]), (images[b], codes[b]), classes
-
-
-def _check_lengths(x: Any, y: Any) -> None:
-    if len(x) != len(y):
-        raise InvalidArgument(f"Expected one label for each picture, got {len(x)} pictures and {len(y)} labels.")
 
 
 def _check_positive(**settings: Any) -> None:

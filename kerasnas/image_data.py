@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["collect", "encode_labels", "to_codes", "to_images"]
+__all__ = ["check_lengths", "collect", "encode_labels", "split", "to_codes", "to_images"]
 
 
 def collect(x: Any, y: Any = None) -> tuple[Any, Any]:
@@ -33,7 +34,8 @@ def collect(x: Any, y: Any = None) -> tuple[Any, Any]:
         raise InvalidArgument(f"Expected samples in the {type(x).__name__}, got none.")
     if not isinstance(batches[0], tuple | list) or len(batches[0]) < 2:
         raise InvalidArgument(f"Expected the {type(x).__name__} to give (pictures, labels), got {type(batches[0]).__name__}.")
-    return tuple(np.concatenate([np.asarray(batch[i]) for batch in batches]) for i in (0, 1))
+    pictures, labels = (np.concatenate([np.asarray(batch[i]) for batch in batches]) for i in (0, 1))
+    return pictures, labels
 
 
 def _tf_batches(dataset: Any) -> list[Any]:
@@ -142,3 +144,39 @@ def _flat(y: Any) -> NDArray[Any]:
     if labels.ndim == 2 and not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
         raise InvalidArgument("Expected labels of shape (samples,), or one-hot rows with a single 1 in each, got other rows.")
     return labels
+
+
+def split(x: Any, y: Any, validation_split: float, validation_data: Any, seed: int | None) -> tuple[Any, Any, NDArray[Any]]:
+    """Return ((x, codes) to train on, (x, codes) to score on, classes); the arguments are those of `ImageClassifier.fit`.
+
+    Raises:
+        InvalidArgument: for data or a split that cannot be used.
+    """
+    x, y = collect(x, y)
+    images = to_images(x)
+    classes, codes = encode_labels(y)
+    check_lengths(images, codes)
+    if validation_data is not None:
+        vx, vy = collect(*validation_data) if isinstance(validation_data, tuple) else collect(validation_data)
+        valid = (to_images(vx, name="validation_data"), to_codes(vy, classes, name="validation_data"))
+        check_lengths(*valid)
+        if valid[0].shape[1:] != images.shape[1:]:
+            raise InvalidArgument(f"Expected validation pictures of shape {images.shape[1:]}, got {valid[0].shape[1:]}.")
+        return (images, codes), valid, classes
+    if not 0 < validation_split < 1:
+        raise InvalidArgument(
+            f"Expected `validation_split` in (0, 1), got {validation_split}. Trials need data to be scored on."
+        )
+    held_out = round(len(images) * validation_split)
+    if min(held_out, len(images) - held_out) < 1:
+        raise InvalidArgument(f"Expected enough samples to split off {validation_split:.0%} of them, got {len(images)}.")
+    counts = np.bincount(codes, minlength=len(classes))
+    stratify = codes if counts[counts > 0].min() >= 2 and held_out >= len(classes) <= len(images) - held_out else None
+    a, b = train_test_split(np.arange(len(images)), test_size=held_out, random_state=seed or 0, stratify=stratify)
+    return (images[a], codes[a]), (images[b], codes[b]), classes
+
+
+def check_lengths(x: Any, y: Any) -> None:
+    """Raise InvalidArgument unless there is one label for each picture."""
+    if len(x) != len(y):
+        raise InvalidArgument(f"Expected one label for each picture, got {len(x)} pictures and {len(y)} labels.")
