@@ -45,6 +45,9 @@ class StrategyOracle(kt.Oracle):
         InvalidArgument: for a strategy, max_trials or seed that cannot be used.
     """
 
+    max_consecutive_failed_trials: int | None
+    _retry_queue: list[str]
+
     def __init__(
         self,
         strategy: Strategy,

@@ -1,0 +1,5 @@
+"""`python -m kerasnas`."""
+
+from kerasnas.cli import run
+
+run()

@@ -1,0 +1,61 @@
+"""The command line; one file per sub-command, and nothing heavy is imported before one runs."""
+
+import importlib
+import os
+import sys
+
+import click
+
+import kerasnas
+
+__all__ = ["main"]
+
+_COMMANDS = ("demo", "search", "explain", "compress", "export", "report")
+
+
+class _Commands(click.Group):
+    """Sub-commands found by name: kerasnas.cli.NAME holds `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"kerasnas.cli.{cmd_name}").command
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(kerasnas.__version__, prog_name="kerasnas")
+def cli() -> None:
+    """Search for a Keras network, explain it, compress it and ship it as a verified ONNX file.
+
+    `search` writes a run folder; the other commands work on it, or on any .keras file.
+    """
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 for a failure, 2 for a mistake of the user, 130 if interrupted."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        cli(arguments, prog_name="kerasnas", standalone_mode=False)
+    except click.ClickException as error:
+        click.echo(f"kerasnas: error: {' '.join(error.format_message().split())}", err=True)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("kerasnas: interrupted; an unfinished search is resumed by the same command", err=True)
+        return 130
+    except Exception as error:
+        from kerasnas.errors import InvalidArgument, KerasNASError, MissingExtra
+
+        if not isinstance(error, KerasNASError):
+            raise
+        click.echo(f"kerasnas: error: {' '.join(str(error).split())}", err=True)
+        return 2 if isinstance(error, InvalidArgument | MissingExtra) else 1
+    return 0
+
+
+def run() -> None:
+    """Entry point of the `kerasnas` script."""
+    sys.exit(main())

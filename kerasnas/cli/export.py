@@ -1,0 +1,99 @@
+"""`kerasnas export`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kerasnas.cli.options import data_option, image_size_option, model_argument, out_option
+
+if TYPE_CHECKING:
+    from kerasnas.cli.run_folder import Run
+
+__all__ = ["command", "export", "print_table"]
+
+
+@click.command(short_help="Write verified ONNX files and measure them.")
+@model_argument
+@data_option
+@image_size_option
+@click.option("--atol", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="Largest difference.")
+@out_option
+def command(model: Path, data: str | None, image_size: Any, atol: float, out: Path | None) -> None:
+    """Export MODEL, a run folder or a .keras file, to ONNX.
+
+    Writes OUT/model.onnx, model-pruned.onnx where there is a pruned model, and verification.json. A file that does not agree
+    with its Keras model is not written.
+    """
+    from kerasnas.cli.run_folder import Run
+
+    run = Run.open(model, data=data, image_size=image_size or None, out=out)
+    name = "model" if model.is_dir() else model.stem
+    print_table(export(run, atol=atol, name=name))
+    click.echo(f"wrote {run.folder}/{name}.onnx")
+
+
+def export(run: "Run", *, atol: float = 1e-4, name: str = "model") -> list[dict[str, Any]]:
+    """Export the model of `run` and its pruned one; return one row of figures for each file."""
+    import numpy as np
+
+    from kerasnas.cli.evaluation import accuracy_of_file
+    from kerasnas.compress import sparsity_report
+    from kerasnas.export import benchmark
+
+    classifiers = {name: run.classifier, "model-pruned": run.pruned()}
+    rows = []
+    for stem, classifier in classifiers.items():
+        if classifier is None:
+            continue
+        samples = None if run.data is None else np.asarray(run.data.x_test[:64])
+        file = classifier.export(run.folder / f"{stem}.onnx", x=samples, atol=atol)
+        latency = benchmark(file.path)
+        row = {
+            "name": stem,
+            "file": file.path.name,
+            "parameters": int(classifier.model_.count_params()),
+            "sparsity": sparsity_report(classifier.model_).sparsity,
+            "accuracy": None,
+            "keras_accuracy": None,
+            "verification": file.verification.to_dict(),
+            "latency": latency.to_dict(),
+        }
+        if run.data is not None:
+            row["accuracy"] = accuracy_of_file(file.path, classifier, run.data)
+            row["keras_accuracy"] = classifier.evaluate(run.data.x_test, run.data.y_test)["accuracy"]
+        rows.append(row)
+    run.write("verification.json", {"files": rows})
+    return rows
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print accuracy, parameters, size, latency and difference from Keras of each file."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(caption="latency: median of one picture on one thread, onnxruntime on this CPU", caption_justify="left")
+    for title in (
+        "file",
+        "test accuracy",
+        "parameters",
+        "zero weights",
+        "KB",
+        "gzip KB",
+        "latency ms",
+        "difference from Keras",
+    ):
+        table.add_column(title, justify="left" if title == "file" else "right")
+    for row in rows:
+        latency, worst = row["latency"], max(row["verification"]["max_abs_difference"].values())
+        table.add_row(
+            row["file"],
+            "" if row["accuracy"] is None else f"{row['accuracy']:.4f}",
+            f"{row['parameters']:,}",
+            f"{row['sparsity']:.0%}",
+            f"{latency['size_bytes'] / 1024:.1f}",
+            f"{latency['gzip_bytes'] / 1024:.1f}",
+            f"{latency['median_ms']:.3f}",
+            f"{worst:.1e}",
+        )
+    Console(width=None if Console().is_terminal else 120).print(table)

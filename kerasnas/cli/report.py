@@ -1,0 +1,20 @@
+"""`kerasnas report`."""
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command(short_help="Make the page of a run.")
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write; RUN/report.html by default.")
+def command(run: Path, out: Path | None) -> None:
+    """Write one self-contained HTML page about RUN, from whatever the other commands have left in it.
+
+    RUN may also be the project folder of a search that is still running.
+    """
+    from kerasnas.report import write_report
+
+    click.echo(f"wrote {write_report(run, out)}")

@@ -1,0 +1,111 @@
+"""A run folder: what `kerasnas search` leaves and the other sub-commands add to."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kerasnas.atomic import atomic_path, write_json
+from kerasnas.datasets import Dataset, load
+from kerasnas.errors import InvalidArgument
+from kerasnas.estimators import ImageClassifier
+from kerasnas.image_data import encode_labels
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["Run"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A fitted classifier, the data it is judged on, and the folder that takes the results.
+
+    Attributes:
+        folder: where results go.
+        classifier: the classifier of `model.keras`.
+        data: its dataset; None if none was named.
+    """
+
+    folder: Path
+    classifier: ImageClassifier
+    data: Dataset | None
+
+    @classmethod
+    def open(cls, model: Path, *, data: str | None, image_size: tuple[int, int] | None, out: Path | None) -> "Run":
+        """Open a run folder, or a .keras file with the data that names its classes.
+
+        Raises:
+            InvalidArgument: if `model` is neither, or a .keras file comes without data.
+        """
+        if model.is_dir():
+            classifier = ImageClassifier.load(model)
+            known = json.loads((model / "run.json").read_text("utf-8")) if (model / "run.json").exists() else {}
+            size = image_size or known.get("image_size")
+            source = data or known.get("data")
+            dataset = load(source, image_size=tuple(size) if size else None) if source else None
+            if dataset is not None and data is None and known.get("limit"):
+                dataset = dataset.take(known["limit"])
+            return cls(out or model, classifier, dataset)
+        if model.suffix != ".keras":
+            raise InvalidArgument(f"Expected a run folder of `kerasnas search` or a .keras file, got {model}.")
+        dataset = load(data, image_size=image_size) if data else None
+        return cls(out or model.parent, _classifier_of(model, dataset), dataset)
+
+    @property
+    def required_data(self) -> Dataset:
+        """The dataset.
+
+        Raises:
+            InvalidArgument: if none was named.
+        """
+        if self.data is None:
+            raise InvalidArgument("Expected data for this model, got none. Pass --data NAME, FOLDER or FILE.npz.")
+        return self.data
+
+    def pruned(self) -> ImageClassifier | None:
+        """Return the pruned classifier, if `kerasnas compress` has made one here."""
+        path = self.folder / "model-pruned.keras"
+        return self._with_model(path) if path.exists() else None
+
+    def _with_model(self, path: Path) -> ImageClassifier:
+        import copy
+
+        import keras
+
+        other = copy.copy(self.classifier)
+        other.model_ = keras.models.load_model(path)
+        return other
+
+    def save_model(self, model: "keras.Model", name: str) -> Path:
+        """Write `model` into the folder."""
+        with atomic_path(self.folder / name) as draft:
+            model.save(draft)
+        return self.folder / name
+
+    def write(self, name: str, content: Any) -> None:
+        """Write a JSON file into the folder."""
+        write_json(self.folder / name, content)
+
+
+def _classifier_of(path: Path, data: Dataset | None) -> ImageClassifier:
+    import keras
+
+    classifier = ImageClassifier()
+    try:
+        classifier.model_ = keras.models.load_model(path)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise InvalidArgument(f"{path} cannot be loaded as a Keras 3 model: {error}") from error
+    outputs = classifier.model_.output_shape[-1]
+    classes = max(outputs, 2)
+    classifier.classes_ = encode_labels(data.y_train)[0] if data is not None else np.arange(classes)
+    if len(classifier.classes_) != classes:
+        raise InvalidArgument(
+            f"{path} has {outputs} outputs, but the data has {len(classifier.classes_)} classes: pass the data it was made for."
+        )
+    pixels = data.x_train if data is not None else np.asarray([0.0, 255.0])
+    classifier.pixel_range_ = (float(pixels.min()), float(pixels.max()))
+    classifier.best_hyperparameters_, classifier.epochs_, classifier.history_ = {}, 0, {}
+    return classifier

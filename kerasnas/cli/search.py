@@ -1,0 +1,93 @@
+"""`kerasnas search`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kerasnas.cli.options import image_size_option
+
+__all__ = ["command", "search"]
+
+
+@click.command(short_help="Search for an image classifier and train the winner.")
+@click.argument("data")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="kerasnas-run", show_default=True)
+@click.option("--max-trials", type=click.IntRange(1), default=20, show_default=True, help="Networks to try.")
+@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True, help="Epochs of each trial at most.")
+@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
+@click.option("--limit", type=click.IntRange(2), help="Use only so many training pictures, stratified.")
+@image_size_option
+@click.option("--oracle", type=click.Choice(["auto", "reinforce", "random"]), default="auto", show_default=True)
+@click.option("--space", type=click.Choice(["auto", "tiny", "small", "base"]), default="auto", show_default=True)
+@click.option("--objective", default="val_accuracy", show_default=True, help="val_accuracy, val_loss, ...")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--overwrite", is_flag=True, help="Delete an earlier search in OUT instead of resuming it.")
+@click.option("--quiet", is_flag=True)
+def command(data: str, out: Path, quiet: bool, **settings: Any) -> None:
+    """Search for a classifier of DATA, train the winner on all training pictures and test it.
+
+    DATA is digits, fashion_mnist, cifar10, a folder with one sub-folder of pictures per class, or an .npz file with x and y.
+    The same command resumes a search that was stopped or killed. Writes OUT/model.keras, classifier.json, evaluation.json,
+    structure.json and the search itself, OUT/search.
+    """
+    result = search(data, out, verbose=0 if quiet else 1, **settings)
+    click.echo(f"test accuracy {result['accuracy']:.4f} on {result['samples']} pictures; wrote {out}/model.keras")
+
+
+def search(
+    data: str,
+    out: Path,
+    *,
+    max_trials: int,
+    epochs: int,
+    batch_size: int,
+    limit: int | None = None,
+    image_size: tuple[int, int] | None = None,
+    oracle: str = "auto",
+    space: str = "auto",
+    objective: str = "val_accuracy",
+    seed: int = 0,
+    overwrite: bool = False,
+    verbose: int = 1,
+) -> dict[str, Any]:
+    """Run a search into the run folder `out`; return its evaluation."""
+    from kerasnas.atomic import write_json
+    from kerasnas.cli.evaluation import evaluate
+    from kerasnas.datasets import load
+    from kerasnas.estimators import ImageClassifier
+    from kerasnas.report.layers import layer_table
+
+    dataset = load(data, image_size=image_size or None)
+    if limit:
+        dataset = dataset.take(limit)
+    classifier = ImageClassifier(
+        max_trials=max_trials,
+        objective=objective,
+        oracle=oracle,
+        space=space,
+        directory=str(out),
+        project_name="search",
+        overwrite=overwrite,
+        seed=seed,
+    )
+    classifier.fit(dataset.x_train, dataset.y_train, epochs=epochs, batch_size=batch_size, verbose=verbose)
+    result = evaluate(classifier, dataset)
+    source = data if data in ("digits", "fashion_mnist", "cifar10") else str(Path(data).resolve())
+    # run.json first and model.keras last: a folder with a model is complete.
+    write_json(
+        out / "run.json",
+        {
+            "data": source,
+            "name": dataset.name,
+            "limit": limit,
+            "image_size": list(image_size) if image_size else None,
+            "train": len(dataset.x_train),
+            "test": len(dataset.x_test),
+            "shape": list(classifier.model_.input_shape[1:]),
+        },
+    )
+    write_json(out / "evaluation.json", result)
+    write_json(out / "structure.json", layer_table(classifier.model_))
+    classifier.write_files(out)
+    return result

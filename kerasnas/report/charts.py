@@ -1,0 +1,194 @@
+"""The charts of the page, as SVG text."""
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from kerasnas.search.record import SearchRecord
+
+__all__ = ["belief_chart", "confusion_chart", "curves_chart", "entropy_chart", "trials_chart"]
+
+INK, MUTED, ACCENT, SECOND, FAINT = "#1c2733", "#7a8794", "#1f6feb", "#d9730d", "#c9d1d9"
+_STYLE = {
+    "font.family": ["sans-serif"],
+    "font.size": 10,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "kerasnas",
+}
+
+
+def trials_chart(record: SearchRecord) -> str:
+    """Score of each trial in order, and the best so far."""
+    numbers = {trial.trial_id: i + 1 for i, trial in enumerate(record.trials)}
+    xs = [numbers[trial.trial_id] for trial in record.completed]
+    scores = [trial.score or 0.0 for trial in record.completed]
+    lost = [numbers[trial.trial_id] for trial in record.trials if trial.status in ("FAILED", "INVALID")]
+
+    def draw(axes: Any) -> None:
+        axes.step([*xs, len(record.trials) + 0.4], [*record.best_so_far(), record.best.score], where="post", color=ACCENT, lw=2)
+        axes.scatter(xs, scores, s=34, color="white", edgecolors=INK, zorder=3, label="trial")
+        best = numbers[record.best.trial_id]
+        axes.scatter([best], [record.best.score], s=70, color=SECOND, zorder=4)
+        place = {"textcoords": "offset points", "xytext": (0, 9), "ha": "center", "color": SECOND}
+        axes.annotate("winner", (best, record.best.score), **place)
+        _zoom(axes, scores, record.direction)
+        for x in lost:
+            axes.annotate("x", (x, axes.get_ylim()[0]), color="#b42318", ha="center", va="bottom")
+        axes.set_xlabel("trial" + (" (x: failed)" if lost else ""))
+        axes.set_ylabel(record.objective)
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+
+    return _svg(draw, 7.2, 3.0)
+
+
+def curves_chart(record: SearchRecord) -> str | None:
+    """Learning curves of the objective, the winner's in colour; None if there are none."""
+    runs = [(trial, curve[record.objective]) for trial in record.trials for curve in trial.curves if record.objective in curve]
+    if not runs:
+        return None
+    winner = record.best.trial_id if record.completed else None
+
+    def draw(axes: Any) -> None:
+        for trial, values in sorted(runs, key=lambda run: run[0].trial_id == winner):
+            chosen = trial.trial_id == winner
+            style = {"color": SECOND, "lw": 2.2, "zorder": 3} if chosen else {"color": MUTED, "lw": 1, "alpha": 0.55}
+            axes.plot(range(1, len(values) + 1), values, marker="o", ms=3 if chosen else 2, **style)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(record.objective)
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        _zoom(axes, [v for _, values in runs for v in values if math.isfinite(v)], record.direction)
+
+    return _svg(draw, 7.2, 3.0)
+
+
+def belief_chart(record: SearchRecord, *, limit: int = 10) -> str | None:
+    """For the decisions on which the policy is most decided, how likely it finds each value; None if nothing was learned."""
+    policies = [trial.policy for trial in record.trials if trial.policy]
+    if not policies:
+        return None
+    last = policies[-1]
+    gain = {name: math.log(len(p)) - _entropy(p.values()) for name, p in last.items() if len(p) > 1}
+    names = sorted(gain, key=lambda name: -gain[name])[:limit]
+    winner = record.best.values if record.completed else {}
+
+    def draw(axes: Any) -> None:
+        for row, name in enumerate(names):
+            left = 0.0
+            for i, (label, probability) in enumerate(last[name].items()):
+                chosen = name in winner and _holds(label, winner[name])
+                colour = SECOND if chosen else mpl.colormaps["Blues"](0.25 + 0.5 * i / max(len(last[name]) - 1, 1))
+                axes.barh(row, probability, left=left, color=colour, edgecolor="white", height=0.72)
+                if probability > 0.035 + 0.012 * len(label):
+                    axes.text(left + probability / 2, row, label, ha="center", va="center", fontsize=8, color=INK)
+                left += probability
+        axes.set_yticks(range(len(names)), names)
+        axes.tick_params(axis="y", colors=INK, length=0)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("probability of being proposed next (orange: the winner's value)")
+
+    return _svg(draw, 7.2, 0.8 + 0.34 * len(names))
+
+
+def entropy_chart(record: SearchRecord) -> str | None:
+    """Mean entropy of the decisions at each proposal, as a share of that of uniform choice; None if nothing was learned."""
+    points = []
+    for number, trial in enumerate(record.trials, 1):
+        shares = [_entropy(p.values()) / math.log(len(p)) for p in (trial.policy or {}).values() if len(p) > 1]
+        if shares:
+            points.append((number, sum(shares) / len(shares)))
+    if len(points) < 2:
+        return None
+
+    def draw(axes: Any) -> None:
+        axes.plot(*zip(*points, strict=True), color=ACCENT, lw=2, marker="o", ms=3)
+        axes.set_ylim(0, 1.05)
+        axes.set_xlabel("trial")
+        axes.set_ylabel("entropy (1: knows nothing)")
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+
+    return _svg(draw, 7.2, 2.4)
+
+
+def confusion_chart(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
+    """Confusion matrix: true classes down, predicted ones across; mistakes in orange."""
+    counts = np.asarray(matrix)
+    n = len(counts)
+    size = min(max(3.2, 0.46 * n + 1.6), 8.0)
+
+    def draw(axes: Any) -> None:
+        share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        diagonal = np.eye(n, dtype=bool)
+        colours = np.ones((n, n, 3))
+        blue, orange = np.asarray([0.12, 0.44, 0.92]), np.asarray([0.85, 0.45, 0.05])
+        for mask, colour in ((diagonal, blue), (~diagonal, orange)):
+            strength = share if colour is blue else np.minimum(5 * share, 1)
+            colours[mask] = (1 - (1 - colour) * (0.85 * strength)[..., None])[mask]
+        axes.imshow(colours)
+        if n <= 20:
+            for i, j in np.ndindex(n, n):
+                if counts[i, j]:
+                    dark = diagonal[i, j] and share[i, j] > 0.5
+                    axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=8, color="white" if dark else INK)
+        axes.set_xticks(range(n), labels, rotation=90 if max(map(len, labels)) > 3 else 0, fontsize=8)
+        axes.set_yticks(range(n), labels, fontsize=8)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        axes.tick_params(length=0)
+
+    return _svg(draw, size, size)
+
+
+def _svg(draw: Callable[[Any], None], width: float, height: float) -> str:
+    # Figure rather than pyplot: no display, no global state of the user's.
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_axisbelow(True)
+        draw(axes)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+def _zoom(axes: Any, scores: Sequence[float], direction: str) -> None:
+    """Keep a few very bad scores from pressing all others into one line."""
+    if len(scores) < 3:
+        return
+    low, high = np.quantile(scores, [0.25, 1.0] if direction == "max" else [0.0, 0.75])
+    margin = max((high - low) * 1.2, 1e-3 * max(abs(high), 1e-3))
+    bottom, top = min(scores), max(scores)
+    if direction == "max":
+        bottom = max(bottom, low - margin)
+    else:
+        top = min(top, high + margin)
+    pad = 0.12 * max(top - bottom, 1e-6)
+    axes.set_ylim(bottom - pad, top + 1.6 * pad)
+
+
+def _entropy(probabilities: Any) -> float:
+    return -sum(p * math.log(p) for p in probabilities if p > 0)
+
+
+def _holds(label: str, value: Any) -> bool:
+    """Tell whether a belief's label, "3" or "0.1 to 0.2", stands for `value`."""
+    low, to, high = label.partition(" to ")
+    if not to:
+        return label == str(value)
+    try:
+        return float(low) <= float(value) <= float(high)
+    except (TypeError, ValueError):
+        return False

@@ -1,0 +1,149 @@
+"""The HTML page, made from the files of a run folder."""
+
+import base64
+import json
+import math
+import os
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from kerasnas.atomic import write_text
+from kerasnas.errors import InvalidArgument
+from kerasnas.report import charts
+from kerasnas.search.record import SearchRecord
+
+__all__ = ["write_report"]
+
+
+def write_report(folder: str | os.PathLike[str], path: str | os.PathLike[str] | None = None) -> Path:
+    """Write one HTML page that opens offline, from whatever is there of a run.
+
+    Args:
+        folder: a run folder of `kerasnas search` (its search is in `search/`), or the project folder of any search, running
+            or finished, of kerasnas or KerasTuner.
+        path: file to write; `report.html` in `folder` by default.
+    Returns:
+        The path of the page.
+    Raises:
+        InvalidArgument: if `folder` holds no search.
+    """
+    folder = Path(folder)
+    project = folder / "search" if (folder / "search").is_dir() else folder
+    if not any(project.glob("trial_*/trial.json")):
+        raise InvalidArgument(f"Expected a run folder of `kerasnas search` or the project folder of a search, got {folder}.")
+    record = SearchRecord.load(project)
+    path = Path(path) if path is not None else folder / "report.html"
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    page = environment.get_template("page.html").render(
+        now=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        title=(_json(folder / "run.json") or {}).get("name") or project.resolve().name,
+        run=_json(folder / "run.json"),
+        record=record,
+        search=_search(record),
+        evaluation=_evaluation(folder),
+        structure=_structure(folder),
+        explanations=_explanations(folder),
+        files=_files(folder),
+        pruning=_json(folder / "pruning.json"),
+    )
+    write_text(path, page)
+    return path
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _search(record: SearchRecord) -> dict[str, Any]:
+    running = [trial for trial in record.trials if trial.status == "RUNNING"]
+    seconds = [trial.seconds for trial in record.trials if trial.seconds is not None]
+    done = bool(record.completed)
+    return {
+        "state": f"running: {len(running)} trial(s) under way" if running else "finished",
+        "failed": sum(trial.status in ("FAILED", "INVALID") for trial in record.trials),
+        "minutes": sum(seconds) / 60 if seconds else None,
+        "best": record.best if done else None,
+        "trials_chart": charts.trials_chart(record) if done else None,
+        "curves_chart": charts.curves_chart(record),
+        "belief_chart": charts.belief_chart(record),
+        "entropy_chart": charts.entropy_chart(record),
+        "ranked": sorted(
+            record.trials,
+            key=lambda t: math.inf if t.score is None else t.score * (-1 if record.direction == "max" else 1),
+        ),
+    }
+
+
+def _evaluation(folder: Path) -> dict[str, Any] | None:
+    result = _json(folder / "evaluation.json")
+    if result is None:
+        return None
+    labels = [row["label"] for row in result["classes"]]
+    return {**result, "chart": charts.confusion_chart(result["confusion"], labels), "interval": _interval(result)}
+
+
+def _interval(result: dict[str, Any]) -> tuple[float, float]:
+    """95 % Wilson score interval of the accuracy (Wilson 1927)."""
+    n, p, z = result["samples"], result["accuracy"], 1.96
+    centre, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (centre - spread) / (1 + z * z / n), (centre + spread) / (1 + z * z / n)
+
+
+def _structure(folder: Path) -> dict[str, Any] | None:
+    rows = _json(folder / "structure.json")
+    if rows is None:
+        return None
+    macs = [row["macs"] for row in rows if row["macs"] is not None]
+    return {
+        "rows": rows,
+        "parameters": sum(row["parameters"] for row in rows),
+        "macs": sum(macs),
+        "most_parameters": max([row["parameters"] for row in rows] + [1]),
+        "most_macs": max([*macs, 1]),
+        "complete": len(macs) == len(rows),
+    }
+
+
+def _explanations(folder: Path) -> dict[str, Any] | None:
+    content = _json(folder / "explanations" / "explanations.json")
+    if content is None:
+        return None
+    for entry in content["pictures"]:
+        entry["images"] = {
+            kind: "data:image/png;base64," + base64.b64encode((folder / "explanations" / name).read_bytes()).decode()
+            for kind, name in entry["files"].items()
+        }
+    return dict(content)
+
+
+def _files(folder: Path) -> list[dict[str, Any]] | None:
+    content = _json(folder / "verification.json")
+    if content is None:
+        return None
+    rows = []
+    for row in content["files"]:
+        differences = row["verification"]["max_abs_difference"].values()
+        known = all(d is not None for d in differences)
+        rows.append({**row, "worst": max(differences) if known else None, "kb": row["latency"]["size_bytes"] / 1024})
+    return rows
+
+
+def _number(value: Any, digits: int = 4) -> str:
+    """Write a number as a reader wants it: thousands separated, no trailing noise."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.{digits}g}" if abs(value) < 1e-3 or abs(value) >= 1e5 else f"{value:.{digits}f}".rstrip("0").rstrip(".")
