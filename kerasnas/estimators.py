@@ -15,7 +15,7 @@ import keras_tuner as kt
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.metrics import classification_report, log_loss
+from sklearn.metrics import classification_report
 from sklearn.utils.validation import check_is_fitted
 
 import kerasnas
@@ -174,9 +174,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         x, y = collect(x, y)
         codes, probabilities = to_codes(y, self.classes_), self.predict_proba(x)
         check_lengths(probabilities, codes)
+        likelihoods = np.take_along_axis(probabilities, codes[:, np.newaxis], axis=1).astype("float64")
         return {
             "accuracy": float(np.mean(probabilities.argmax(axis=1) == codes)),
-            "loss": float(log_loss(codes, probabilities.astype("float64"), labels=np.arange(len(self.classes_)))),
+            "loss": float(-np.mean(np.log(np.maximum(likelihoods, 1e-12)))),
         }
 
     def score(self, x: Any, y: Any = None, sample_weight: Any = None) -> float:

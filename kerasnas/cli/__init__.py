@@ -1,6 +1,7 @@
 """The command line; one file per sub-command, and nothing heavy is imported before one runs."""
 
 import importlib
+import logging
 import os
 import sys
 
@@ -16,10 +17,10 @@ _COMMANDS = ("demo", "search", "explain", "compress", "export", "report")
 class _Commands(click.Group):
     """Sub-commands found by name: kerasnas.cli.NAME holds `command`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"kerasnas.cli.{cmd_name}").command
@@ -38,6 +39,7 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 for a failure, 2 for a mistake of the user, 130 if interrupted."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # each trial's network is traced anew, and it warns of that
     try:
         cli(arguments, prog_name="kerasnas", standalone_mode=False)
     except click.ClickException as error:

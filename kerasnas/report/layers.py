@@ -47,8 +47,8 @@ def _macs(layer: Any) -> int | None:
     kernels = [w for w in layer.trainable_weights if w.name in ("kernel", "depthwise_kernel", "pointwise_kernel")]
     if not kernels:
         return 0
-    shape = _shape(layer)
-    if shape is None or None in shape or type(layer).__name__.endswith("Transpose"):
+    shape = [length for length in _shape(layer) or [] if length is not None]
+    if len(shape) != len(_shape(layer) or [None]) or type(layer).__name__.endswith("Transpose"):
         return None
     if type(layer).__name__ == "Dense":
         positions = math.prod(shape[:-1])

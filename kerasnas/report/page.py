@@ -4,7 +4,7 @@ import base64
 import json
 import math
 import os
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def write_report(folder: str | os.PathLike[str], path: str | os.PathLike[str] | 
     )
     environment.filters["number"] = _number
     page = environment.get_template("page.html").render(
-        now=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        now=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         title=(_json(folder / "run.json") or {}).get("name") or project.resolve().name,
         run=_json(folder / "run.json"),
         record=record,
@@ -69,6 +69,7 @@ def _search(record: SearchRecord) -> dict[str, Any]:
     seconds = [trial.seconds for trial in record.trials if trial.seconds is not None]
     done = bool(record.completed)
     return {
+        "numbers": {trial.trial_id: number for number, trial in enumerate(record.trials, 1)},
         "state": f"running: {len(running)} trial(s) under way" if running else "finished",
         "failed": sum(trial.status in ("FAILED", "INVALID") for trial in record.trials),
         "minutes": sum(seconds) / 60 if seconds else None,
@@ -141,7 +142,7 @@ def _files(folder: Path) -> list[dict[str, Any]] | None:
 def _number(value: Any, digits: int = 4) -> str:
     """Write a number as a reader wants it: thousands separated, no trailing noise."""
     if value is None:
-        return "–"
+        return "n/a"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):
