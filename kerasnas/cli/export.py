@@ -42,7 +42,7 @@ def export(run: "Run", *, atol: float = 1e-4, name: str = "model") -> list[dict[
     from kerasnas.export import benchmark
 
     classifiers = {name: run.classifier, "model-pruned": run.pruned()}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for stem, classifier in classifiers.items():
         if classifier is None:
             continue

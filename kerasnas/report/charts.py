@@ -36,12 +36,13 @@ def trials_chart(record: SearchRecord) -> str:
     scores = [trial.score or 0.0 for trial in record.completed]
     lost = [numbers[trial.trial_id] for trial in record.trials if trial.status in ("FAILED", "INVALID")]
 
+    style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "color": SECOND}
+
     def draw(axes: Any) -> None:
         axes.step([*xs, len(record.trials) + 0.4], [*record.best_so_far(), record.best.score], where="post", color=ACCENT, lw=2)
         axes.scatter(xs, scores, s=34, color="white", edgecolors=INK, zorder=3, label="trial")
         best = numbers[record.best.trial_id]
         axes.scatter([best], [record.best.score], s=70, color=SECOND, zorder=4)
-        style = {"textcoords": "offset points", "ha": "center", "color": SECOND}
         axes.annotate("winner", (best, record.best.score), xytext=(0, 9), **style)
         _zoom(axes, scores, record.direction)
         bottom, top = axes.get_ylim()
@@ -49,8 +50,7 @@ def trials_chart(record: SearchRecord) -> str:
             if not bottom <= score <= top:  # off the chart: an arrow and the score
                 edge, mark, place = (bottom, "v", (0, 10)) if score < bottom else (top, "^", (0, -16))
                 axes.scatter([x], [edge], marker=mark, color=MUTED, clip_on=False, zorder=4)
-                style = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": MUTED}
-                axes.annotate(f"{score:.3g}", (x, edge), xytext=place, **style)
+                axes.annotate(f"{score:.3g}", (x, edge), xytext=place, fontsize=8, **style | {"color": MUTED})
         for x in lost:
             axes.annotate("x", (x, axes.get_ylim()[0]), color="#b42318", ha="center", va="bottom")
         axes.set_xlabel("trial" + (" (x: failed)" if lost else ""))

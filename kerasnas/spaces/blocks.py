@@ -27,7 +27,7 @@ class BlockStyle:
     def normalize(self, x: Any, name: str) -> Any:
         """Apply the normalisation."""
         if self.normalization == "batch":
-            # The default momentum of 0.99 needs some 500 steps before validation means anything: a short trial would lose by it.
+            # The default momentum, 0.99, needs some 500 steps before validation means anything: short trials would lose.
             return layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
         if self.normalization == "layer":
             return layers.LayerNormalization(epsilon=1e-5, name=f"{name}_norm")(x)
