@@ -60,6 +60,7 @@ def prune(
         >>> pruned = prune(model, x_train, y_train, sparsity=0.8, epochs=4, seed=0)  # doctest: +SKIP
         >>> sparsity_report(pruned).sparsity >= 0.8  # doctest: +SKIP
         True
+
     Source:
         Zhu and Gupta 2017, equation 1, through tfmot's PolynomialDecay; deviation: weights that ties or rounding left are
         zeroed at the end, so that each kernel has no fewer zeros than asked for.

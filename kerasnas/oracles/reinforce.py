@@ -15,6 +15,7 @@ class ReinforceOracle(StrategyOracle):
         >>> oracle = ReinforceOracle(objective="val_accuracy", max_trials=20, seed=0)
         >>> oracle.max_trials
         20
+
     Source:
         Zoph & Le 2017; see `kerasnas.strategies.Reinforce`.
     """
