@@ -26,10 +26,11 @@ class Claim:
 
     def __init__(self, project: Path, *, arrays: Sequence[NDArray[Any]], settings: dict[str, Any]) -> None:
         self._file = project / "data.json"
-        self._content = {
-            "data": [[list(array.shape), zlib.crc32(np.ascontiguousarray(array).data)] for array in arrays],
+        content = {
+            "data": [[array.shape, zlib.crc32(np.ascontiguousarray(array).data)] for array in arrays],
             **settings,
         }
+        self._content: dict[str, Any] = json.loads(json.dumps(content))  # as it is read back: lists for tuples
 
     def check(self) -> None:
         """Raise InvalidArgument if the folder holds a search on other data or with other settings."""

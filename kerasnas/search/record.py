@@ -77,16 +77,17 @@ class SearchRecord:
         """Read the project folder `directory/project_name` of a kerasnas or KerasTuner search.
 
         Raises:
-            InvalidArgument: if there is no search in `path`.
+            InvalidArgument: if there is no search in `path`, or a file of it is damaged.
         """
         path = Path(path)
-        files = sorted(path.glob("trial_*/trial.json"))
+        files = sorted(path.glob("trial_*/trial.json"), key=_order)
         if not files:
             raise InvalidArgument(
                 f"Expected a project folder with trial_*/trial.json, found none in {path}. "
                 "Pass the folder directory/project_name of a search that has begun."
             )
         states = [_read(file) for file in files]
+        trials = tuple(_trial(file.parent, state) for file, state in zip(files, states, strict=True))
         search = _read(path / "search.json") if (path / "search.json").exists() else _guess(states)
         oracle = _read(path / "oracle.json") if (path / "oracle.json").exists() else {}
         space = oracle.get("hyperparameters", states[-1]["hyperparameters"])["space"]
@@ -98,7 +99,7 @@ class SearchRecord:
             oracle=search.get("oracle"),
             seed=oracle.get("seed"),
             space=tuple(MappingProxyType({"kind": hp["class_name"], **hp["config"]}) for hp in space),
-            trials=tuple(_trial(file.parent, state) for file, state in zip(files, states, strict=True)),
+            trials=trials,
         )
 
     @property
@@ -137,14 +138,34 @@ class SearchRecord:
         return 1 if self.direction == "max" else -1
 
 
-def _read(path: Path) -> Any:
+def _order(file: Path) -> tuple[int, str]:
+    """Sort by number: a search that was resumed with more trials has ids of more digits (9, 010)."""
+    trial_id = file.parent.name.removeprefix("trial_")
+    return (int(trial_id) if trial_id.isdecimal() else -1, trial_id)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InvalidArgument(f"{path} is not whole: {error}. Remove its folder to read the rest of the search.") from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"expected an object, got {type(content).__name__}")
+        return content
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are of its kind
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InvalidArgument:
+    return InvalidArgument(f"{path} is not whole: {error!r}. Remove its folder to read the rest of the search.")
 
 
 def _trial(folder: Path, state: dict[str, Any]) -> TrialRecord:
+    try:
+        return _parse_trial(folder, state)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise _damaged(folder / "trial.json", error) from error
+
+
+def _parse_trial(folder: Path, state: dict[str, Any]) -> TrialRecord:
     history = _read(folder / "history.json") if (folder / "history.json").exists() else {}
     policy = _read(folder / "policy.json")["probabilities"] if (folder / "policy.json").exists() else None
     metrics = {

@@ -32,7 +32,8 @@ class NASTuner(kt.Tuner):
         keep_checkpoints: weights are kept for this many best trials, >= 1.
         directory: folder of all searches; the working folder by default.
         project_name: folder of this search.
-        overwrite: True deletes an earlier search of that name instead of resuming it.
+        overwrite: True deletes an earlier search of that name instead of resuming it; a worker of a distributed search leaves
+            that to the chief.
         executions_per_trial: trainings per trial, whose metrics are averaged.
         **kwargs: as in `kt.Tuner`.
     Raises:
@@ -63,7 +64,8 @@ class NASTuner(kt.Tuner):
             hypermodel=hypermodel,
             directory=str(directory) if directory is not None else None,
             project_name=project_name,
-            overwrite=overwrite,
+            # A worker that starts after the chief would delete the search that is running.
+            overwrite=overwrite and not self._is_worker(),
             executions_per_trial=executions_per_trial,
             **kwargs,
         )
@@ -72,6 +74,7 @@ class NASTuner(kt.Tuner):
         self._oracle_name = type(oracle).__name__
         self._input_shape: tuple[int, ...] | None = None
         self._history: dict[str, Any] = {}
+        self._new_execution = True
         self._trial_start = 0.0
         self._progress: SearchProgress | None = None
 
@@ -117,15 +120,20 @@ class NASTuner(kt.Tuner):
     def get_best_models(self, num_models: int = 1) -> list[keras.Model]:
         """Return the best models with the weights of their best epoch, best first.
 
+        They are fewer than asked for if fewer trials were completed.
+
         Raises:
-            InvalidArgument: if more are asked for than checkpoints are kept.
+            InvalidArgument: if more are asked for than checkpoints are kept, or no trial is completed.
         """
         if num_models > self.keep_checkpoints:
             raise InvalidArgument(
                 f"Asked for {num_models} models, but only the weights of the best {self.keep_checkpoints} trials are kept. "
                 f"Pass keep_checkpoints={num_models} to NASTuner before the search."
             )
-        return super().get_best_models(num_models)
+        done = [trial for trial in self.oracle.get_best_trials(num_models) if trial.status == "COMPLETED"]
+        if not done:
+            raise InvalidArgument(f"No trial of {self.project_dir} is completed, so there is no best model.")
+        return [self.load_model(trial) for trial in done]
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         """Train the model of `trial`; as in `kt.Tuner`."""
@@ -141,6 +149,11 @@ class NASTuner(kt.Tuner):
 
     # -- what KerasTuner calls as a search goes on --
 
+    def on_search_begin(self) -> None:
+        """Write the tuner's state: a search killed during its first trial is then resumed, too."""
+        super().on_search_begin()
+        self.save()
+
     def on_trial_begin(self, trial: Any) -> None:
         """Seed the trial and open its history."""
         super().on_trial_begin(trial)
@@ -150,17 +163,14 @@ class NASTuner(kt.Tuner):
         if self._progress:
             self._progress.begin_trial(self._number(trial))
 
-    def on_epoch_begin(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
-        """Open the curves of an execution."""
-        super().on_epoch_begin(trial, model, epoch, logs=logs)
-        if epoch == 0:
-            self._history["parameters"] = model.count_params()
-            self._history["executions"].append({})
-
     def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the curves; end a training whose loss is no longer a number."""
         super().on_epoch_end(trial, model, epoch, logs=logs)
         logs = {name: float(value) for name, value in (logs or {}).items()}
+        if self._new_execution:
+            self._new_execution = False
+            self._history["parameters"] = model.count_params()
+            self._history["executions"].append({})
         curves = self._history["executions"][-1]
         for name, value in logs.items():
             curves.setdefault(name, []).append(value if math.isfinite(value) else None)
@@ -179,11 +189,14 @@ class NASTuner(kt.Tuner):
         finally:
             known = self.oracle.get_trial(trial.trial_id)
             if self._progress:
-                self._progress.end_trial(self._number(trial), known.score, self._history["parameters"], known.message)
+                message = known.message or trial.message  # a chief does not hear the message
+                self._progress.end_trial(self._number(trial), known.score, self._history["parameters"], message)
         self._drop_checkpoints()
 
     def save(self) -> None:
-        """Write the tuner's state, whole or not at all."""
+        """Write the state of the oracle and of the tuner, each whole or not at all."""
+        if not self._is_worker():
+            self.oracle.save()
         write_json(self._get_tuner_fname(), self.get_state())
 
     def _populate_initial_space(self) -> None:
@@ -194,6 +207,11 @@ class NASTuner(kt.Tuner):
             self.oracle.update_space(hp)
         else:
             super()._populate_initial_space()
+
+    def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+        # Not at epoch 0: a fit of your own may begin at another one, train twice, or tell only the ends of epochs.
+        self._new_execution = True
+        return super()._build_and_fit_model(trial, *args, **kwargs)
 
     def _build_hypermodel(self, hp: kt.HyperParameters) -> Any:
         model = super()._build_hypermodel(hp)

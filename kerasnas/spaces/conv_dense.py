@@ -61,19 +61,25 @@ class ConvDense(kt.HyperModel):
         flip: bool = False,
     ) -> None:
         super().__init__(name="conv_dense")
-        if len(input_shape) != 3 or min(input_shape) < 1:
+        if len(input_shape) != 3 or not all(_is_count(n) for n in input_shape):
             raise InvalidArgument(f"Expected `input_shape` to be (height, width, channels), each >= 1, got {input_shape}.")
-        if classes < 2:
+        if not _is_count(classes) or classes < 2:
             raise InvalidArgument(f"Expected `classes` to be at least 2, got {classes}.")
-        if np.min(standard_deviation) <= 0:
-            raise InvalidArgument(f"Expected `standard_deviation` to be > 0, got {standard_deviation}.")
-        if stages < 1 or blocks < 1 or dense_layers < 0 or not filters or not dense_units:
-            raise InvalidArgument("Expected at least one stage, block, filter count and dense width.")
+        if not (_is_count(stages) and _is_count(blocks) and _is_count(dense_layers, least=0)):
+            raise InvalidArgument(
+                "Expected integers `stages` >= 1, `blocks` >= 1 and `dense_layers` >= 0, "
+                f"got {stages}, {blocks} and {dense_layers}."
+            )
+        for name, widths in (("filters", filters), ("dense_units", dense_units)):
+            if np.ndim(widths) != 1 or not len(widths) or not all(_is_count(n) for n in widths):
+                raise InvalidArgument(f"Expected `{name}` to list at least one width, each >= 1, got {widths}.")
         # Python numbers throughout: Keras 3 refuses NumPy integers, and a config must be JSON.
         self.input_shape = tuple(int(n) for n in input_shape)
         self.classes = int(classes)
-        self.mean = _per_channel(mean, self.input_shape[-1])
-        self.standard_deviation = _per_channel(standard_deviation, self.input_shape[-1])
+        self.mean = _per_channel("mean", mean, self.input_shape[-1])
+        self.standard_deviation = _per_channel("standard_deviation", standard_deviation, self.input_shape[-1])
+        if min(self.standard_deviation) <= 0:
+            raise InvalidArgument(f"Expected `standard_deviation` to be > 0, got {standard_deviation}.")
         self.stages, self.blocks, self.dense_layers = int(stages), int(blocks), int(dense_layers)
         self.filters, self.dense_units = [int(n) for n in filters], [int(n) for n in dense_units]
         self.flip = flip
@@ -191,22 +197,38 @@ class ConvDense(kt.HyperModel):
         return model
 
     def fit(self, hp: kt.HyperParameters, model: keras.Model, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Train `model` with the learning-rate schedule of `hp`; takes what `keras.Model.fit` takes."""
+        """Train `model` with the learning-rate schedule of `hp`; takes what `keras.Model.fit` takes.
+
+        Raises:
+            InvalidArgument: for labels that are not classes.
+        """
         if hp.get("schedule") == "cosine":
             rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
-            schedule = partial(_cosine, initial=rate, epochs=kwargs.get("epochs", 1))
-            callback = keras.callbacks.LearningRateScheduler(schedule)
-            kwargs["callbacks"] = [*(kwargs.get("callbacks") or []), callback]
+            epochs = kwargs.get("epochs", args[1] if len(args) > 1 else 1)
+            callback = keras.callbacks.LearningRateScheduler(partial(_cosine, initial=rate, epochs=epochs))
+            # First, so that the callbacks of the caller see the rate among the logs.
+            kwargs["callbacks"] = [callback, *(kwargs.get("callbacks") or [])]
         validation = kwargs.get("validation_data")
-        if isinstance(validation, tuple):
+        if isinstance(validation, tuple | list):
             kwargs["validation_data"] = (validation[0], self._one_hot(validation[1]), *validation[2:])
         return model.fit(x, self._one_hot(y), *args, **kwargs)
 
     def _one_hot(self, y: Any) -> Any:
-        """Return integer labels as one-hot rows; what is no array of integers is left as it is."""
-        if y is None or np.ndim(y) != 1:
+        """Return integer labels, shape (samples,) or (samples, 1), as one-hot rows; anything else is left as it is."""
+        shape: tuple[int, ...] = np.shape(y) if y is not None else ()
+        if len(shape) == 2 and shape[1] not in (1, self.classes):
+            raise InvalidArgument(f"Expected one-hot labels of {self.classes} columns, got shape {shape}.")
+        if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != 1):
             return y
-        return keras.utils.to_categorical(y, self.classes)
+        labels = np.asarray(y).reshape(-1)
+        if labels.dtype.kind not in "biuf" or not (labels == np.floor(labels)).all():
+            raise InvalidArgument(f"Expected integer or one-hot labels, got {labels[:5]} of dtype {labels.dtype}.")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < self.classes:
+            raise InvalidArgument(
+                f"Expected labels from 0 to {self.classes - 1}, got {labels.min()} to {labels.max()}. "
+                "Number the classes from 0, or pass the right `classes`."
+            )
+        return keras.utils.to_categorical(labels, self.classes)
 
     def _augment(self, hp: kt.HyperParameters, x: Any) -> Any:
         if self.flip and hp.get("mirror"):
@@ -233,6 +255,12 @@ def _cosine(epoch: int, _: float, *, initial: float, epochs: int) -> float:
     return initial * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def _per_channel(value: float | Sequence[float], channels: int) -> list[float]:
-    values = np.broadcast_to(np.asarray(value, "float64"), (channels,))
-    return [float(v) for v in values]
+def _is_count(value: Any, *, least: int = 1) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= least
+
+
+def _per_channel(name: str, value: float | Sequence[float], channels: int) -> list[float]:
+    values = np.asarray(value, "float64")
+    if values.shape not in ((), (1,), (channels,)) or not np.isfinite(values).all():
+        raise InvalidArgument(f"Expected `{name}` to be one finite number, or {channels}, one per channel, got {value}.")
+    return [float(v) for v in np.broadcast_to(values, (channels,))]
