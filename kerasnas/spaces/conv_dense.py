@@ -55,7 +55,7 @@ class ConvDense(kt.HyperModel):
         standard_deviation: float | Sequence[float] = 255.0,
         stages: int = 3,
         blocks: int = 2,
-        filters: Sequence[int] = (16, 32, 48),
+        filters: Sequence[int] = (8, 16, 32),
         dense_layers: int = 2,
         dense_units: Sequence[int] = (32, 64, 128),
         flip: bool = False,
@@ -86,7 +86,7 @@ class ConvDense(kt.HyperModel):
 
     @classmethod
     def tiny(cls, input_shape: Sequence[int], classes: int, **kwargs: Any) -> "ConvDense":
-        """Networks of about 1 to 200 thousand parameters, for pictures such as 8x8 digits and for microcontrollers."""
+        """Networks of about 500 to 100 thousand parameters, for pictures such as 8x8 digits and for microcontrollers."""
         sizes: dict[str, Any] = {
             "stages": 2,
             "blocks": 2,
@@ -98,12 +98,12 @@ class ConvDense(kt.HyperModel):
 
     @classmethod
     def small(cls, input_shape: Sequence[int], classes: int, **kwargs: Any) -> "ConvDense":
-        """Networks of about 10 thousand to 2 million parameters, for pictures of 28x28 to 64x64."""
+        """Networks of about 3 thousand to 2 million parameters, for pictures of 28x28 to 64x64."""
         return cls(input_shape, classes, **kwargs)
 
     @classmethod
     def base(cls, input_shape: Sequence[int], classes: int, **kwargs: Any) -> "ConvDense":
-        """Networks of about 50 thousand to 20 million parameters, for larger pictures and a GPU."""
+        """Networks of about 20 thousand to 40 million parameters, for larger pictures and a GPU."""
         sizes: dict[str, Any] = {"stages": 5, "blocks": 3, "filters": (24, 32, 48, 64), "dense_units": (64, 128, 256)}
         return cls(input_shape, classes, **(sizes | kwargs))
 
