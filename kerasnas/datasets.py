@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.image_data import check_lengths, encode_labels, to_codes, to_images
 
 __all__ = ["NAMES", "Dataset", "load"]
 
@@ -44,14 +47,21 @@ class Dataset:
         """Return the dataset with at most `limit` training pictures, stratified; the test pictures stay.
 
         Raises:
-            InvalidArgument: if `limit` is smaller than the number of classes.
+            InvalidArgument: if `limit` is smaller than the number of classes, or a class has a single picture.
         """
-        classes = len(np.unique(self.y_train))
+        _, codes = encode_labels(self.y_train)
+        counts = np.unique(codes, return_counts=True)[1]
+        classes = len(counts)
         if limit < classes:
             raise InvalidArgument(f"Expected a limit of at least one picture for each of {classes} classes, got {limit}.")
         if limit >= len(self.x_train):
             return self
-        index, _ = train_test_split(np.arange(len(self.x_train)), train_size=limit, random_state=seed, stratify=self.y_train)
+        if counts.min() < 2:
+            raise InvalidArgument(
+                f"Expected at least 2 pictures of each class in {self.name} to choose from, got 1 of the rarest."
+            )
+        size = min(limit, len(codes) - classes)  # scikit-learn wants one of each class on the other side, too
+        index, _ = train_test_split(np.arange(len(codes)), train_size=size, random_state=seed, stratify=codes)
         return replace(self, x_train=self.x_train[index], y_train=self.y_train[index])
 
 
@@ -109,7 +119,7 @@ def _cifar10() -> Dataset:
         files = [folder / f"{name}.bin" for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")]
         if all(file.is_file() for file in files):
             # A record is one byte of label and 3 x 32 x 32 bytes, channels first.
-            records = [np.frombuffer(file.read_bytes(), "uint8").reshape(-1, 3073) for file in files]
+            records = [_read_cifar(file) for file in files]
             train, test = np.concatenate(records[:-1]), records[-1]
             x_train, x_test = (np.moveaxis(r[:, 1:].reshape(-1, 3, 32, 32), 1, -1) for r in (train, test))
             y_train, y_test = train[:, 0], test[:, 0]
@@ -140,35 +150,55 @@ def _from_keras(name: str, files: str) -> list[NDArray[Any]]:
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:
     """Read an IDX file: two zero bytes, type 8 (unsigned byte), number of axes, their lengths, the values."""
-    content = gzip.decompress(path.read_bytes())
-    if content[:3] != b"\x00\x00\x08":
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (EOFError, OSError, zlib.error) as error:
+        raise InvalidArgument(f"{path} is not a whole gzip file: {error}. Download it again.") from error
+    if content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
         raise InvalidArgument(f"Expected an IDX file of bytes, got other content in {path}.")
     axes = content[3]
     shape = np.frombuffer(content, ">u4", count=axes, offset=4).astype(int)
-    return np.frombuffer(content, "uint8", offset=4 + 4 * axes).reshape(shape)
+    values = np.frombuffer(content, "uint8", offset=4 + 4 * axes)
+    if len(values) != shape.prod():
+        raise InvalidArgument(f"Expected {shape.prod()} bytes in {path}, got {len(values)}. Download it again.")
+    return values.reshape(shape)
+
+
+def _read_cifar(path: Path) -> NDArray[np.uint8]:
+    content = np.frombuffer(path.read_bytes(), "uint8")
+    if len(content) == 0 or len(content) % 3073:
+        raise InvalidArgument(f"Expected records of 3073 bytes in {path}, got {len(content)} bytes. Download it again.")
+    return content.reshape(-1, 3073)
 
 
 def _from_npz(path: Path) -> Dataset:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:  # objects would have to be unpickled
+        raise InvalidArgument(f"{path} cannot be read as plain arrays: {error}") from error
     if {"x_train", "y_train", "x_test", "y_test"} <= set(arrays):
-        return Dataset(path.stem, *(arrays[name] for name in ("x_train", "y_train", "x_test", "y_test")))
+        return _in_parts(path.stem, *(arrays[name] for name in ("x_train", "y_train", "x_test", "y_test")))
     if {"x", "y"} <= set(arrays):
-        return _hold_out(path.stem, arrays["x"], arrays["y"])
+        return _hold_out(path.stem, to_images(arrays["x"]), arrays["y"])
     raise InvalidArgument(f"Expected arrays x and y, or x_train, y_train, x_test and y_test, in {path}; got {sorted(arrays)}.")
 
 
 def _from_folder(path: Path, image_size: tuple[int, int] | None) -> Dataset:
     parts = {folder.name: folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith(".")}
     if set(parts) == {"train", "test"}:
-        return Dataset(path.name, *_read_classes(parts["train"], image_size), *_read_classes(parts["test"], image_size))
+        return _in_parts(path.name, *_read_classes(parts["train"], image_size), *_read_classes(parts["test"], image_size))
     return _hold_out(path.name, *_read_classes(path, image_size))
 
 
 def _read_classes(path: Path, image_size: tuple[int, int] | None) -> tuple[NDArray[Any], NDArray[Any]]:
     from PIL import Image, UnidentifiedImageError
 
-    files = sorted(f for f in path.glob("*/*") if f.suffix.lower() in _SUFFIXES and not f.name.startswith("."))
+    files = sorted(
+        file
+        for file in path.glob("*/*")
+        if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and not file.parent.name.startswith(".")
+    )
     labels = np.asarray([file.parent.name for file in files])
     if len(np.unique(labels)) < 2:
         raise InvalidArgument(
@@ -179,12 +209,14 @@ def _read_classes(path: Path, image_size: tuple[int, int] | None) -> tuple[NDArr
     for file in files:
         try:
             with Image.open(file) as opened:
+                if opened.mode.startswith(("I", "F")):
+                    raise ValueError(f"it has more than 8 bits per channel (Pillow mode {opened.mode})")
                 mode = opened.mode if opened.mode in ("L", "RGB") else "L" if opened.mode == "1" else "RGB"
                 picture = opened.convert(mode)
                 if image_size is not None:
                     picture = picture.resize((image_size[1], image_size[0]), Image.Resampling.BILINEAR)
                 pictures.append(np.asarray(picture))
-        except (UnidentifiedImageError, OSError) as error:
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise InvalidArgument(f"{file} cannot be read as a picture: {error}. Remove or replace it.") from error
     sizes = sorted({picture.shape[:2] for picture in pictures})
     if len(sizes) > 1:
@@ -200,13 +232,29 @@ def _read_classes(path: Path, image_size: tuple[int, int] | None) -> tuple[NDArr
 
 def _hold_out(name: str, x: NDArray[Any], y: NDArray[Any]) -> Dataset:
     """Hold out a fifth of each class; the same fifth in every process, so that each command tests on it."""
-    if len(x) != len(y):
-        raise InvalidArgument(f"Expected one label for each picture in {name}, got {len(x)} pictures and {len(y)} labels.")
-    labels, counts = np.unique(y, return_counts=True) if np.ndim(y) == 1 else (np.arange(2), np.asarray([2]))
-    if counts.min() < 2 or len(x) < 5 * len(labels):
+    _, codes = encode_labels(y)
+    check_lengths(x, codes)
+    counts = np.unique(codes, return_counts=True)[1]
+    if counts.min() < 2 or len(x) < 5 * len(counts):
         raise InvalidArgument(
             f"Expected at least 2 pictures of each class and 5 times as many pictures as classes in {name}, so that a fifth "
             f"can be held out; got {len(x)} pictures, {counts.min()} of the rarest class. Give a test part of your own."
         )
-    train, test = train_test_split(np.arange(len(x)), test_size=0.2, random_state=0, stratify=y)
+    train, test = train_test_split(np.arange(len(x)), test_size=0.2, random_state=0, stratify=codes)
     return Dataset(name, x[train], y[train], x[test], y[test])
+
+
+def _in_parts(name: str, x_train: Any, y_train: Any, x_test: Any, y_test: Any) -> Dataset:
+    """Check that the test part can be tested on, before hours of search."""
+    train, test = to_images(x_train, name="x_train"), to_images(x_test, name="x_test")
+    if {train.shape[-1], test.shape[-1]} == {1, 3}:  # grey pictures in one part only
+        train, test = (np.repeat(part, 3, axis=-1) if part.shape[-1] == 1 else part for part in (train, test))
+    if train.shape[1:] != test.shape[1:]:
+        raise InvalidArgument(
+            f"Expected pictures of one shape in {name}, got {train.shape[1:]} to train and {test.shape[1:]} to test on. "
+            "For a folder, pass image_size=(height, width), or --image-size HEIGHT WIDTH on the command line."
+        )
+    classes, codes = encode_labels(y_train)
+    check_lengths(train, codes)
+    check_lengths(test, to_codes(y_test, classes, name="y_test"))
+    return Dataset(name, train, y_train, test, y_test)

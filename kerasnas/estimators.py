@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import os
-import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -21,7 +20,8 @@ from sklearn.utils.validation import check_is_fitted
 import kerasnas
 from kerasnas.atomic import write_json
 from kerasnas.errors import InvalidArgument
-from kerasnas.image_data import check_lengths, collect, split, to_codes, to_images
+from kerasnas.image_data import channel_statistics, check_lengths, collect, split, to_codes, to_images
+from kerasnas.keras_file import load_model
 from kerasnas.oracles import RandomOracle, ReinforceOracle
 from kerasnas.search.claim import Claim
 from kerasnas.search.tuner import NASTuner
@@ -115,17 +115,20 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             InvalidArgument: for data or settings that cannot be used, or if `project_name` holds a search on other data.
         """
         _check_positive(max_trials=self.max_trials, epochs=epochs, batch_size=batch_size)
-        train, valid, classes = split(x, y, validation_split, validation_data, self.seed)
-        hypermodel = self._hypermodel(train[0], len(classes))
+        if self.seed is not None and (not isinstance(self.seed, int | np.integer) or self.seed < 0):
+            raise InvalidArgument(f"Expected `seed` to be an integer >= 0 or None, got {self.seed!r}.")
         oracle = self._oracle()
+        train, valid, classes = split(x, y, validation_split, validation_data, self.seed)
+        space, hypermodel = self._hypermodel(train[0], len(classes))
         if callbacks is None and not hasattr(oracle.objective, "objectives"):  # several objectives have no one curve
             monitor, mode = oracle.objective.name, oracle.objective.direction
             callbacks = [keras.callbacks.EarlyStopping(monitor=monitor, mode=mode, patience=max(3, epochs // 4))]
 
+        objective = getattr(oracle.objective, "name", None)
         claim = Claim(
             Path(self.directory or ".") / self.project_name,
             arrays=(*train, *valid),
-            settings={"epochs": epochs, "batch_size": batch_size, "space": hypermodel.name or type(hypermodel).__name__},
+            settings={"epochs": int(epochs), "batch_size": int(batch_size), "space": space, "objective": objective},
         )
         if not self.overwrite:
             claim.check()
@@ -143,7 +146,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self.best_hyperparameters_ = dict(best.values)
         self.epochs_ = best.best_epoch + 1
         self.pixel_range_ = (float(everything[0].min()), float(everything[0].max()))
-        keras.utils.set_random_seed(oracle.seed)
+        keras.utils.set_random_seed(oracle.seed % 2**32)
         model = hypermodel.build(hp)
         history = hypermodel.fit(hp, model, *everything, epochs=self.epochs_, batch_size=batch_size, verbose=0)
         self.history_ = {name: [float(v) for v in values] for name, values in history.history.items()}
@@ -153,7 +156,11 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             )
             model = tuner.get_best_models(1)[0]
         self.model_ = model
-        self._check_probabilities(self.predict_proba(everything[0][:8]))
+        try:
+            self._check_probabilities(everything[0][:8])
+        except InvalidArgument:
+            del self.model_  # not fitted
+            raise
         return self
 
     def predict_proba(self, x: Any) -> NDArray[np.float32]:
@@ -248,25 +255,27 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         return file
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the folder `path`: `model.keras`, which plain Keras loads, and `classifier.json`. Replaces an earlier one.
+        """Write `model.keras`, which plain Keras loads, and `classifier.json` into the folder `path`.
 
-        The search itself stays in its project folder.
+        They replace those of an earlier classifier; other files stay. The search itself stays in its project folder.
+
+        Raises:
+            InvalidArgument: if `path` exists and is no saved classifier.
         """
         check_is_fitted(self)
         target = Path(path)
+        if target.exists() and not (target / "classifier.json").exists():
+            raise InvalidArgument(f"{target} exists and is no saved classifier; choose another path.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-        try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+            draft = Path(folder) / target.name
+            draft.mkdir()  # with the usual permissions, unlike the temporary folder itself
             self.write_files(draft)
-            old = draft.with_name(draft.name + ".old")
-            if target.exists():
-                if not (target / "classifier.json").exists():
-                    raise InvalidArgument(f"{target} exists and is no saved classifier; choose another path.")
-                target.rename(old)
-            draft.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            if target.exists():  # file by file: it may hold exports, a report or the search, too
+                for file in draft.iterdir():
+                    os.replace(file, target / file.name)
+            else:
+                draft.rename(target)
 
     def write_files(self, folder: str | os.PathLike[str]) -> None:
         """Write `model.keras` and `classifier.json` into an existing folder, beside what is there."""
@@ -289,7 +298,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
                 "project": str(self.record_.path.resolve()) if getattr(self, "record_", None) else None,
                 "parameters": {
                     name: value
-                    for name, value in self.get_params().items()
+                    for name, value in ((n, str(v) if isinstance(v, Path) else v) for n, v in self.get_params().items())
                     if isinstance(value, str | int | float | bool | None)
                 },
             },
@@ -307,12 +316,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             raise InvalidArgument(f"Expected a folder with classifier.json and model.keras, as save() writes it, got {path}.")
         state = json.loads((path / "classifier.json").read_text(encoding="utf-8"))
         classifier = cls(**state["parameters"])
+        classifier.model_ = load_model(path / "model.keras")
         classifier.classes_ = np.asarray(state["classes"], dtype=state["classes_dtype"])
         classifier.pixel_range_ = tuple(state["pixel_range"])
         classifier.best_hyperparameters_ = state["best_hyperparameters"]
         classifier.epochs_ = state["epochs"]
         classifier.history_ = state["history"]
-        classifier.model_ = keras.models.load_model(path / "model.keras")
         if state["project"] and any(Path(state["project"]).glob("trial_*/trial.json")):
             classifier.record_ = kerasnas.SearchRecord.load(state["project"])
         return classifier
@@ -336,14 +345,15 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         x, _ = collect(x) if hasattr(x, "element_spec") or hasattr(x, "num_batches") else (x, None)
         images = to_images(x)
         expected = self.model_.input_shape[1:]
-        if images.shape[1:] != expected:
+        fits = len(expected) == 3 and all(a in (None, b) for a, b in zip(expected, images.shape[1:], strict=True))
+        if not fits:
             raise InvalidArgument(f"Expected pictures of shape {expected}, got {images.shape[1:]}.")
         return images
 
-    def _hypermodel(self, x: NDArray[Any], classes: int) -> kt.HyperModel:
+    def _hypermodel(self, x: NDArray[Any], classes: int) -> tuple[str, kt.HyperModel]:
         if not isinstance(self.space, str):
             if isinstance(self.space, kt.HyperModel):
-                return self.space
+                return self.space.name or type(self.space).__name__, self.space
             raise InvalidArgument(f"Expected `space` to be a name or a kt.HyperModel, got {self.space!r}.")
         name = self.space
         if name == "auto":
@@ -351,28 +361,32 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             name = "tiny" if side <= 12 else "small" if side <= 64 else "base"
         if name not in _SPACES:
             raise InvalidArgument(f"Expected `space` to be 'auto' or one of {sorted(_SPACES)}, got {self.space!r}.")
-        # One pass in float64 over slices: a cast of the whole data would take eight times the memory of uint8 pictures.
-        slices = [np.asarray(x[i : i + 1024], "float64") for i in range(0, len(x), 1024)]
-        pixels = x.size / x.shape[-1]
-        mean = sum(s.sum(axis=(0, 1, 2)) for s in slices) / pixels
-        variance = sum(((s - mean) ** 2).sum(axis=(0, 1, 2)) for s in slices) / pixels
-        deviation = np.where(variance > 0, np.sqrt(variance), 1.0)
+        mean, deviation = channel_statistics(x)
         space: kt.HyperModel = _SPACES[name](x.shape[1:], classes, mean=mean, standard_deviation=deviation)
-        return space
+        return name, space
 
     def _oracle(self) -> kt.Oracle:
         if isinstance(self.oracle, kt.Oracle):
-            return self.oracle
-        if self.oracle not in _ORACLES:
+            # A copy: the trials of one fit are not to be those of the next, and fit changes no parameter.
+            return copy.deepcopy(self.oracle)
+        if not isinstance(self.oracle, str) or self.oracle not in _ORACLES:
             raise InvalidArgument(f"Expected `oracle` to be one of {sorted(_ORACLES)} or a kt.Oracle, got {self.oracle!r}.")
-        return _ORACLES[self.oracle](objective=self.objective, max_trials=self.max_trials, seed=self.seed)
-
-    def _check_probabilities(self, probabilities: NDArray[Any]) -> None:
-        expected = (len(probabilities), len(self.classes_))
-        if probabilities.shape != expected or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
+        seed = None if self.seed is None else int(self.seed)
+        try:
+            return _ORACLES[self.oracle](objective=self.objective, max_trials=int(self.max_trials), seed=seed)
+        except (ValueError, TypeError) as error:
             raise InvalidArgument(
-                f"Expected the model to give probabilities of shape {expected}, got shape {probabilities.shape}; "
-                "end it with Dense(classes, activation='softmax')."
+                f"Expected `objective` to be a metric or a kt.Objective, got {self.objective!r}: {error}"
+            ) from error
+
+    def _check_probabilities(self, x: NDArray[Any]) -> None:
+        probabilities = self.predict_proba(x)
+        expected = (len(x), len(self.classes_))
+        sums = probabilities.shape == expected and np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)
+        if not sums or probabilities.min() < 0:
+            raise InvalidArgument(
+                f"Expected the model to give probabilities of shape {expected}, got shape {probabilities.shape}, values from "
+                f"{probabilities.min():.3g} to {probabilities.max():.3g}; end it with Dense(classes, activation='softmax')."
             )
 
 

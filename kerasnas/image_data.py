@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["check_lengths", "collect", "encode_labels", "split", "to_codes", "to_images"]
+__all__ = ["channel_statistics", "check_lengths", "collect", "encode_labels", "split", "to_codes", "to_images"]
 
 
 def collect(x: Any, y: Any = None) -> tuple[Any, Any]:
@@ -34,21 +34,28 @@ def collect(x: Any, y: Any = None) -> tuple[Any, Any]:
         raise InvalidArgument(f"Expected samples in the {type(x).__name__}, got none.")
     if not isinstance(batches[0], tuple | list) or len(batches[0]) < 2:
         raise InvalidArgument(f"Expected the {type(x).__name__} to give (pictures, labels), got {type(batches[0]).__name__}.")
-    pictures, labels = (np.concatenate([np.asarray(batch[i]) for batch in batches]) for i in (0, 1))
+    try:
+        pictures, labels = (np.concatenate([np.asarray(batch[i]) for batch in batches]) for i in (0, 1))
+    except ValueError as error:
+        raise InvalidArgument(f"Expected the {type(x).__name__} to hold pictures of one size: {error}.") from error
     return pictures, labels
 
 
 def _tf_batches(dataset: Any) -> list[Any]:
     if int(dataset.cardinality()) == -1:  # tf.data.INFINITE_CARDINALITY
         raise InvalidArgument("Expected a finite tf.data.Dataset, got an infinite one. Remove .repeat() or add .take(n).")
-    spec = dataset.element_spec
-    if isinstance(spec, tuple | list) and len(spec) >= 2 and getattr(spec[1], "shape", None) is not None:
-        image, label = spec[0].shape, spec[1].shape
-        # (h, w, c) with a scalar label, or with a one-hot label whose length is not a batch size.
-        single = label.rank == 0 or (image.rank == 3 and label.rank == 1 and image[0] is not None and image[0] != label[0])
-        if single:
-            dataset = dataset.batch(256)
-    return list(dataset.as_numpy_iterator())
+    elements = list(dataset.as_numpy_iterator())
+    if elements and isinstance(elements[0], tuple | list) and len(elements[0]) >= 2:
+        if _is_single(*(np.shape(part) for part in elements[0][:2])):
+            return [tuple(np.asarray(part)[np.newaxis] for part in element[:2]) for element in elements]
+    return elements
+
+
+def _is_single(image: tuple[int, ...], label: tuple[int, ...]) -> bool:
+    """Tell one (picture, label) from a batch of them; only (a, b, c) with (d,) can be either."""
+    if len(label) == 0 or len(image) < 3:
+        return True
+    return len(image) == 3 and len(label) == 1 and (image[0] != label[0] or image[2] in (1, 3, 4))
 
 
 def to_images(x: Any, *, name: str = "x") -> NDArray[Any]:
@@ -79,9 +86,10 @@ def to_images(x: Any, *, name: str = "x") -> NDArray[Any]:
             f"Use np.moveaxis({name}, 1, -1)."
         )
     if np.issubdtype(images.dtype, np.floating):
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+            images = images.astype("float32", copy=False)
         if not np.isfinite(images).all():
             raise InvalidArgument(f"Expected finite numbers in {name}, got NaN or infinity. Clean or fill them first.")
-        images = images.astype("float32", copy=False)
     return images
 
 
@@ -126,24 +134,49 @@ def to_codes(y: Any, classes: NDArray[Any], *, name: str = "y") -> NDArray[np.in
 def _flat(y: Any) -> NDArray[Any]:
     if y is None:
         raise InvalidArgument("Expected labels, got None. Pass y, or a dataset of (pictures, labels).")
-    labels = np.asarray(y)
+    # A list goes through objects: as numbers and strings together, NumPy would turn a missing label into the class "nan".
+    labels = np.asarray(y) if hasattr(y, "dtype") else _objects(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.size == 0 or labels.ndim > 2 or labels.ndim == 0:
         raise InvalidArgument(f"Expected labels of shape (samples,) or one-hot (samples, classes), got {labels.shape}.")
-    if labels.dtype == object:
-        if any(label is None or label != label for label in labels.ravel()):
-            raise InvalidArgument("Expected a label for every sample, got missing ones.")
-        labels = labels.astype(str) if all(isinstance(label, str) for label in labels.ravel()) else np.asarray(labels.tolist())
-    if np.issubdtype(labels.dtype, np.floating):
+    if labels.dtype.kind not in "biufSU":
+        labels = _of_one_kind(labels)
+    if labels.dtype.kind == "S":  # the strings of tf.data
+        labels = np.char.decode(labels, "utf-8")
+    if labels.dtype.kind == "f":
         if not np.isfinite(labels).all():
             raise InvalidArgument("Expected a label for every sample, got NaN or infinity.")
-        if (labels != np.round(labels)).any():
+        if (labels != np.round(labels)).any() or np.abs(labels).max() > 2**53:
             raise InvalidArgument("Expected class labels, got real numbers with fractions. Is this regression?")
         labels = labels.astype(np.int64) if labels.ndim == 1 else labels
+    if labels.ndim == 2 and labels.dtype.kind == "U":
+        raise InvalidArgument(f"Expected labels of shape (samples,), got strings of shape {labels.shape}.")
     if labels.ndim == 2 and not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
         raise InvalidArgument("Expected labels of shape (samples,), or one-hot rows with a single 1 in each, got other rows.")
     return labels
+
+
+def _objects(y: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(y, dtype=object)
+    except ValueError as error:
+        raise InvalidArgument(f"Expected one label for each sample: {error}.") from error
+
+
+def _of_one_kind(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return objects as the strings, bytes, booleans or numbers that they are."""
+    flat = labels.ravel().tolist()
+    # pandas.NA is equal to nothing, and to compare it gives neither True nor False.
+    if any(label is None or type(label).__name__ == "NAType" or label != label for label in flat):
+        raise InvalidArgument("Expected a label for every sample, got missing ones.")
+    for kind in (str, bytes, bool | int | float | np.bool_ | np.number):
+        if all(isinstance(label, kind) for label in flat):
+            converted = np.asarray(labels.tolist())
+            if converted.dtype.kind in "biufSU":
+                return converted
+    kinds = sorted({type(label).__name__ for label in flat})
+    raise InvalidArgument(f"Expected labels that are all strings or all numbers, got {', '.join(kinds)}.")
 
 
 def split(x: Any, y: Any, validation_split: float, validation_data: Any, seed: int | None) -> tuple[Any, Any, NDArray[Any]]:
@@ -157,22 +190,25 @@ def split(x: Any, y: Any, validation_split: float, validation_data: Any, seed: i
     classes, codes = encode_labels(y)
     check_lengths(images, codes)
     if validation_data is not None:
-        vx, vy = collect(*validation_data) if isinstance(validation_data, tuple) else collect(validation_data)
+        pair = isinstance(validation_data, tuple | list)
+        if pair and len(validation_data) != 2:
+            raise InvalidArgument(f"Expected `validation_data` to be (x, y) or a dataset, got {len(validation_data)} parts.")
+        vx, vy = collect(*validation_data) if pair else collect(validation_data)
         valid = (to_images(vx, name="validation_data"), to_codes(vy, classes, name="validation_data"))
         check_lengths(*valid)
         if valid[0].shape[1:] != images.shape[1:]:
             raise InvalidArgument(f"Expected validation pictures of shape {images.shape[1:]}, got {valid[0].shape[1:]}.")
         return (images, codes), valid, classes
-    if not 0 < validation_split < 1:
+    if not isinstance(validation_split, int | float | np.number) or not 0 < validation_split < 1:
         raise InvalidArgument(
-            f"Expected `validation_split` in (0, 1), got {validation_split}. Trials need data to be scored on."
+            f"Expected `validation_split` in (0, 1), got {validation_split!r}. Trials need data to be scored on."
         )
     held_out = round(len(images) * validation_split)
     if min(held_out, len(images) - held_out) < 1:
         raise InvalidArgument(f"Expected enough samples to split off {validation_split:.0%} of them, got {len(images)}.")
     counts = np.bincount(codes, minlength=len(classes))
     stratify = codes if counts[counts > 0].min() >= 2 and held_out >= len(classes) <= len(images) - held_out else None
-    a, b = train_test_split(np.arange(len(images)), test_size=held_out, random_state=seed or 0, stratify=stratify)
+    a, b = train_test_split(np.arange(len(images)), test_size=held_out, random_state=(seed or 0) % 2**32, stratify=stratify)
     return (images[a], codes[a]), (images[b], codes[b]), classes
 
 
@@ -180,3 +216,13 @@ def check_lengths(x: Any, y: Any) -> None:
     """Raise InvalidArgument unless there is one label for each picture."""
     if len(x) != len(y):
         raise InvalidArgument(f"Expected one label for each picture, got {len(x)} pictures and {len(y)} labels.")
+
+
+def channel_statistics(x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and standard deviation of each channel, shape (channels,); 1 for the deviation of a constant channel."""
+    # In float64 over slices: a cast of the whole data would take eight times the memory of uint8 pictures.
+    slices = [slice(i, i + 1024) for i in range(0, len(x), 1024)]
+    pixels = x.size / x.shape[-1]
+    mean = sum(x[s].sum(axis=(0, 1, 2), dtype="float64") for s in slices) / pixels
+    variance = sum(((x[s] - mean) ** 2).sum(axis=(0, 1, 2)) for s in slices) / pixels
+    return mean, np.where(variance > 0, np.sqrt(variance), 1.0)

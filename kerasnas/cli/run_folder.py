@@ -1,5 +1,6 @@
 """A run folder: what `kerasnas search` leaves and the other sub-commands add to."""
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from kerasnas.datasets import Dataset, load
 from kerasnas.errors import InvalidArgument
 from kerasnas.estimators import ImageClassifier
 from kerasnas.image_data import encode_labels
+from kerasnas.keras_file import load_model
 
 if TYPE_CHECKING:
     import keras
@@ -71,12 +73,8 @@ class Run:
         return self._with_model(path) if path.exists() else None
 
     def _with_model(self, path: Path) -> ImageClassifier:
-        import copy
-
-        import keras
-
         other = copy.copy(self.classifier)
-        other.model_ = keras.models.load_model(path)
+        other.model_ = load_model(path)
         return other
 
     def save_model(self, model: "keras.Model", name: str) -> Path:
@@ -91,13 +89,8 @@ class Run:
 
 
 def _classifier_of(path: Path, data: Dataset | None) -> ImageClassifier:
-    import keras
-
     classifier = ImageClassifier()
-    try:
-        classifier.model_ = keras.models.load_model(path)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        raise InvalidArgument(f"{path} cannot be loaded as a Keras 3 model: {error}") from error
+    classifier.model_ = load_model(path)
     outputs = classifier.model_.output_shape[-1]
     classes = max(outputs, 2)
     classifier.classes_ = encode_labels(data.y_train)[0] if data is not None else np.arange(classes)

@@ -1,0 +1,22 @@
+"""A `.keras` file, read with an error that names it."""
+
+import os
+import zipfile
+
+import keras
+
+from kerasnas.errors import InvalidArgument
+
+__all__ = ["load_model"]
+
+
+def load_model(path: str | os.PathLike[str]) -> keras.Model:
+    """Load a `.keras` file.
+
+    Raises:
+        InvalidArgument: if it is none, or needs a class of its own that is not registered.
+    """
+    try:
+        return keras.models.load_model(path)
+    except (ValueError, TypeError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidArgument(f"{path} cannot be loaded as a Keras 3 model: {error}") from error
