@@ -173,7 +173,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, x: Any) -> NDArray[Any]:
         """Return the most probable label of each picture, shape (samples,)."""
-        return np.asarray(self.classes_[self.predict_proba(x).argmax(axis=1)])
+        probabilities = self.predict_proba(x)
+        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
     def evaluate(self, x: Any, y: Any = None) -> dict[str, float]:
         """Return {"accuracy": share of right labels, "loss": mean cross-entropy in nats} on labelled pictures."""

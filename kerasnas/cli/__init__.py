@@ -27,13 +27,20 @@ class _Commands(click.Group):
         return command
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(kerasnas.__version__, prog_name="kerasnas")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Search for a Keras network, explain it, compress it and ship it as a verified ONNX file.
 
     `search` writes a run folder; the other commands work on it, or on any .keras file.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main(arguments: list[str] | None = None) -> int:

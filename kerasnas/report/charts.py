@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ _STYLE = {
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a label such as "$5 or $10" is no formula
     "svg.hashsalt": "kerasnas",
 }
 
@@ -100,7 +102,7 @@ def belief_chart(record: SearchRecord, *, limit: int = 10) -> str | None:
                 if probability > 0.035 + 0.012 * len(label):
                     axes.text(left + probability / 2, row, label, ha="center", va="center", fontsize=8, color=INK)
                 left += probability
-        axes.set_yticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), [_short(name) for name in names])
         axes.tick_params(axis="y", colors=INK, length=0)
         axes.invert_yaxis()
         axes.set_xlim(0, 1)
@@ -133,7 +135,8 @@ def confusion_chart(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> s
     """Confusion matrix: true classes down, predicted ones across; mistakes in orange."""
     counts = np.asarray(matrix)
     n = len(counts)
-    size = min(max(3.2, 0.46 * n + 1.6), 8.0)
+    labels = [_short(label) for label in labels]
+    size = min(max(3.2, 0.46 * n + 1.6), 8.0) + 0.04 * max(map(len, labels))
 
     def draw(axes: Any) -> None:
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -164,9 +167,12 @@ def _svg(draw: Callable[[Any], None], width: float, height: float) -> str:
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()
         axes.set_axisbelow(True)
-        draw(axes)
         text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"Glyph .* missing from font")  # measured only: the browser draws the text
+            draw(axes)
+            metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+            figure.savefig(text, format="svg", transparent=True, metadata=metadata)
     svg = text.getvalue()
     return svg[svg.index("<svg") :]
 
@@ -184,6 +190,11 @@ def _zoom(axes: Any, scores: Sequence[float], direction: str) -> None:
         top = min(top, high + margin)
     pad = 0.12 * max(top - bottom, 1e-6)
     axes.set_ylim(bottom - pad, top + 1.6 * pad)
+
+
+def _short(text: str, limit: int = 28) -> str:
+    """Cut a name that would leave no room for the chart; the tables give it in full."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _entropy(probabilities: Any) -> float:

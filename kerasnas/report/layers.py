@@ -44,7 +44,7 @@ def _inputs(layer: Any) -> list[str]:
 
 
 def _macs(layer: Any) -> int | None:
-    kernels = [w for w in layer.trainable_weights if w.name in ("kernel", "depthwise_kernel", "pointwise_kernel")]
+    kernels = [w for w in layer.weights if w.name in ("kernel", "depthwise_kernel", "pointwise_kernel")]
     if not kernels:
         return 0
     shape = [length for length in _shape(layer) or [] if length is not None]

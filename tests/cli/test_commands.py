@@ -1,0 +1,219 @@
+"""The command line: the whole way on a folder of pictures, exit codes and messages."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import kerasnas.cli
+import kerasnas.cli.search
+from kerasnas import NASTuner
+from kerasnas.cli import main
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory) -> Path:
+    """Sixty pictures of a bright square on the left or on the right."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("squares")
+    for i in range(60):
+        pixels = rng.integers(0, 60, (12, 12)).astype("uint8")
+        side = i % 2
+        pixels[4:8, 6 * side + 1 : 6 * side + 5] = 220
+        file = folder / ("left", "right")[side] / f"{i:02d}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(file)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def search(squares, tmp_path_factory) -> list[str]:
+    """The arguments of a search that has been run."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    arguments = ["search", str(squares), "--out", str(out), "--max-trials", "2", "--epochs", "2", "--space", "tiny", "--quiet"]
+    assert main(arguments) == 0
+    return arguments
+
+
+@pytest.fixture
+def run(search) -> Path:
+    return Path(search[3])
+
+
+def _read(path: Path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["search", "--help"], ["export", "-h"], ["--version"], []])
+def test_help_imports_nothing_heavy(arguments):
+    heavy = ["tensorflow", "keras", "keras_tuner", "numpy", "matplotlib", "sklearn"]
+    code = (
+        f"import sys\nfrom kerasnas.cli import main\ncode = main({arguments!r})\n"
+        f"print('loaded', [m for m in {heavy} if m in sys.modules], code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == f"loaded [] 0"
+    assert ("Usage: kerasnas" in done.stdout) == (arguments != ["--version"])
+    assert done.stderr == ""
+
+
+# -- the whole way --
+
+
+@pytest.mark.slow
+def test_search(run, squares):
+    names = {path.name for path in run.iterdir()}
+    assert {"run.json", "evaluation.json", "structure.json", "classifier.json", "model.keras", "search"} <= names
+    assert _read(run / "run.json") == {
+        "data": str(squares), "name": squares.name, "limit": None, "image_size": None,
+        "train": 48, "test": 12, "shape": [12, 12, 1],
+    }  # fmt: skip
+    evaluation = _read(run / "evaluation.json")
+    confusion = np.asarray(evaluation["confusion"])
+    assert confusion.sum() == evaluation["samples"] == 12
+    assert np.trace(confusion) / 12 == pytest.approx(evaluation["accuracy"])
+    assert [row["label"] for row in evaluation["classes"]] == ["left", "right"]
+    assert evaluation["majority_accuracy"] == 0.5
+    model = keras.models.load_model(run / "model.keras")
+    assert sum(row["parameters"] for row in _read(run / "structure.json")) == model.count_params()
+
+
+@pytest.mark.slow
+def test_the_same_command_resumes(search, run, monkeypatch):
+    before = (run / "evaluation.json").read_text()
+    monkeypatch.setattr(NASTuner, "run_trial", lambda *args, **kwargs: pytest.fail("a trial was run again"))
+    assert main(search) == 0
+    assert (run / "evaluation.json").read_text() == before
+
+
+@pytest.mark.slow
+def test_explain_compress_export_report(run, capsys):
+    assert main(["explain", str(run), "--images", "4"]) == 0
+    explanations = _read(run / "explanations" / "explanations.json")
+    assert len(explanations["pictures"]) == 4
+    for entry in explanations["pictures"]:
+        assert set(entry["files"]) == {"picture", "grad_cam", "occlusion"}
+        for name in entry["files"].values():
+            with Image.open(run / "explanations" / name) as picture:
+                picture.verify()
+
+    assert main(["compress", str(run), "--epochs", "1", "--sparsity", "0.6"]) == 0
+    pruning = _read(run / "pruning.json")
+    assert pruning["sparsity"] > 0.5 > pruning["sparsity_before"]
+    before, after = (
+        sum((w == 0).sum() for w in keras.models.load_model(run / name).get_weights())
+        for name in ("model.keras", "model-pruned.keras")
+    )
+    assert after - before > 0.4 * sum(row["parameters"] for row in _read(run / "structure.json"))
+
+    capsys.readouterr()
+    assert main(["export", str(run)]) == 0
+    printed = capsys.readouterr().out
+    rows = _read(run / "verification.json")["files"]
+    assert [row["file"] for row in rows] == ["model.onnx", "model-pruned.onnx"]
+    for row in rows:
+        assert row["verification"]["passed"]
+        assert row["file"] in printed
+        assert row["latency"]["size_bytes"] == (run / row["file"]).stat().st_size
+        assert row["accuracy"] == pytest.approx(row["keras_accuracy"])
+    assert rows[0]["accuracy"] == pytest.approx(_read(run / "evaluation.json")["accuracy"])
+
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    for name in ("model.onnx", "model-pruned.onnx", "left", "right", "data:image/png;base64,"):
+        assert name in page
+
+
+@pytest.mark.slow
+def test_a_bare_keras_file_with_data(run, squares, tmp_path):
+    model = tmp_path / "mine.keras"
+    model.write_bytes((run / "model.keras").read_bytes())
+    for command in ("explain", "compress", "export"):
+        assert main([command, str(model), "--data", str(squares), "--out", str(tmp_path / "out")]) == 0
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"explanations", "model-pruned.keras", "mine.onnx", "model-pruned.onnx", "verification.json"} <= made
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.keras", "out"]
+
+
+# -- mistakes --
+
+
+def _error(capsys, arguments: list[str]) -> str:
+    """Run a command that must fail; return its one line on stderr."""
+    capsys.readouterr()
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("kerasnas: error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", "mnist"], "Expected a dataset of cifar10, digits"),
+        (["search", "no/such/folder"], "'no/such/folder'"),
+        (["search", "digits", "--limit", "5"], "each of 10 classes, got 5"),
+        (["search", "digits", "--objective", "val_acuracy", "--max-trials", "1"], "'val_acuracy'"),
+        (["search", "digits", "--max-trials", "0"], "--max-trials"),
+        (["search", "digits", "--oracle", "genetic"], "'genetic' is not one of"),
+        (["search", "digits", "--trials", "3"], "No such option"),
+        (["search"], "Missing argument 'DATA'"),
+        (["serch"], "No such command 'serch'"),
+        (["explain", "nowhere"], "'nowhere' does not exist"),
+        (["explain", "."], "classifier.json and model.keras"),
+        (["compress", "."], "classifier.json"),
+        (["export", "."], "classifier.json"),
+        (["export", "notes.txt"], "a run folder of `kerasnas search` or a .keras file, got notes.txt"),
+        (["export", "broken.keras"], "broken.keras cannot be loaded"),
+        (["report", "."], "Expected a run folder"),
+        (["compress", "small.keras"], "Pass --data"),
+        (["explain", "small.keras"], "Pass --data"),
+        (["explain", "small.keras", "--data", "digits"], "3 outputs, but the data has 10 classes"),
+        (["compress", "small.keras", "--sparsity", "1"], "--sparsity"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("notes.txt").write_text("no model")
+    Path("broken.keras").write_bytes(b"no model")
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")]).save("small.keras")
+    assert message in _error(capsys, arguments)
+
+
+def test_a_spoilt_run_folder(tmp_path, capsys):
+    (tmp_path / "model.keras").write_bytes(b"no model")
+    (tmp_path / "classifier.json").write_text(json.dumps({"parameters": {}}))
+    assert "model.keras cannot be loaded" in _error(capsys, ["export", str(tmp_path)])
+
+
+def test_a_bug_is_not_hidden(monkeypatch, tmp_path):
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(kerasnas.cli.search, "search", broken)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        main(["search", "digits", "--out", str(tmp_path)])
+
+
+def test_an_export_that_disagrees_is_exit_code_1(monkeypatch, tmp_path, capsys):
+    def disagree(*args, **kwargs):
+        raise kerasnas.errors.ExportMismatch("differs\nby 0.5")
+
+    monkeypatch.setattr(kerasnas.cli.search, "search", disagree)
+    assert main(["search", "digits", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "kerasnas: error: differs by 0.5\n"
+
+
+def test_ctrl_c(monkeypatch, tmp_path, capsys):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kerasnas.cli.search, "search", interrupt)
+    assert main(["search", "digits", "--out", str(tmp_path)]) == 130
+    assert "interrupted" in capsys.readouterr().err

@@ -1,0 +1,90 @@
+"""Project and run folders made by hand, small enough to check by eye."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+
+def write_project(
+    folder: Path,
+    scores: list[float | None],
+    *,
+    direction: str = "max",
+    statuses: list[str] | None = None,
+    values: dict | None = None,
+    policy: bool = True,
+    max_trials: int | None = 12,
+    message: str | None = None,
+    plain: bool = False,
+) -> Path:
+    """Write a project folder with one trial for each score; `plain` leaves out what KerasTuner alone would not write."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "val_accuracy" if direction == "max" else "val_loss"
+    for i, score in enumerate(scores):
+        status = statuses[i] if statuses else "COMPLETED" if score is not None else "FAILED"
+        trial = folder / f"trial_{i:02d}"
+        trial.mkdir()
+        observed = (
+            {name: {"direction": direction, "observations": [{"value": [score], "step": 1}]}} if score is not None else {}
+        )
+        hyperparameters = {
+            "space": [{"class_name": "Choice", "config": {"name": "units", "values": [8, 16], "conditions": []}}],
+            "values": {"units": 8 if i % 2 else 16, "learning_rate": 0.00123} | (values or {}),
+        }
+        state = {
+            "trial_id": f"{i:02d}",
+            "hyperparameters": hyperparameters,
+            "metrics": {"metrics": observed},
+            "score": score,
+            "best_step": 1,
+            "status": status,
+            "message": message if status in ("FAILED", "INVALID") else None,
+        }
+        (trial / "trial.json").write_text(json.dumps(state))
+        if plain:
+            continue
+        curve = [score / 2, score] if score is not None else [0.1, None]
+        history = {"seconds": 6.0, "parameters": 1234 + i, "executions": [{name: curve, "loss": [1.0, 0.5]}]}
+        (trial / "history.json").write_text(json.dumps(history))
+        if policy:
+            share = 0.5 + 0.4 * (1 - math.exp(-i / 5))
+            beliefs = {
+                "units": {"8": share, "16": 1 - share},
+                **{k: {str(v): 0.6, "other": 0.4} for k, v in (values or {}).items()},
+            }
+            (trial / "policy.json").write_text(json.dumps({"probabilities": beliefs}))
+    if not plain:
+        search = {"objective": name, "direction": direction, "max_trials": max_trials, "oracle": "ReinforceOracle"}
+        (folder / "search.json").write_text(json.dumps(search))
+    return folder
+
+
+def write_evaluation(folder: Path, labels: list[str]) -> dict:
+    """Write evaluation.json and run.json for these classes: 9 right and 1 wrong of each."""
+    n = len(labels)
+    confusion = [[9 if i == j else int(j == (i + 1) % n) for j in range(n)] for i in range(n)]
+    evaluation = {
+        "accuracy": 0.9,
+        "loss": 0.3217,
+        "samples": 10 * n,
+        "majority_accuracy": 1 / n,
+        "confusion": confusion,
+        "classes": [{"label": label, "precision": 0.9, "recall": 0.9, "f1": 0.9, "support": 10} for label in labels],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    run = {"data": "x", "name": "squares", "limit": None, "image_size": None, "train": 4321, "test": 10 * n, "shape": [8, 8, 1]}
+    (folder / "run.json").write_text(json.dumps(run))
+    return evaluation
+
+
+@pytest.fixture
+def project():
+    return write_project
+
+
+@pytest.fixture
+def evaluation():
+    return write_evaluation

@@ -1,0 +1,211 @@
+"""The page: it opens offline, says what the files say, and is no way in for what they hold."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from scipy.stats import binomtest
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.report import write_report
+from kerasnas.report.page import _interval, _number
+
+ATTACK = "<script>alert(1)</script>"
+HANDLER = "<img src=x onerror=alert(2)>"
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+
+
+class _Page(HTMLParser):
+    """Tags, attributes and text of a page; fails on a tag that is not closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+def _page(folder) -> _Page:
+    text = write_report(folder).read_text(encoding="utf-8")
+    page = _Page(text)
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "embed", "base", "form")]
+    for _, attributes in page.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), f"{name}={value}"
+            if name in ("src", "href", "xlink:href", "srcset", "data"):
+                assert value.startswith(("#", "data:image/png;base64,")), value
+            elif not name.startswith("xmlns"):
+                assert "://" not in (value or ""), f"{name}={value}"
+    assert not re.search(r"url\((?!#)", text)
+    assert "@import" not in text
+    return page
+
+
+SEARCHES = {
+    "one trial": {"scores": [0.5]},
+    "several": {"scores": [0.5, 0.7, 0.6, 0.9, 0.1, 0.88]},
+    "failed": {"scores": [0.5, None, 0.7, None], "message": "Traceback\nValueError: too large"},
+    "all failed": {"scores": [None, None], "message": "ValueError: too large"},
+    "running": {"scores": [0.5, 0.7, None], "statuses": ["COMPLETED", "COMPLETED", "RUNNING"]},
+    "only begun": {"scores": [None], "statuses": ["RUNNING"]},
+    "to be minimised": {"scores": [0.5, 0.3, 12.0, 0.4], "direction": "min"},
+    "equal": {"scores": [0.5, 0.5, 0.5, 0.5]},
+    "no policy": {"scores": [0.5, 0.7], "policy": False},
+    "plain KerasTuner": {"scores": [0.5, 0.7, None], "plain": True},
+    "no limit": {"scores": [0.5, 0.7], "max_trials": None},
+}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_page_of_any_search_opens_offline(name, project, tmp_path):
+    settings = dict(SEARCHES[name])
+    page = _page(project(tmp_path / "search", **settings))
+    assert f"proposed {len(settings['scores'])} networks" in page.words
+    running = "running" in name or "begun" in name
+    assert ("Search running: 1 trial(s) under way." in page.words) == running
+    assert ("Search finished." in page.words) != running
+    for score in settings["scores"]:
+        if score is not None:
+            assert _number(score) in page.words
+    failed = 0 if running else settings["scores"].count(None)
+    assert (f"{failed} failed." in page.words) == (failed > 0)
+    assert ("keeps no policy" in page.words) == (name in ("no policy", "plain KerasTuner"))
+    if "message" in settings:
+        assert "ValueError: too large" in page.words
+        assert "Traceback" not in page.words
+
+
+@pytest.mark.parametrize(("direction", "winner"), [("max", 4), ("min", 5)])
+def test_the_winner_and_the_order(direction, winner, project, tmp_path):
+    page = _page(project(tmp_path, scores=[0.5, 0.7, 0.6, 0.9, 0.1], direction=direction))
+    assert f"The winner: trial {winner}" in page.words
+    assert f"({'higher' if direction == 'max' else 'lower'} is better)" in page.words
+    rows = re.findall(r"(\d) completed (0\.\d+)", page.words)
+    order = [4, 2, 3, 1, 5]
+    assert [int(number) for number, _ in rows] == (order if direction == "max" else order[::-1])
+
+
+def test_what_the_files_hold_is_text_only(project, evaluation, tmp_path):
+    project(tmp_path / "search", scores=[0.5, None, 0.7], values={ATTACK: HANDLER, "kind": ATTACK}, message=HANDLER)
+    evaluation(tmp_path, [ATTACK, HANDLER, "$x_1$ & $\\foo$", "鳥"])
+    content = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(content | {"name": ATTACK}))
+    page = _page(tmp_path)
+    # As text: in the title, the heading and the data line, in the table of classes and on both axes of the chart, ...
+    assert page.words.count(ATTACK) > 8
+    assert page.words.count(HANDLER) > 5
+    assert page.words.count("$x_1$ & $\\foo$") == 3
+    assert page.words.count("鳥") == 3
+    assert not [attributes for tag, attributes in page.tags if tag == "img"]
+
+
+def test_a_long_name_is_cut_in_the_charts_only(project, evaluation, tmp_path):
+    name = "a rather long name of a class, as folders sometimes have"
+    project(tmp_path / "search", scores=[0.5], values={name: "relu"})
+    evaluation(tmp_path, [name, "other"])
+    words = _page(tmp_path).words
+    assert words.count(name) == 3  # the winner, the table of classes, the trial
+    assert words.count(name[:27] + "…") == 3  # beliefs, and both axes of the confusion matrix
+
+
+def test_numbers_are_those_of_the_files(project, evaluation, tmp_path):
+    project(tmp_path / "search", scores=[0.51234, 0.73456])
+    evaluation(tmp_path, ["left", "right"])
+    page = _page(tmp_path)
+    for text in (
+        "90.00 % of 20 pictures are right",
+        "commonest class would give 50.0 %",
+        "Cross-entropy 0.3217",
+        "pictures of 8 × 8 × 1; 4,321 for the search and the final training, 20 held out",
+        "0.7346 best val_accuracy",
+        "2 / 12 trials in 0.2 min",
+        "left 0.900 0.900 0.900 10",
+        "2 completed 0.7346 2 1,235 6",
+    ):
+        assert text in page.words
+
+
+def test_files_and_pruning(project, tmp_path):
+    project(tmp_path / "search", scores=[0.5])
+    row = {
+        "name": "model", "file": "model.onnx", "parameters": 5350, "sparsity": 0.25, "accuracy": None, "keras_accuracy": None,
+        "verification": {
+            "passed": True, "max_abs_difference": {"probabilities": 2.5e-7}, "atol": 1e-4, "batch_sizes": [1, 7], "n_samples": 64,
+        },
+        "latency": {
+            "median_ms": 0.0354, "size_bytes": 30720, "gzip_bytes": 20480, "repeats": 200, "batch_size": 1, "threads": 1,
+            "onnxruntime_version": "1.2.3", "machine": "abacus",
+        },
+    }  # fmt: skip
+    worse = row | {"file": "other.onnx", "verification": row["verification"] | {"passed": False}}
+    (tmp_path / "verification.json").write_text(json.dumps({"files": [row, worse]}))
+    pruning = {
+        "sparsity": 0.5,
+        "epochs": 6,
+        "gzip_bytes_before": 20480,
+        "gzip_bytes": 10240,
+        "accuracy_before": 0.97,
+        "accuracy": 0.96,
+    }
+    (tmp_path / "pruning.json").write_text(json.dumps(pruning))
+    words = _page(tmp_path).words
+    assert "model.onnx - 5,350 25 % 30 20 0.035 2.5e-07 yes" in words
+    assert "other.onnx - 5,350 25 % 30 20 0.035 2.5e-07 no" in words
+    assert "onnxruntime 1.2.3, abacus" in words
+    assert "50 % of the kernel weights exactly zero and fine-tuned for 6 epochs" in words
+    assert "20 KB gzipped became 10 KB; test accuracy 0.9700 became 0.9600" in words
+
+
+def test_a_page_elsewhere_and_twice_the_same_charts(project, tmp_path):
+    project(tmp_path / "search", scores=[0.5, 0.7, 0.6])
+    path = write_report(tmp_path, tmp_path / "deep" / "page.html")
+    assert path == tmp_path / "deep" / "page.html"
+    charts = [re.findall(r"<svg.*?</svg>", write_report(tmp_path).read_text(), re.DOTALL) for _ in (1, 2)]
+    assert charts[0] == charts[1]
+    assert len(charts[0]) == 4
+
+
+def test_no_search(tmp_path):
+    with pytest.raises(InvalidArgument, match="Expected a run folder"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 10), (10, 10), (357, 360), (1, 3), (9123, 10000)])
+def test_wilson_interval(right, n):
+    expected = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    interval = _interval({"samples": n, "accuracy": right / n})
+    assert interval == pytest.approx((expected.low, expected.high), abs=2e-5)  # z is 1.96 here, 1.95996 there
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "n/a"), (True, "True"), (1234567, "1,234,567"), (0.5, "0.5"), (0.123456, "0.1235"), (0.0001234567, "0.0001235"),
+        (1e-05, "1e-05"), (0.0, "0"), (100.0, "100"), (123456.0, "1.235e+05"), ("relu", "relu"), (float("nan"), "nan"),
+    ],
+)  # fmt: skip
+def test_numbers_as_a_reader_wants_them(value, text):
+    assert _number(value) == text

@@ -1,0 +1,519 @@
+"""The fit-style face: scikit-learn's conventions, and that each method does what its numbers say."""
+
+import copy
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import onnxruntime
+import pytest
+import sklearn.metrics
+from sklearn.base import clone, is_classifier
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import cross_val_score
+
+from kerasnas import ImageClassifier, NASTuner
+from kerasnas.errors import InvalidArgument
+from kerasnas.spaces import ConvDense
+
+DIGITS = load_digits()
+PIXELS = DIGITS.images.astype("uint8")
+NAMES = np.asarray(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])[DIGITS.target]
+TRAIN, TEST = slice(0, 400), slice(400, 520)
+
+
+@pytest.fixture(scope="module")
+def fits():
+    """What `ConvDense.fit` was called with."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory, fits):
+    original = ConvDense.fit
+
+    def spy(self, hp, model, *args, **kwargs):
+        fits.append((args, kwargs))
+        return original(self, hp, model, *args, **kwargs)
+
+    classifier = ImageClassifier(
+        max_trials=2, space="tiny", seed=0, directory=str(tmp_path_factory.mktemp("search")), project_name="digits"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConvDense, "fit", spy)
+        assert classifier.fit(PIXELS[TRAIN], NAMES[TRAIN], epochs=4, verbose=0) is classifier
+    return classifier
+
+
+class Line(kt.HyperModel):
+    """A linear model with `units` outputs: as fast to fit as a model can be."""
+
+    def __init__(self, units: int = 2, activation: str | None = "softmax", loss: str = "sparse_categorical_crossentropy"):
+        super().__init__(name="line")
+        self.units, self.activation, self.loss = units, activation, loss
+
+    def build(self, hp):
+        model = keras.Sequential(
+            [
+                keras.layers.Input((4, 4, 1)),
+                keras.layers.Rescaling(1 / 255),
+                keras.layers.Flatten(),
+                keras.layers.Dense(self.units, activation=self.activation),
+            ]
+        )
+        rate = hp.Choice("rate", [0.01, 0.03, 0.1])
+        # Eagerly: to trace the graph would take longer than to train.
+        model.compile(keras.optimizers.Adam(rate), self.loss, metrics=["accuracy"], run_eagerly=True)
+        return model
+
+
+def _halves(n: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures bright on the left (class 0) or on the right (class 1)."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(n) % 2
+    x = rng.integers(0, 60, (n, 4, 4)).astype("uint8")
+    for i, label in enumerate(labels):
+        x[i, :, 2 * label : 2 * label + 2] += 180
+    return x, labels
+
+
+def _line(tmp_path, **settings) -> ImageClassifier:
+    settings = {"max_trials": 1, "space": Line(), "oracle": "random", "seed": 0, "directory": str(tmp_path)} | settings
+    return ImageClassifier(**settings)
+
+
+# -- scikit-learn's conventions --
+
+
+def test_init_only_stores():
+    given = {name: object() for name in ImageClassifier().get_params()}
+    estimator = ImageClassifier(**given)
+    assert {name: getattr(estimator, name) for name in given} == given
+    assert vars(estimator) == given
+
+
+def test_clone_and_parameters():
+    estimator = ImageClassifier(max_trials=3, seed=4)
+    assert clone(estimator).get_params() == estimator.get_params()
+    assert estimator.set_params(max_trials=7) is estimator
+    assert estimator.max_trials == 7
+    assert repr(estimator) == "ImageClassifier(max_trials=7, seed=4)"
+    assert is_classifier(estimator)
+    with pytest.raises(ValueError, match="Invalid parameter"):
+        estimator.set_params(trials=3)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda c: c.predict(PIXELS),
+        lambda c: c.predict_proba(PIXELS),
+        lambda c: c.score(PIXELS, NAMES),
+        lambda c: c.evaluate(PIXELS, NAMES),
+        lambda c: c.classification_report(PIXELS, NAMES),
+        lambda c: c.explain(PIXELS),
+        lambda c: c.compress(PIXELS, NAMES),
+        lambda c: c.export("never.onnx"),
+        lambda c: c.save("never"),
+        lambda c: c.summary(),
+    ],
+)
+def test_not_fitted(use):
+    with pytest.raises(NotFittedError):
+        use(ImageClassifier())
+
+
+def test_fit_leaves_the_parameters_and_adds_underscored_attributes(classifier):
+    assert clone(classifier).get_params() == classifier.get_params()
+    added = set(vars(classifier)) - set(classifier.get_params())
+    assert added == {
+        "classes_", "model_", "record_", "best_hyperparameters_", "epochs_", "history_", "pixel_range_",
+    }  # fmt: skip
+    assert classifier.classes_.tolist() == sorted(set(NAMES))
+    assert classifier.pixel_range_ == (0, 16)
+
+
+def test_cross_validation(tmp_path):
+    x, y = _halves()
+    scores = cross_val_score(_line(tmp_path, overwrite=True), x, y, cv=2, params={"epochs": 12, "verbose": 0})
+    assert scores.tolist() == [1.0, 1.0]
+
+
+# -- what it predicts --
+
+
+def test_probabilities_and_labels(classifier):
+    probabilities, labels = classifier.predict_proba(PIXELS[TEST]), classifier.predict(PIXELS[TEST])
+    assert probabilities.shape == (120, 10)
+    assert probabilities.min() >= 0
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert labels.dtype.kind == "U"
+    np.testing.assert_array_equal(labels, classifier.classes_[probabilities.argmax(axis=1)])
+
+
+def test_it_has_learned(classifier):
+    assert classifier.score(PIXELS[TEST], NAMES[TEST]) > 0.3  # chance is 0.1
+
+
+def test_pictures_in_any_form_give_the_same(classifier):
+    expected = classifier.predict_proba(PIXELS[:20])
+    for x in (PIXELS[:20, ..., None], PIXELS[:20].astype("float64"), PIXELS[:20].astype("int64"), PIXELS[:20].tolist()):
+        np.testing.assert_allclose(classifier.predict_proba(x), expected, atol=1e-6)
+    dataset = _dataset(PIXELS[:20, ..., None], NAMES[:20])
+    np.testing.assert_allclose(classifier.predict_proba(dataset), expected, atol=1e-6)
+    assert classifier.evaluate(dataset) == classifier.evaluate(PIXELS[:20], NAMES[:20])
+    assert classifier.score(dataset) == classifier.score(PIXELS[:20], NAMES[:20])
+
+
+def _dataset(x, y):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(7)
+
+
+def test_the_figures_are_those_of_scikit_learn(classifier):
+    x, y = PIXELS[TEST], NAMES[TEST]
+    predicted, probabilities = classifier.predict(x), classifier.predict_proba(x).astype("float64")
+    accuracy = sklearn.metrics.accuracy_score(y, predicted)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    evaluation = classifier.evaluate(x, y)
+    assert classifier.score(x, y) == pytest.approx(accuracy, abs=1e-12)
+    assert evaluation["accuracy"] == pytest.approx(accuracy, abs=1e-12)
+    expected = sklearn.metrics.log_loss(y, probabilities, labels=classifier.classes_)
+    assert evaluation["loss"] == pytest.approx(expected, rel=1e-5)  # float32 rows sum to 1 within 1e-6
+    weights = np.random.default_rng(0).random(len(y))
+    assert classifier.score(x, y, weights) == pytest.approx(sklearn.metrics.accuracy_score(y, predicted, sample_weight=weights))
+    report = sklearn.metrics.classification_report(y, predicted, labels=classifier.classes_, zero_division=0)
+    assert classifier.classification_report(x, y) == report
+
+
+def test_the_winner_is_trained_again_on_all_the_data(classifier, fits):
+    trials, final = fits[:-1], fits[-1]
+    assert len(trials) == 2
+    for (x, y), settings in trials:
+        assert len(x) == len(y) == 320
+        assert len(settings["validation_data"][0]) == 80
+    (x, y), settings = final
+    assert sorted(row.tobytes() for row in x) == sorted(row.tobytes() for row in PIXELS[TRAIN, ..., None])
+    by_pixels = {row.tobytes(): name for row, name in zip(PIXELS[TRAIN], NAMES[TRAIN], strict=True)}
+    assert [by_pixels[row.tobytes()] for row in x] == classifier.classes_[y].tolist()
+    assert "validation_data" not in settings
+    assert settings["epochs"] == classifier.epochs_ == classifier.record_.best.best_epoch + 1
+    assert len(classifier.history_["loss"]) == classifier.epochs_
+
+
+def test_the_record_is_that_of_the_search(classifier):
+    assert len(classifier.record_.trials) == 2
+    assert classifier.best_hyperparameters_ == dict(classifier.record_.best.values)
+    assert classifier.record_.best.score == max(t.score for t in classifier.record_.completed)
+
+
+def test_summary(classifier, capsys):
+    classifier.summary()
+    printed = capsys.readouterr().out
+    assert f"val_accuracy {classifier.record_.best.score:.4f}" in printed
+    assert all(f"  {name}: " in printed for name in classifier.best_hyperparameters_)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((2, 9, 8)), r"shape \(8, 8, 1\), got \(9, 8, 1\)"),
+        (np.zeros((2, 8, 8, 3)), r"got \(8, 8, 3\)"),
+        (np.zeros((0, 8, 8)), "to hold pictures"),
+        (np.full((2, 8, 8), np.nan), "finite"),
+    ],
+)
+def test_pictures_that_do_not_fit(classifier, x, message):
+    with pytest.raises(InvalidArgument, match=message):
+        classifier.predict(x)
+
+
+def test_labels_that_do_not_fit(classifier):
+    for method in (classifier.evaluate, classifier.score, classifier.classification_report, classifier.compress):
+        with pytest.raises(InvalidArgument, match="among .* got \\['ten'\\]"):
+            method(PIXELS[:2], ["ten", "one"])
+        with pytest.raises(InvalidArgument, match="3"):
+            method(PIXELS[:2], ["one", "one", "two"])
+
+
+# -- what becomes of it --
+
+
+def test_explain_a_label(classifier):
+    x = PIXELS[400:403]
+    one = classifier.explain(x, target="three")
+    assert one.values.shape == (3, 8, 8)
+    code = classifier.classes_.tolist().index("three")
+    np.testing.assert_array_equal(np.asarray(one.targets), [code] * 3)
+    each = classifier.explain(x, target=["three", "one", "three"])
+    np.testing.assert_array_equal(each.values[[0, 2]], one.values[[0, 2]])
+    default = classifier.explain(x)
+    np.testing.assert_array_equal(np.asarray(default.targets), classifier.predict_proba(x).argmax(axis=1))
+    with pytest.raises(InvalidArgument, match="target among .* got \\['ten'\\]"):
+        classifier.explain(x, target="ten")
+    with pytest.raises(InvalidArgument, match="'grad_cam' or 'occlusion', got 'saliency'"):
+        classifier.explain(x, method="saliency")
+
+
+def test_compress_returns_a_copy(classifier):
+    before = [w.copy() for w in classifier.model_.get_weights()]
+    small = classifier.compress(PIXELS[TRAIN], NAMES[TRAIN], sparsity=0.5, epochs=2)
+    for old, now in zip(before, classifier.model_.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, now)
+    assert small is not classifier
+    assert small.model_ is not classifier.model_
+    kernels = [w for w in small.model_.get_weights() if w.ndim > 1]
+    zeros = sum((kernel == 0).sum() for kernel in kernels) / sum(kernel.size for kernel in kernels)
+    assert zeros > 0.4
+    assert small.predict(PIXELS[:5]).dtype.kind == "U"
+
+
+def test_export_computes_the_same_from_raw_pixels(classifier, tmp_path):
+    file = classifier.export(tmp_path / "digits.onnx")
+    assert file.verification.passed
+    session = onnxruntime.InferenceSession(str(tmp_path / "digits.onnx"), providers=["CPUExecutionProvider"])
+    x = PIXELS[TEST].astype("float32")[..., None]
+    (probabilities,) = session.run(None, {session.get_inputs()[0].name: x})
+    np.testing.assert_allclose(probabilities, classifier.predict_proba(PIXELS[TEST]), atol=1e-4)
+    metadata = session.get_modelmeta().custom_metadata_map
+    labels = next(json.loads(v) for k, v in metadata.items() if "label" in k)
+    assert labels == classifier.classes_.tolist()
+
+
+def test_save_and_load(classifier, tmp_path):
+    classifier.save(tmp_path / "saved")
+    loaded = ImageClassifier.load(tmp_path / "saved")
+    np.testing.assert_array_equal(loaded.predict_proba(PIXELS[TEST]), classifier.predict_proba(PIXELS[TEST]))
+    assert loaded.get_params() == classifier.get_params()
+    for name in ("best_hyperparameters_", "epochs_", "history_", "pixel_range_"):
+        assert getattr(loaded, name) == getattr(classifier, name)
+    assert loaded.record_ == classifier.record_
+    mode = stat.S_IMODE(os.stat(tmp_path / "saved").st_mode)
+    (tmp_path / "usual").mkdir()
+    assert mode == stat.S_IMODE(os.stat(tmp_path / "usual").st_mode)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["saved", "usual"]  # no draft left
+
+
+@pytest.mark.slow
+def test_plain_keras_loads_the_model(classifier, tmp_path):
+    classifier.save(tmp_path / "saved")
+    np.save(tmp_path / "x.npy", PIXELS[TEST, ..., None])
+    code = (
+        "import sys, keras, numpy as np\n"
+        "model = keras.models.load_model('saved/model.keras')\n"
+        "assert not any(m.startswith('kerasnas') for m in sys.modules)\n"
+        "np.save('y.npy', model.predict(np.load('x.npy'), verbose=0))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), classifier.predict_proba(PIXELS[TEST]), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["str", "int64", "bool"])
+def test_labels_keep_their_kind_through_a_file(classifier, tmp_path, kind):
+    classes = {"str": np.asarray(["no", "yes"]), "int64": np.asarray([-5, 12]), "bool": np.asarray([False, True])}[kind]
+    x, y = _halves()
+    binary = _line(tmp_path).fit(x, classes[y], epochs=12, verbose=0)
+    binary.save(tmp_path / "saved")
+    loaded = ImageClassifier.load(tmp_path / "saved")
+    assert loaded.classes_.dtype.kind == classes.dtype.kind
+    np.testing.assert_array_equal(loaded.predict(x), classes[y])
+    assert loaded.score(x, classes[y]) == 1.0
+
+
+def test_save_over_an_earlier_one_and_nothing_else(classifier, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InvalidArgument, match="no saved classifier"):
+        classifier.save(tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    classifier.save(tmp_path / "saved")
+    (tmp_path / "saved" / "model.onnx").write_text("an export")
+    other = copy.copy(classifier)
+    other.pixel_range_ = (3.0, 4.0)
+    other.save(tmp_path / "saved")
+    assert ImageClassifier.load(tmp_path / "saved").pixel_range_ == (3.0, 4.0)
+    assert (tmp_path / "saved" / "model.onnx").read_text() == "an export"
+
+
+def test_load_what_is_none(classifier, tmp_path):
+    with pytest.raises(InvalidArgument, match=r"classifier\.json and model\.keras"):
+        ImageClassifier.load(tmp_path)
+    classifier.save(tmp_path / "saved")
+    model = tmp_path / "saved" / "model.keras"
+    for content in (b"", b"no zip", model.read_bytes()[:-100], model.read_bytes()[:100]):
+        model.write_bytes(content)
+        with pytest.raises(InvalidArgument, match=r"model\.keras cannot be loaded"):
+            ImageClassifier.load(tmp_path / "saved")
+
+
+# -- resuming --
+
+
+def _count_trials(monkeypatch) -> list[str]:
+    run: list[str] = []
+    original = NASTuner.run_trial
+
+    def spy(self, trial, *args, **kwargs):
+        run.append(trial.trial_id)
+        return original(self, trial, *args, **kwargs)
+
+    monkeypatch.setattr(NASTuner, "run_trial", spy)
+    return run
+
+
+def test_the_same_fit_resumes_and_other_data_does_not(tmp_path, monkeypatch):
+    run = _count_trials(monkeypatch)
+    x, y = _halves()
+    first = _line(tmp_path, max_trials=2).fit(x, y, epochs=2, verbose=0)
+    assert len(run) == 2
+    again = _line(tmp_path, max_trials=2).fit(x, y, epochs=2, verbose=0)
+    assert len(run) == 2
+    np.testing.assert_array_equal(again.predict_proba(x), first.predict_proba(x))
+    _line(tmp_path, max_trials=3).fit(x, y, epochs=2, verbose=0)
+    assert len(run) == 3
+
+    changes = [
+        ({}, {"x": x + 1}, "other data"),
+        ({}, {"y": 1 - y}, "other data"),
+        ({}, {"epochs": 3}, "other epochs"),
+        ({}, {"validation_split": 0.5}, "other data"),
+        ({"objective": "val_loss"}, {}, "other objective"),
+        ({"space": ConvDense.tiny((4, 4, 1), 2)}, {}, "other space"),
+    ]
+    for parameters, arguments, message in changes:
+        with pytest.raises(InvalidArgument, match=message):
+            _line(tmp_path, **parameters).fit(**({"x": x, "y": y, "epochs": 2, "verbose": 0} | arguments))
+    assert len(run) == 3
+    _line(tmp_path, overwrite=True).fit(x + 1, y, epochs=2, verbose=0)
+    assert len(run) == 4
+
+
+def test_another_named_space_is_another_search(tmp_path, monkeypatch):
+    # Both are ConvDense: the name of the class does not tell them apart.
+    monkeypatch.setattr(NASTuner, "search", lambda *args, **kwargs: pytest.fail("the search went on"))
+    x, y = _halves()
+    with pytest.raises(pytest.fail.Exception):
+        _line(tmp_path, space="tiny").fit(x, y, verbose=0)
+    with pytest.raises(InvalidArgument, match="other space"):
+        _line(tmp_path, space="small").fit(x, y, verbose=0)
+    with pytest.raises(pytest.fail.Exception):
+        _line(tmp_path, space="auto").fit(x, y, verbose=0)  # tiny, for pictures of 4 x 4
+
+
+# -- parts of one's own --
+
+
+def test_a_kt_oracle_counts_with_its_own_settings_and_is_left_as_it_was(tmp_path, monkeypatch):
+    run = _count_trials(monkeypatch)
+    x, y = _halves()
+    oracle = kt.oracles.RandomSearchOracle(objective="val_loss", max_trials=2, seed=3)
+    estimator = _line(tmp_path, oracle=oracle, overwrite=True)
+    for fit in (1, 2):
+        estimator.fit(x, y, epochs=2, verbose=0)
+        assert estimator.record_.objective == "val_loss"
+        assert len(run) == 2 * fit
+    assert estimator.oracle is oracle
+    assert not oracle.trials
+
+
+def test_a_single_sigmoid_unit(tmp_path):
+    x, y = _halves()
+    names = np.asarray(["left", "right"])[y]
+    binary = _line(tmp_path, space=Line(1, "sigmoid", "binary_crossentropy")).fit(x, names, epochs=15, verbose=0)
+    probabilities = binary.predict_proba(x)
+    assert probabilities.shape == (80, 2)
+    np.testing.assert_allclose(probabilities[:, 1], binary.model_.predict(x[..., None], verbose=0)[:, 0])
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(binary.predict(x), names)
+    assert binary.evaluate(x, names)["loss"] == pytest.approx(sklearn.metrics.log_loss(y, probabilities[:, 1]), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (Line(2, None), "values from"),
+        (Line(3), r"shape \(8, 2\), got shape \(8, 3\)"),
+        (Line(1, None, "mean_squared_error"), "softmax"),
+    ],
+)
+def test_a_model_that_gives_no_probabilities(tmp_path, space, message):
+    x, y = _halves()
+    estimator = _line(tmp_path, space=space)
+    with pytest.raises(InvalidArgument, match=message):
+        estimator.fit(x, y, epochs=1, verbose=0)
+    with pytest.raises(NotFittedError):
+        estimator.predict(x)
+
+
+def test_pictures_of_any_size_for_a_model_that_takes_them():
+    inputs = keras.Input((None, None, 1))
+    outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(inputs))
+    estimator = ImageClassifier()
+    estimator.model_, estimator.classes_ = keras.Model(inputs, outputs), np.asarray(["a", "b"])
+    assert estimator.predict_proba(np.zeros((3, 5, 7))).shape == (3, 2)
+    with pytest.raises(InvalidArgument, match=r"got \(5, 7, 3\)"):
+        estimator.predict_proba(np.zeros((3, 5, 7, 3)))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"max_trials": 0}, "`max_trials` to be an integer >= 1, got 0"),
+        ({"max_trials": 2.5}, "`max_trials` to be an integer >= 1, got 2.5"),
+        ({"max_trials": True}, "`max_trials` .* got True"),
+        ({"oracle": "genetic"}, r"`oracle` to be one of \['auto', 'random', 'reinforce'\] .* got 'genetic'"),
+        ({"oracle": ["auto"]}, r"`oracle` .* got \['auto'\]"),
+        ({"space": "huge"}, "`space` to be 'auto' or one of .* got 'huge'"),
+        ({"space": 3}, "`space` .* got 3"),
+        ({"objective": "val_acuracy"}, "`objective` .* got 'val_acuracy'"),
+        ({"objective": 3}, "`objective` .* got 3"),
+        ({"seed": -1}, "`seed` to be an integer >= 0 or None, got -1"),
+        ({"seed": 1.5}, "`seed` .* got 1.5"),
+        ({"seed": "0"}, "`seed` .* got '0'"),
+    ],
+)
+def test_parameters_that_cannot_be_used(tmp_path, parameters, message):
+    x, y = _halves()
+    with pytest.raises(InvalidArgument, match=message):
+        _line(tmp_path, **parameters).fit(x, y, epochs=1, verbose=0)
+
+
+@pytest.mark.filterwarnings("ignore:Early stopping conditioned on metric")
+def test_an_objective_that_the_model_does_not_measure(tmp_path):
+    x, y = _halves()
+    with pytest.raises(InvalidArgument, match=r"objective 'val_auc' among the metrics .* 'val_accuracy'"):
+        _line(tmp_path, objective=kt.Objective("val_auc", "max")).fit(x, y, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 0}, "`epochs` to be an integer >= 1, got 0"),
+        ({"epochs": "3"}, "`epochs` .* got '3'"),
+        ({"batch_size": 0}, "`batch_size` .* got 0"),
+        ({"batch_size": None}, "`batch_size` .* got None"),
+        ({"validation_split": 1.0}, "`validation_split` .* got 1.0"),
+        ({"y": None}, "Expected labels, got None"),
+        ({"x": np.zeros((3, 4, 4))}, "got 3 pictures and 80 labels"),
+    ],
+)
+def test_arguments_of_fit_that_cannot_be_used(tmp_path, arguments, message):
+    x, y = _halves()
+    with pytest.raises(InvalidArgument, match=message):
+        _line(tmp_path).fit(**({"x": x, "y": y, "epochs": 1, "verbose": 0} | arguments))
+    assert not (tmp_path / "image_classifier").exists()
+
+
+def test_numpy_integers_are_integers(tmp_path):
+    x, y = _halves()
+    estimator = _line(tmp_path, max_trials=np.int64(1), seed=np.int64(5))
+    estimator.fit(x, y, epochs=np.int64(2), batch_size=np.int32(16), verbose=0)
+    estimator.save(tmp_path / "saved")
+    assert estimator.record_.seed == 5
