@@ -1,5 +1,6 @@
 """A search as its project folder tells it: read-only, running or finished."""
 
+import copyreg
 import json
 import math
 import os
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["SearchRecord", "TrialRecord"]
+
+# Python does not copy or pickle read-only mappings by itself; a record, and what holds one, should be both.
+copyreg.pickle(MappingProxyType, lambda mapping: (MappingProxyType, (dict(mapping),)))  # type: ignore[arg-type, return-value]
 
 
 @dataclass(frozen=True)

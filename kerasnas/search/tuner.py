@@ -237,7 +237,7 @@ class NASTuner(kt.Tuner):
         self._input_shape = None
         validation = kwargs.get("validation_data")
         pairs = [("x", x, y)]
-        if isinstance(validation, tuple) and len(validation) >= 2:
+        if isinstance(validation, tuple | list) and len(validation) >= 2:
             pairs.append(("validation_data", validation[0], validation[1]))
         for name, inputs, targets in pairs:
             if not isinstance(inputs, np.ndarray):

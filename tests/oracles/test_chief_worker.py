@@ -1,0 +1,105 @@
+"""A distributed search with KerasTuner's own chief and two workers, each a process."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from kerasnas.search import SearchRecord
+
+TRIALS = 12
+
+SCRIPT = """
+import os, sys, time
+import keras, keras_tuner as kt
+from kerasnas.oracles import ReinforceOracle
+from kerasnas.search import NASTuner
+
+def declare(hp):
+    kind = hp.Choice("kind", ["conv", "dense"])
+    with hp.conditional_scope("kind", ["conv"]):
+        hp.Choice("rate", [0.1, 1e-5, 0.3])
+    hp.Float("dropout", 0.0, 0.5, step=0.1)
+    hp.Boolean("wide")
+
+def score(hp):
+    time.sleep(0.1)
+    return hp.get("dropout") + hp.get("wide") - (hp.get("kind") == "conv")
+
+class Fake(kt.HyperModel):
+    def build(self, hp):
+        declare(hp)
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    def fit(self, hp, model, *args, **kwargs):
+        if hp.get("kind") == "conv" and hp.get("dropout") == 0.2:
+            raise ValueError("out of luck")
+        return {"score": score(hp)}
+
+oracle = ReinforceOracle(kt.Objective("score", "max"), max_trials=12, seed=0, max_consecutive_failed_trials=9)
+NASTuner(Fake(), oracle, directory=".", project_name="p", overwrite=True).search()
+"""
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start(folder, name, port):
+    environment = os.environ | {
+        "KERASTUNER_TUNER_ID": name,
+        "KERASTUNER_ORACLE_IP": "127.0.0.1",
+        "KERASTUNER_ORACLE_PORT": str(port),
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_two_workers_share_the_trials(tmp_path):
+    port = free_port()
+    processes = [start(tmp_path, name, port) for name in ("chief", "tuner0", "tuner1")]
+    outputs = []
+    try:
+        for process in reversed(processes):  # the workers end first
+            outputs.append(process.communicate(timeout=150)[0])
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert [p.returncode for p in processes] == [0, 0, 0], "\n".join(outputs)
+
+    record = SearchRecord.load(tmp_path / "p")
+    state = json.loads((tmp_path / "p" / "oracle.json").read_text())
+    assert len(record.trials) == TRIALS
+    assert sorted(state["end_order"]) == [t.trial_id for t in record.trials]  # each ended once
+    assert {t.status for t in record.trials} <= {"COMPLETED", "FAILED"}
+    assert len({json.dumps(dict(t.values), sort_keys=True) for t in record.trials}) == TRIALS
+    for trial in record.completed:
+        values = trial.values
+        expected = values["dropout"] + values["wide"] - (values["kind"] == "conv")
+        assert trial.score == pytest.approx(expected, abs=1e-6)
+        assert ("rate" in values) == (values["kind"] == "conv")
+        assert values.get("rate", 0.1) in (0.1, 1e-5, 0.3)
+        assert type(values["wide"]) is bool
+    assert all(t.seconds > 0 for t in record.trials)
+    lines = [line for output in outputs[:2] for line in output.splitlines() if line.startswith("trial ")]
+    assert len(lines) == TRIALS
+    failed = [t for t in record.trials if t.status == "FAILED"]
+    assert sum("failed: ValueError: out of luck" in line for line in lines) == len(failed)

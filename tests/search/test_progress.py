@@ -1,0 +1,65 @@
+"""What a search prints where the output is no terminal."""
+
+import re
+
+import keras_tuner as kt
+import numpy as np
+import pytest
+
+from kerasnas.search.progress import SearchProgress
+
+
+def test_one_line_for_each_trial_and_the_best(make, capsys):
+    tuner = make(max_trials=6)
+    tuner.search()
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 6
+    best = -np.inf
+    for number, (line, trial) in enumerate(zip(lines, tuner.record().trials, strict=True), start=1):
+        assert line.startswith(f"trial {number}/6")
+        assert f"score {trial.score:.4f}" in line
+        better = trial.score > best
+        best = max(best, trial.score)
+        assert line.endswith("best so far" if better else f"(best {best:.4f})")
+        assert re.search(r"\d+\.\d s", line)
+
+
+def test_parameters_are_shown(make, small, points, capsys):
+    tuner = make(small(), objective="loss", max_trials=1)
+    tuner.search(*points)
+    assert f"{tuner.record().best.parameters} parameters" in capsys.readouterr().out
+
+
+def test_silence(make, fake, capsys):
+    make(fake({1: lambda: {"score": float("nan")}})).search(verbose=0)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == ""
+
+
+def test_a_resumed_search_says_where_it_goes_on(make, capsys):
+    make(max_trials=2).search(verbose=0)
+    tuner = make(max_trials=3)
+    capsys.readouterr()
+    tuner.search()
+    first, second = capsys.readouterr().out.strip().splitlines()
+    best = max(t.score for t in tuner.record().trials[:2])
+    assert first == f"Resuming after 2 trials, best score {best:.4f}"
+    assert second.startswith("trial 3/3")
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_failures_and_unlimited_searches(direction, capsys):
+    progress = SearchProgress(objective="loss", direction=direction, total=None, epochs=1)
+    with progress:
+        progress.begin_trial(1)
+        progress.end_trial(1, None, None, "Traceback ...\nValueError: [red] is no layer")
+        progress.end_epoch(1, {"loss": 0.25})
+        for number, score in ((2, 2.0), (3, 1.0)):
+            progress.end_trial(number, score, 1234567, None)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("failed: ValueError: [red] is no layer")
+    assert "1,234,567 parameters" in lines[1]
+    assert lines[1].endswith("best so far")
+    assert lines[2].endswith("best so far" if direction == "min" else "(best 2.0000)")
+    assert kt.Objective("loss", direction).better_than(1.0, 2.0) == lines[2].endswith("best so far")

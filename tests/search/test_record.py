@@ -1,0 +1,175 @@
+"""Reading the folder of a search."""
+
+import copy
+import dataclasses
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+
+import keras_tuner as kt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.search import SearchRecord
+
+
+def write(folder, scores, *, direction="max", ids=None, values=None, status=None):
+    """Write the folder of a search with these scores; None stands for a trial that failed."""
+    for i, score in enumerate(scores):
+        trial_id = ids[i] if ids else f"{i:03d}"
+        observations = [] if score is None else [{"value": [score], "step": 0}]
+        trial = {
+            "trial_id": trial_id,
+            "hyperparameters": {"space": [], "values": (values or {}).get(i, {"a": i})},
+            "metrics": {"metrics": {"score": {"direction": direction, "observations": observations}}},
+            "score": score,
+            "best_step": 0,
+            "status": status or ("FAILED" if score is None else "COMPLETED"),
+            "message": None,
+        }
+        file = folder / f"trial_{trial_id}" / "trial.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(trial))
+    (folder / "search.json").write_text(json.dumps({"objective": "score", "direction": direction}))
+    return folder
+
+
+scores = st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1, max_size=12)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(scores=scores, direction=st.sampled_from(["max", "min"]))
+def test_best_so_far_is_the_running_best(scores, direction, tmp_path_factory):
+    record = SearchRecord.load(write(tmp_path_factory.mktemp("p"), scores, direction=direction))
+    pick, done = {"max": max, "min": min}[direction], [s for s in scores if s is not None]
+    assert [t.score for t in record.completed] == done
+    assert record.best_so_far() == tuple(pick(done[: i + 1]) for i in range(len(done)))
+    assert len(record.trials) == len(scores)
+    if done:
+        assert record.best.score == pick(done)
+        assert record.best.trial_id == f"{scores.index(pick(done)):03d}"  # the first of equals
+    else:
+        with pytest.raises(InvalidArgument, match="No trial"):
+            record.best  # noqa: B018
+
+
+def test_trials_come_in_the_order_of_their_numbers(tmp_path):
+    ids = ["0", "9", "010", "011", "0100"]
+    record = SearchRecord.load(write(tmp_path, [1.0] * 5, ids=ids))
+    assert [t.trial_id for t in record.trials] == ids
+
+
+def test_a_dataframe_has_a_row_for_each_trial_and_gaps_where_nothing_was_chosen(tmp_path):
+    values = {0: {"kind": "conv", "kernel": 3}, 1: {"kind": "dense", "units": 8}, 2: {"kind": "conv", "kernel": 5}}
+    frame = SearchRecord.load(write(tmp_path, [0.1, 0.4, None], values=values)).to_dataframe()
+    assert set(frame.columns) == {
+        "trial_id",
+        "status",
+        "score",
+        "best_epoch",
+        "seconds",
+        "parameters",
+        "kind",
+        "kernel",
+        "units",
+    }
+    assert list(frame["trial_id"]) == ["000", "001", "002"]
+    assert frame["score"].tolist()[:2] == [0.1, 0.4]
+    assert math.isnan(frame["score"][2])
+    assert frame["kernel"].isna().tolist() == [False, True, False]
+    assert frame["units"].isna().tolist() == [True, False, True]
+    assert frame["status"].tolist() == ["COMPLETED", "COMPLETED", "FAILED"]
+
+
+def test_nothing_can_be_changed(tmp_path):
+    record = SearchRecord.load(write(tmp_path, [0.1, 0.4]))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        record.objective = "other"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        record.trials[0].score = 1.0
+    for mapping in (record.trials[0].values, record.trials[0].metrics):
+        with pytest.raises(TypeError):
+            mapping["a"] = 5
+
+
+def test_curves_with_gaps_and_the_policy(tmp_path):
+    write(tmp_path, [0.5])
+    history = {"seconds": 1.5, "parameters": 7, "executions": [{"loss": [0.5, None]}, {"loss": [0.25]}]}
+    (tmp_path / "trial_000" / "history.json").write_text(json.dumps(history))
+    (tmp_path / "trial_000" / "policy.json").write_text(json.dumps({"probabilities": {"a": {"1": 1.0}}}))
+    (trial,) = SearchRecord.load(tmp_path).trials
+    assert trial.curves[0]["loss"][0] == 0.5
+    assert math.isnan(trial.curves[0]["loss"][1])
+    assert trial.curves[1]["loss"] == (0.25,)
+    assert (trial.seconds, trial.parameters, trial.policy) == (1.5, 7, {"a": {"1": 1.0}})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{", b"[]", b"{}", b"null", b"\xff\xfe\x00", b'{"trial_id": "001"}', b'{"metrics": 3, "trial_id": "1"}'],
+)
+@pytest.mark.parametrize("file", ["trial.json", "history.json", "policy.json"])
+def test_a_damaged_file_is_named(damage, file, tmp_path):
+    write(tmp_path, [0.1, 0.2])
+    (tmp_path / "trial_001" / file).write_bytes(damage)
+    if file != "trial.json" and damage.startswith(b"{") and damage.endswith(b"}"):
+        if file == "history.json":
+            assert SearchRecord.load(tmp_path).trials[1].curves == ()  # empty, but whole
+            return
+        file = "trial.json"  # the folder is named by its trial
+    with pytest.raises(InvalidArgument, match=rf"trial_001.{file}"):
+        SearchRecord.load(tmp_path)
+
+
+def test_there_is_no_search(tmp_path):
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(InvalidArgument, match=r"trial_\*"):
+            SearchRecord.load(path)
+    assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.parametrize(("objective", "direction"), [("val_accuracy", "max"), ("val_loss", "min")])
+def test_the_folder_of_plain_keras_tuner(objective, direction, small, points, tmp_path):
+    tuner = kt.RandomSearch(small(), objective=objective, max_trials=3, seed=1, directory=tmp_path, project_name="p")
+    tuner.search(*points, validation_data=points, epochs=2, verbose=0)
+    record = SearchRecord.load(str(tmp_path / "p"))
+    assert (record.objective, record.direction, record.seed) == (objective, direction, 1)
+    assert (record.oracle, record.max_trials) == (None, None)
+    best = tuner.oracle.get_best_trials()[0]
+    assert (record.best.score, dict(record.best.values)) == (best.score, best.hyperparameters.values)
+    assert record.best.best_epoch == best.best_step
+    assert record.best.curves == ()
+    assert record.best.seconds is None
+    assert [entry["name"] for entry in record.space] == ["units", "rate"]
+    assert [entry["kind"] for entry in record.space] == ["Int", "Float"]
+    assert len(record.to_dataframe()) == 3
+
+
+def test_a_record_can_be_copied_and_pickled(tmp_path):
+    write(tmp_path, [0.1, None])
+    (tmp_path / "trial_000" / "history.json").write_text(json.dumps({"executions": [{"loss": [0.5]}]}))
+    record = SearchRecord.load(tmp_path)
+    for other in (copy.deepcopy(record), pickle.loads(pickle.dumps(record))):
+        assert other == record
+        assert other.trials[0].curves[0]["loss"] == (0.5,)
+        with pytest.raises(TypeError):
+            other.trials[0].values["a"] = 5
+    assert dataclasses.asdict(record)["trials"][0]["values"] == {"a": 0}
+
+
+def test_reading_a_record_loads_no_tuner_and_no_tensorflow(tmp_path):
+    write(tmp_path, [0.1])
+    script = """
+import sys
+from kerasnas.search import SearchRecord
+print(SearchRecord.load(sys.argv[1]).best.score)
+assert not {"tensorflow", "kerasnas.search.tuner"} & set(sys.modules)
+"""
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    run = subprocess.run([sys.executable, "-c", script, tmp_path], env=environment, capture_output=True, text=True, timeout=120)
+    assert run.stdout.strip() == "0.1", run.stderr

@@ -1,0 +1,306 @@
+"""The tuner, with hypermodels that score without training; see test_tuner_training.py for those that train."""
+
+import json
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pytest
+
+from kerasnas.errors import InfeasibleArchitecture, InvalidArgument
+from kerasnas.oracles import RandomOracle, ReinforceOracle
+from kerasnas.search import NASTuner, SearchRecord
+
+
+def raises(error):
+    def action():
+        raise error
+
+    return action
+
+
+def summary(record):
+    return [(t.trial_id, t.status, t.score, dict(t.values)) for t in record.trials]
+
+
+def test_keras_tuner_reads_the_folder_of_a_search(make, fake, tmp_path):
+    tuner = make(max_trials=6)
+    tuner.search(verbose=0)
+    plain = kt.Tuner(
+        kt.oracles.RandomSearchOracle(objective=kt.Objective("score", "max"), max_trials=6),
+        fake(),
+        directory=str(tmp_path),
+        project_name="p",
+    )
+    best = tuner.record().best
+    assert plain.get_best_hyperparameters()[0].values == best.values
+    assert plain.oracle.get_best_trials()[0].score == best.score
+    assert plain.remaining_trials == 0
+    trial = kt.engine.trial.Trial.load(str(tmp_path / "p" / f"trial_{best.trial_id}" / "trial.json"))
+    assert (trial.score, trial.status) == (best.score, "COMPLETED")
+
+
+@pytest.mark.parametrize("oracle", [RandomOracle, ReinforceOracle, kt.oracles.RandomSearchOracle])
+def test_works_with_any_oracle_and_records_it(make, oracle):
+    tuner = make(oracle=oracle, seed=5)
+    tuner.search(verbose=0)
+    record = tuner.record()
+    assert (record.oracle, record.seed, record.max_trials) == (oracle.__name__, 5, 4)
+    assert (record.objective, record.direction) == ("score", "max")
+    assert [t.score for t in record.trials] == [
+        -abs(t.values["a"] - 7) + (0.5 if t.values["b"] else 0.0) for t in record.trials
+    ]
+    assert [entry["name"] for entry in record.space] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        raises(ValueError("out of luck")),
+        raises(MemoryError("out of memory")),
+        raises(InfeasibleArchitecture("too deep")),
+        lambda: {"score": float("nan")},
+        lambda: {"score": float("inf")},
+        lambda: {"score": float("-inf")},
+    ],
+)
+def test_a_bad_trial_does_not_end_the_search(action, make, fake):
+    tuner = make(fake({1: action}))
+    tuner.search(verbose=0)
+    record = tuner.record()
+    assert [t.status for t in record.trials] == ["COMPLETED", "FAILED", "COMPLETED", "COMPLETED"]
+    assert record.trials[1].score is None
+    assert record.trials[1].message
+    assert len(record.completed) == len(record.best_so_far()) == 3
+
+
+def test_the_message_of_a_failure_is_kept(make, fake, capsys):
+    tuner = make(fake({0: raises(ValueError("out of luck"))}))
+    tuner.search()
+    assert "ValueError: out of luck" in tuner.record().trials[0].message
+    assert "failed: ValueError: out of luck" in capsys.readouterr().out
+
+
+def test_a_failed_trial_is_retried_if_asked_for(make, fake):
+    hypermodel = fake({1: raises(ValueError("flaky"))})
+    tuner = make(hypermodel, oracle_kwargs={"max_retries_per_trial": 1})
+    tuner.search(verbose=0)
+    assert [t.status for t in tuner.record().trials] == ["COMPLETED"] * 4
+    assert hypermodel.fitted[1] == hypermodel.fitted[2]
+    assert len(hypermodel.fitted) == 5
+
+
+def test_a_row_of_failures_ends_the_search_with_their_message(make, fake):
+    with pytest.raises(RuntimeError, match="out of luck"):
+        make(fake({i: raises(ValueError("out of luck")) for i in range(3)}), max_trials=9).search(verbose=0)
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_directions(direction, make, fake):
+    tuner = make(fake(), objective=kt.Objective("score", direction), max_trials=8)
+    tuner.search(verbose=0)
+    record, pick = tuner.record(), {"max": max, "min": min}[direction]
+    scores = [t.score for t in record.completed]
+    assert record.best.score == pick(scores)
+    assert record.best_so_far() == tuple(pick(scores[: i + 1]) for i in range(8))
+    assert tuner.get_best_hyperparameters()[0].values == record.best.values
+
+
+def test_a_float_is_the_score(make, fake):
+    tuner = make(fake({0: lambda: 3.25}))
+    tuner.search(verbose=0)
+    assert tuner.record().trials[0].score == 3.25
+
+
+def test_a_function_will_do_as_hypermodel(make):
+    def build(hp):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(hp.Int("units", 1, 9))])
+        model.compile("sgd", "mse")
+        return model
+
+    tuner = make(build, objective="loss", max_trials=2)
+    tuner.search(np.zeros((4, 2)), np.zeros((4, 1)), verbose=0)
+    assert len(tuner.record().completed) == 2
+
+
+# -- history.json with a training loop of one's own --
+
+
+class Loop(kt.HyperModel):
+    """A training loop of one's own that tells its callbacks only the ends of epochs, as KerasTuner's guide does."""
+
+    def build(self, hp):
+        hp.Int("a", 0, 99)
+        return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+
+    def fit(self, hp, model, callbacks=(), **kwargs):
+        for callback in callbacks:
+            callback.set_model(model)
+        for epoch in range(3, 6):
+            for callback in callbacks:
+                callback.on_epoch_end(epoch, logs={"score": np.float32(epoch)})
+        return {"score": 5.0}
+
+
+def test_a_training_loop_of_ones_own_has_curves(make):
+    tuner = make(Loop(), max_trials=2, executions_per_trial=2)
+    tuner.search(verbose=0)
+    for trial in tuner.record().trials:
+        assert trial.status == "COMPLETED", trial.message
+        assert [dict(curve) for curve in trial.curves] == [{"score": (3.0, 4.0, 5.0)}] * 2
+        assert trial.parameters == 3
+
+
+def test_without_epochs_there_are_no_curves(make):
+    tuner = make(max_trials=1)
+    tuner.search(verbose=0)
+    trial = tuner.record().trials[0]
+    assert trial.curves == ()
+    assert trial.seconds > 0
+
+
+# -- mistakes of the user --
+
+
+def test_what_is_not_an_oracle_is_refused(fake, tmp_path):
+    with pytest.raises(InvalidArgument, match="oracle"):
+        NASTuner(fake(), "random", directory=tmp_path)
+    with pytest.raises(InvalidArgument, match="keep_checkpoints"):
+        NASTuner(fake(), RandomOracle(objective="loss"), keep_checkpoints=0, directory=tmp_path)
+
+
+def test_a_dictionary_without_the_objective_ends_the_search(make, fake):
+    hypermodel = fake({0: lambda: {"accuracy": 0.5}})
+    with pytest.raises(kt.errors.FatalValueError, match="score"):
+        make(hypermodel).search(verbose=0)
+    assert len(hypermodel.fitted) == 1
+
+
+def test_no_result_ends_the_search(make, fake):
+    with pytest.raises(kt.errors.FatalTypeError, match="None"):
+        make(fake({0: lambda: None})).search(verbose=0)
+
+
+def test_a_hypermodel_that_builds_no_model_ends_the_search(make):
+    class Wrong(kt.HyperModel):
+        def build(self, hp):
+            hp.Int("a", 0, 9)
+            return "a model"
+
+    with pytest.raises(kt.errors.FatalTypeError, match="Keras Model"):
+        make(Wrong()).search(verbose=0)
+
+
+def test_a_corrected_mistake_goes_on_in_the_same_folder(make, fake):
+    hypermodel = fake({2: lambda: {"accuracy": 0.5}})
+    tuner = make(hypermodel)
+    with pytest.raises(kt.errors.FatalValueError):
+        tuner.search(verbose=0)
+    tuner.search(verbose=0)
+    assert [t.status for t in tuner.record().trials] == ["COMPLETED"] * 4
+    assert len(hypermodel.fitted) == 5
+
+
+# -- best models --
+
+
+def test_no_more_models_than_checkpoints(make):
+    tuner = make(keep_checkpoints=2)
+    with pytest.raises(InvalidArgument, match="keep_checkpoints=3"):
+        tuner.get_best_models(3)
+
+
+def test_no_best_model_without_a_completed_trial(make, fake):
+    tuner = make(fake({0: raises(ValueError("no"))}), max_trials=1)
+    tuner.search(verbose=0)
+    with pytest.raises(InvalidArgument, match="No trial"):
+        tuner.get_best_models(1)
+
+
+# -- resuming --
+
+
+@pytest.mark.parametrize(("oracle", "stop"), [(RandomOracle, 0), (RandomOracle, 3), (ReinforceOracle, 0), (ReinforceOracle, 4)])
+def test_resuming_repeats_nothing_and_ends_as_the_uninterrupted_search(oracle, stop, make, fake):
+    whole = make(fake(), oracle=oracle, max_trials=6, project_name="whole")
+    whole.search(verbose=0)
+
+    first = fake({stop: raises(KeyboardInterrupt())})
+    with pytest.raises(KeyboardInterrupt):
+        make(first, oracle=oracle, max_trials=6).search(verbose=0)
+    second = fake()
+    resumed = make(second, oracle=oracle, max_trials=6, seed=77)  # the seed on disk counts
+    resumed.search(verbose=0)
+    assert summary(resumed.record()) == summary(whole.record())
+    assert first.fitted[:stop] + second.fitted == [dict(t.values) for t in whole.record().trials]
+
+
+def test_a_finished_search_does_nothing_more(make, fake):
+    make().search(verbose=0)
+    again = fake()
+    tuner = make(again)
+    tuner.search(verbose=0)
+    assert again.fitted == []
+
+
+def test_more_trials_go_on_from_where_a_search_ended(make, fake):
+    whole = make(max_trials=12, project_name="whole")
+    whole.search(verbose=0)
+    make(max_trials=3).search(verbose=0)
+    more = make(max_trials=12)
+    more.search(verbose=0)
+    # The ids have one digit, then two: their order is that of the numbers.
+    assert [int(t.trial_id) for t in more.record().trials] == list(range(12))
+    assert [t.values for t in more.record().trials] == [t.values for t in whole.record().trials]
+
+
+def test_overwrite_begins_anew(make, fake):
+    make().search(verbose=0)
+    again = fake()
+    tuner = make(again, overwrite=True, seed=1)
+    tuner.search(verbose=0)
+    assert len(again.fitted) == 4
+    assert [dict(t.values) for t in tuner.record().trials] == again.fitted
+
+
+def test_a_search_that_ends_before_the_tuner_is_saved_keeps_its_first_trial(make, fake, tmp_path, monkeypatch):
+    # As if killed between the oracle's write of the ended trial and the tuner's own.
+    tuner = make(max_trials=3)
+    monkeypatch.setattr(
+        kt.Tuner, "on_trial_end", lambda self, trial: (self.oracle.end_trial(trial), raises(KeyboardInterrupt())())
+    )
+    with pytest.raises(KeyboardInterrupt):
+        tuner.search(verbose=0)
+    monkeypatch.undo()
+    again = fake()
+    make(again, max_trials=3).search(verbose=0)
+    assert len(again.fitted) == 2
+
+
+def test_a_worker_leaves_the_folder_of_the_chief_alone(make, tmp_path, monkeypatch):
+    make().search(verbose=0)
+    for name, value in (("IP", "127.0.0.1"), ("PORT", "1")):
+        monkeypatch.setenv(f"KERASTUNER_ORACLE_{name}", value)
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "tuner1")
+    make(overwrite=True)
+    assert len(SearchRecord.load(tmp_path / "p").trials) == 4
+
+
+def test_the_record_of_a_running_search(make, fake, tmp_path):
+    def look():
+        seen.append(SearchRecord.load(tmp_path / "p"))
+        return {"score": 100.0}
+
+    seen = []
+    make(fake({2: look})).search(verbose=0)
+    assert [t.status for t in seen[0].trials] == ["COMPLETED", "COMPLETED", "RUNNING"]
+    assert seen[0].trials[2].score is None
+    assert len(seen[0].best_so_far()) == 2
+    assert seen[0].max_trials == 4
+
+
+def test_no_drafts_are_left(make, tmp_path):
+    make().search(verbose=0)
+    assert not [p for p in (tmp_path / "p").rglob(".*")]
+    for file in (tmp_path / "p").rglob("*.json"):
+        json.loads(file.read_text())

@@ -1,0 +1,183 @@
+"""The tuner, with networks that really train."""
+
+import json
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pytest
+
+from kerasnas.errors import InvalidArgument
+
+
+class Recorder(keras.callbacks.Callback):
+    """Keeps the History of each training, which KerasTuner throws away; a deep copy shares the list."""
+
+    seen: list = []  # noqa: RUF012
+
+    def __deepcopy__(self, memo):
+        return Recorder()
+
+    def on_train_end(self, logs=None):
+        Recorder.seen.append(self.model.history.history)
+
+
+def scores(tuner):
+    return [t.score for t in tuner.record().trials]
+
+
+def test_history_is_that_of_fit_and_the_best_epoch_scores(make, small, points, tmp_path):
+    Recorder.seen = []
+    tuner = make(small(), objective="val_accuracy", max_trials=3, keep_checkpoints=2)
+    tuner.search(*points, validation_data=points, epochs=4, verbose=0, callbacks=[Recorder()])
+    record = tuner.record()
+    for trial, history in zip(record.trials, Recorder.seen, strict=True):
+        (curves,) = trial.curves
+        assert {name: list(values) for name, values in curves.items()} == history
+        assert trial.score == max(history["val_accuracy"])
+        assert trial.best_epoch == int(np.argmax(history["val_accuracy"]))
+        assert trial.metrics == {name: values[trial.best_epoch] for name, values in history.items()}
+        units = trial.values["units"]
+        assert trial.parameters == 3 * units + 2 * (units + 1)
+        assert 0 < trial.seconds < 600
+        written = json.loads((tmp_path / "p" / f"trial_{trial.trial_id}" / "history.json").read_text())
+        assert written["executions"] == [history]
+    # Exactly the best two keep their weights, and these give the scores.
+    ranked = sorted(record.trials, key=lambda t: -t.score)
+    kept = {path.parent.name.removeprefix("trial_") for path in (tmp_path / "p").glob("trial_*/*.weights.h5")}
+    assert kept == {t.trial_id for t in ranked[:2]}
+    for model, trial in zip(tuner.get_best_models(2), ranked, strict=False):
+        assert model.evaluate(*points, verbose=0, return_dict=True)["accuracy"] == pytest.approx(trial.score)
+
+
+def test_two_executions_are_averaged_and_leave_two_curves(make, small, points):
+    tuner = make(small(), objective="val_loss", max_trials=2, executions_per_trial=2)
+    tuner.search(*points, validation_data=points, epochs=2, verbose=0)
+    for trial in tuner.record().trials:
+        first, second = trial.curves
+        assert first != second
+        assert trial.score == pytest.approx(np.mean([min(first["val_loss"]), min(second["val_loss"])]))
+    assert tuner.record().direction == "min"
+
+
+def test_the_seed_decides_the_scores(make, small, points):
+    def search(name, seed):
+        tuner = make(small(), objective="val_loss", max_trials=2, seed=seed, project_name=name)
+        tuner.search(*points, validation_data=points, epochs=2, verbose=0)
+        return scores(tuner)
+
+    first = search("a", 0)
+    assert search("b", 0) == first
+    assert not set(search("c", 1)) & set(first)
+
+
+def test_a_resumed_search_scores_as_the_uninterrupted_one(make, small, points):
+    class Stops(small):
+        trained = 0
+
+        def fit(self, hp, model, *args, **kwargs):
+            Stops.trained += 1
+            if Stops.trained == 2:
+                raise KeyboardInterrupt
+            return model.fit(*args, **kwargs)
+
+    settings = {"validation_data": points, "epochs": 2, "verbose": 0}
+    whole = make(small(), objective="val_loss", max_trials=3, project_name="whole")
+    whole.search(*points, **settings)
+    with pytest.raises(KeyboardInterrupt):
+        make(Stops(), objective="val_loss", max_trials=3).search(*points, **settings)
+    keras.utils.set_random_seed(999)  # what the process drew before must not matter
+    resumed = make(small(), objective="val_loss", max_trials=3)
+    resumed.search(*points, **settings)
+    assert scores(resumed) == scores(whole)
+    for a, b in zip(resumed.record().trials, whole.record().trials, strict=True):
+        assert [dict(curve) for curve in a.curves] == [dict(curve) for curve in b.curves]
+
+
+def test_a_training_that_diverges_is_ended_and_the_search_goes_on(make, small, points):
+    class Diverges(small):
+        def build(self, hp):
+            model = super().build(hp)
+            if hp.Fixed("bad", 1) and self.bad:
+                model.compile(keras.optimizers.SGD(float("nan")), "sparse_categorical_crossentropy", metrics=["accuracy"])
+            return model
+
+        @property
+        def bad(self):
+            self.builds = getattr(self, "builds", 0) + 1
+            return self.builds == 2  # the first one discovers the space
+
+    tuner = make(Diverges(), objective="val_loss", max_trials=2)
+    tuner.search(*points, validation_data=points, epochs=5, batch_size=8, verbose=0)
+    first, second = tuner.record().trials
+    assert (first.status, second.status) == ("FAILED", "COMPLETED")
+    assert len(first.curves[0]["loss"]) == 1
+    assert np.isnan(first.curves[0]["loss"][0])
+    assert len(second.curves[0]["loss"]) == 5
+    assert "finite" in first.message
+
+
+# -- mistakes that end the search before, or at, its first training --
+
+
+def uncompiled(hp):
+    hp.Int("a", 0, 9)
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+
+
+def test_an_uncompiled_model(make, points):
+    tuner = make(uncompiled, objective="loss")
+    with pytest.raises(InvalidArgument, match=r"model\.compile"):
+        tuner.search(*points, verbose=0)
+
+
+def test_an_objective_that_is_no_metric(make, small, points):
+    tuner = make(small(), objective=kt.Objective("val_f1", "max"))
+    with pytest.raises(InvalidArgument, match=r"'val_f1' among the metrics.*accuracy"):
+        tuner.search(*points, validation_data=points, verbose=0)
+    tuner = make(small(), objective="val_loss", project_name="q")
+    with pytest.raises(InvalidArgument, match="pass validation data"):
+        tuner.search(*points, verbose=0)
+
+
+def broken(name):
+    x = np.random.default_rng(0).normal(size=(10, 2)).astype("float32")
+    y = np.zeros(10, "int32")
+    nan = x.copy()
+    nan[3, 1] = np.nan
+    return {
+        "length": ((x, y[:-1]), {}),
+        "nan": ((nan, y), {}),
+        "infinity": ((x * np.float32(np.inf), y), {}),
+        "empty": ((x[:0], y[:0]), {}),
+        "shape": ((np.zeros((10, 3), "float32"), y), {}),
+        "rank": ((np.zeros((10, 2, 1), "float32"), y), {}),
+        "validation length": ((x, y), {"validation_data": (x, y[:-1])}),
+        "validation nan": ((x, y), {"validation_data": (nan, y)}),
+        "validation empty": ((x, y), {"validation_data": [x[:0], y[:0]]}),
+        "keywords": ((), {"x": nan, "y": y}),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("length", "label for each sample of x, got 10 and 9"),
+        ("nan", "NaN"),
+        ("infinity", "infinity"),
+        ("empty", "samples"),
+        ("shape", r"\(2,\).*\(3,\)"),
+        ("rank", r"\(2,\).*\(2, 1\)"),
+        ("validation length", "validation_data"),
+        ("validation nan", "validation_data"),
+        ("validation empty", "validation_data"),
+        ("keywords", "NaN"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value encountered in multiply:RuntimeWarning")
+def test_data_that_no_trial_can_train_on(name, message, make, small):
+    arguments, keywords = broken(name)
+    tuner = make(small(), objective="loss")
+    with pytest.raises(InvalidArgument, match=message):
+        tuner.search(*arguments, **keywords, verbose=0)
+    assert all(trial.score is None for trial in tuner._all_trials())
