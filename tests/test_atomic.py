@@ -7,20 +7,24 @@ import pytest
 from kerasnas.atomic import atomic_path, write_json, write_text
 
 
+def _fail_half_way(target, error):
+    with atomic_path(target) as draft:
+        draft.write_text("half")
+        raise error
+
+
 def test_an_error_leaves_the_old_file_and_no_draft(tmp_path):
     target = tmp_path / "model.keras"
     target.write_text("old")
-    with pytest.raises(RuntimeError, match="half way"), atomic_path(target) as draft:
-        draft.write_text("half")
-        raise RuntimeError("half way")
+    with pytest.raises(RuntimeError, match="half way"):
+        _fail_half_way(target, RuntimeError("half way"))
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
 def test_an_error_leaves_no_file_where_there_was_none(tmp_path):
-    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "a.txt") as draft:
-        draft.write_text("half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        _fail_half_way(tmp_path / "a.txt", KeyboardInterrupt())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -237,7 +237,7 @@ def test_pictures_that_do_not_fit(classifier, x, message):
 
 def test_labels_that_do_not_fit(classifier):
     for method in (classifier.evaluate, classifier.score, classifier.classification_report, classifier.compress):
-        with pytest.raises(InvalidArgument, match="among .* got \\['ten'\\]"):
+        with pytest.raises(InvalidArgument, match=r"among .* got \['ten'\]"):
             method(PIXELS[:2], ["ten", "one"])
         with pytest.raises(InvalidArgument, match="3"):
             method(PIXELS[:2], ["one", "one", "two"])
@@ -256,7 +256,7 @@ def test_explain_a_label(classifier):
     np.testing.assert_array_equal(each.values[[0, 2]], one.values[[0, 2]])
     default = classifier.explain(x)
     np.testing.assert_array_equal(np.asarray(default.targets), classifier.predict_proba(x).argmax(axis=1))
-    with pytest.raises(InvalidArgument, match="target among .* got \\['ten'\\]"):
+    with pytest.raises(InvalidArgument, match=r"target among .* got \['ten'\]"):
         classifier.explain(x, target="ten")
     with pytest.raises(InvalidArgument, match="'grad_cam' or 'occlusion', got 'saliency'"):
         classifier.explain(x, method="saliency")

@@ -97,7 +97,7 @@ def belief_chart(record: SearchRecord, *, limit: int = 10) -> str | None:
             left = 0.0
             for i, (label, probability) in enumerate(last[name].items()):
                 chosen = name in winner and _holds(label, winner[name])
-                colour = SECOND if chosen else mpl.colormaps["Blues"](0.25 + 0.5 * i / max(len(last[name]) - 1, 1))
+                colour = SECOND if chosen else mpl.colormaps["Blues"](0.15 + 0.35 * i / max(len(last[name]) - 1, 1))
                 axes.barh(row, probability, left=left, color=colour, edgecolor="white", height=0.72)
                 if probability > 0.035 + 0.012 * len(label):
                     axes.text(left + probability / 2, row, label, ha="center", va="center", fontsize=8, color=INK)

@@ -70,7 +70,8 @@ def _search(record: SearchRecord) -> dict[str, Any]:
     done = bool(record.completed)
     return {
         "numbers": {trial.trial_id: number for number, trial in enumerate(record.trials, 1)},
-        "state": f"running: {len(running)} trial(s) under way" if running else "finished",
+        "running": bool(running),
+        "state": _state(record, len(running)),
         "failed": sum(trial.status in ("FAILED", "INVALID") for trial in record.trials),
         "minutes": sum(seconds) / 60 if seconds else None,
         "best": record.best if done else None,
@@ -83,6 +84,14 @@ def _search(record: SearchRecord) -> dict[str, Any]:
             key=lambda t: math.inf if t.score is None else t.score * (-1 if record.direction == "max" else 1),
         ),
     }
+
+
+def _state(record: SearchRecord, running: int) -> str:
+    if running:  # or killed: the files look the same
+        return f"running: {running} {'trial' if running == 1 else 'trials'} under way"
+    if record.max_trials and len(record.trials) < record.max_trials:
+        return f"not running: {len(record.trials)} of {record.max_trials} trials done"
+    return "finished"
 
 
 def _evaluation(folder: Path) -> dict[str, Any] | None:
@@ -147,4 +156,4 @@ def _number(value: Any, digits: int = 4) -> str:
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.{digits}g}" if abs(value) < 1e-3 or abs(value) >= 1e5 else f"{value:.{digits}f}".rstrip("0").rstrip(".")
+    return f"{value:.{digits}g}" if abs(value) < 1 or abs(value) >= 1e5 else f"{value:.{digits}f}".rstrip("0").rstrip(".")

@@ -57,7 +57,7 @@ def test_help_imports_nothing_heavy(arguments):
         f"print('loaded', [m for m in {heavy} if m in sys.modules], code)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == f"loaded [] 0"
+    assert done.stdout.splitlines()[-1] == "loaded [] 0"
     assert ("Usage: kerasnas" in done.stdout) == (arguments != ["--version"])
     assert done.stderr == ""
 
