@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["SearchRecord", "TrialRecord"]
 
-# Python does not copy or pickle read-only mappings by itself; a record, and what holds one, should be both.
-copyreg.pickle(MappingProxyType, lambda mapping: (MappingProxyType, (dict(mapping),)))  # type: ignore[arg-type, return-value]
+
+def _read_only(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(mapping)
+
+
+# Python does not copy or pickle read-only mappings by itself; a record, and what holds one, can be both.
+copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,17 @@ def test_a_shortcut_adds_its_input(kind, filters):
     np.testing.assert_allclose(np.asarray(model(x)), expected, atol=1e-6)
 
 
+def test_an_inverted_residual_expands_fourfold():
+    inputs = keras.Input((4, 4, 3))
+    outputs = block(
+        inputs, "inverted_residual", 5, 3, style=BlockStyle("relu", "batch", 0.0), squeeze=False, skip=False, name="b"
+    )
+    model = keras.Model(inputs, outputs)
+    widths = [model.get_layer(name).output.shape[-1] for name in ("b_expand", "b_depthwise_act", "b_project")]
+    assert widths == [12, 12, 5]
+    assert outputs is model.get_layer("b_project_norm").output  # the bottleneck is linear
+
+
 def test_squeeze_and_excitation_scales_each_channel_by_a_gate_of_the_means():
     inputs = keras.Input((4, 5, 6))
     style = BlockStyle("linear", "none", 0.0)
