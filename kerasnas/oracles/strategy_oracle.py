@@ -13,14 +13,10 @@ from kerasnas.atomic import write_json, write_text
 from kerasnas.errors import InvalidArgument
 from kerasnas.oracles.decisions import decisions_of
 from kerasnas.strategies import Choices, Decision, Strategy
-from kerasnas.strategies.space import enumerate_choices, identity, neighbour
+from kerasnas.strategies.novelty import propose_untried
+from kerasnas.strategies.space import identity
 
 __all__ = ["StrategyOracle"]
-
-# How often the strategy is asked for something new, and then how often its answer is mutated, before listing the space.
-_ASKS = 50
-_MUTATIONS = 200
-_LISTED = 100_000
 
 
 class StrategyOracle(kt.Oracle):
@@ -189,7 +185,8 @@ class StrategyOracle(kt.Oracle):
         decisions = self._decisions or []
         number = len(self.start_order)
         rng = np.random.default_rng([self.seed, number])
-        choices = self._untried(decisions, rng)
+        tried = {identity(decisions, trial.hyperparameters.values) for trial in self.trials.values()}
+        choices = propose_untried(self.strategy, decisions, tried, rng)
         beliefs = self.strategy.beliefs()
         if choices is not None and beliefs is not None:
             write_json(Path(self._get_trial_dir(trial_id)) / "policy.json", {"probabilities": beliefs})
@@ -206,19 +203,3 @@ class StrategyOracle(kt.Oracle):
             score = sign * trial.score if trial.status == "COMPLETED" else math.nan
             self.strategy.observe(dict(trial.hyperparameters.values), score)
             self._observed.append(trial_id)
-
-    def _untried(self, decisions: list[Decision], rng: np.random.Generator) -> Choices | None:
-        tried = {identity(decisions, trial.hyperparameters.values) for trial in self.trials.values()}
-        for _ in range(_ASKS):
-            choices = self.strategy.propose(rng)
-            if identity(decisions, choices) not in tried:
-                return choices
-        for _ in range(_MUTATIONS):
-            mutant = neighbour(decisions, choices, rng)
-            if identity(decisions, mutant) not in tried:
-                return mutant
-        if any(decision.size is None for decision in decisions):
-            return choices  # real numbers: a collision this stubborn is a strategy that has converged to one point
-        listed = (choices for _, choices in zip(range(_LISTED), enumerate_choices(decisions), strict=False))
-        left = [choices for choices in listed if identity(decisions, choices) not in tried]
-        return left[int(rng.integers(len(left)))] if left else None
