@@ -88,6 +88,12 @@ def _line(tmp_path, **settings) -> ImageClassifier:
     return ImageClassifier(**settings)
 
 
+@pytest.fixture(scope="module")
+def binary(tmp_path_factory):
+    x, y = _halves()
+    return _line(tmp_path_factory.mktemp("line")).fit(x, y, epochs=12, verbose=0)
+
+
 # -- scikit-learn's conventions --
 
 
@@ -139,6 +145,7 @@ def test_fit_leaves_the_parameters_and_adds_underscored_attributes(classifier):
     assert classifier.pixel_range_ == (0, 16)
 
 
+@pytest.mark.slow
 def test_cross_validation(tmp_path):
     x, y = _halves()
     scores = cross_val_score(_line(tmp_path, overwrite=True), x, y, cv=2, params={"epochs": 12, "verbose": 0})
@@ -262,6 +269,7 @@ def test_explain_a_label(classifier):
         classifier.explain(x, method="saliency")
 
 
+@pytest.mark.slow
 def test_compress_returns_a_copy(classifier):
     before = [w.copy() for w in classifier.model_.get_weights()]
     small = classifier.compress(PIXELS[TRAIN], NAMES[TRAIN], sparsity=0.5, epochs=2)
@@ -316,11 +324,12 @@ def test_plain_keras_loads_the_model(classifier, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["str", "int64", "bool"])
-def test_labels_keep_their_kind_through_a_file(classifier, tmp_path, kind):
+def test_labels_keep_their_kind_through_a_file(binary, tmp_path, kind):
     classes = {"str": np.asarray(["no", "yes"]), "int64": np.asarray([-5, 12]), "bool": np.asarray([False, True])}[kind]
     x, y = _halves()
-    binary = _line(tmp_path).fit(x, classes[y], epochs=12, verbose=0)
-    binary.save(tmp_path / "saved")
+    named = copy.copy(binary)
+    named.classes_ = classes
+    named.save(tmp_path / "saved")
     loaded = ImageClassifier.load(tmp_path / "saved")
     assert loaded.classes_.dtype.kind == classes.dtype.kind
     np.testing.assert_array_equal(loaded.predict(x), classes[y])
@@ -368,6 +377,7 @@ def _count_trials(monkeypatch) -> list[str]:
     return run
 
 
+@pytest.mark.slow
 def test_the_same_fit_resumes_and_other_data_does_not(tmp_path, monkeypatch):
     run = _count_trials(monkeypatch)
     x, y = _halves()
@@ -410,6 +420,7 @@ def test_another_named_space_is_another_search(tmp_path, monkeypatch):
 # -- parts of one's own --
 
 
+@pytest.mark.slow
 def test_a_kt_oracle_counts_with_its_own_settings_and_is_left_as_it_was(tmp_path, monkeypatch):
     run = _count_trials(monkeypatch)
     x, y = _halves()
