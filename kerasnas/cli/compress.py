@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kerasnas.cli.backend_command import BackendCommand
 from kerasnas.cli.options import data_option, image_size_option, model_argument, out_option
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["command", "compress"]
 
 
-@click.command(short_help="Prune a model for a smaller download.")
+@click.command(cls=BackendCommand, short_help="Prune a model for a smaller download.")
 @model_argument
 @data_option
 @image_size_option

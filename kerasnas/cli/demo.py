@@ -5,10 +5,12 @@ from pathlib import Path
 
 import click
 
+from kerasnas.cli.backend_command import BackendCommand
+
 __all__ = ["command"]
 
 
-@click.command(short_help="Do all of it on scikit-learn's digits, in a few minutes.")
+@click.command(cls=BackendCommand, short_help="Do all of it on scikit-learn's digits, in a few minutes.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="kerasnas-demo", show_default=True)
 @click.option("--max-trials", type=click.IntRange(1), default=12, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), default=15, show_default=True)

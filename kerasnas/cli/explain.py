@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kerasnas.cli.backend_command import BackendCommand
 from kerasnas.cli.options import data_option, image_size_option, model_argument, out_option
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ __all__ = ["command", "explain"]
 _METHODS = ("grad_cam", "occlusion")
 
 
-@click.command(short_help="Show where in test pictures the evidence lies.")
+@click.command(cls=BackendCommand, short_help="Show where in test pictures the evidence lies.")
 @model_argument
 @data_option
 @image_size_option

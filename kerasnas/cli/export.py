@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kerasnas.cli.backend_command import BackendCommand
 from kerasnas.cli.options import data_option, image_size_option, model_argument, out_option
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["command", "export", "print_table"]
 
 
-@click.command(short_help="Write verified ONNX files and measure them.")
+@click.command(cls=BackendCommand, short_help="Write verified ONNX files and measure them.")
 @model_argument
 @data_option
 @image_size_option

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from kerasnas.cli.backend_command import BackendCommand
+
 __all__ = ["command"]
 
 
-@click.command(short_help="Make the page of a run.")
+@click.command(cls=BackendCommand, short_help="Make the page of a run.")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write; RUN/report.html by default.")
 def command(run: Path, out: Path | None) -> None:

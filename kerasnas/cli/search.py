@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
+from kerasnas.cli.backend_command import BackendCommand
 from kerasnas.cli.options import image_size_option
 
 __all__ = ["command", "search"]
 
 
-@click.command(short_help="Search for an image classifier and train the winner.")
+@click.command(cls=BackendCommand, short_help="Search for an image classifier and train the winner.")
 @click.argument("data")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="kerasnas-run", show_default=True)
 @click.option("--max-trials", type=click.IntRange(1), default=20, show_default=True, help="Networks to try.")

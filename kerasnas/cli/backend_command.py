@@ -1,17 +1,29 @@
-"""TensorFlow without the lines that its C++ side writes before anyone can stop it."""
+"""A sub-command that loads Keras before it runs, without the noise."""
 
 import os
 import re
 import sys
 import tempfile
+from typing import Any
 
-__all__ = ["load_backend_quietly"]
+import click
+
+__all__ = ["BackendCommand"]
 
 _NOISE = re.compile(rb"(WARNING: All log messages before absl::InitializeLog|[IW]\d{4} |To enable the following instructions)")
 
 
-def load_backend_quietly() -> None:
-    """Import Keras, and with it its backend; what that writes to stderr is shown but for known start-up notices.
+class BackendCommand(click.Command):
+    """Loads Keras and its backend once the arguments are known to be right; `--help` never gets here."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Load Keras, then run."""
+        _import_keras()
+        return super().invoke(ctx)
+
+
+def _import_keras() -> None:
+    """Import Keras; what that writes to stderr is shown, but for known start-up notices.
 
     TensorFlow 2.21 writes "Could not find cuda drivers" and the like to file descriptor 2 before its own log level counts.
     """
