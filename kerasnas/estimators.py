@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import os
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -148,7 +149,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self.pixel_range_ = (float(everything[0].min()), float(everything[0].max()))
         keras.utils.set_random_seed(oracle.seed % 2**32)
         model = hypermodel.build(hp)
-        history = hypermodel.fit(hp, model, *everything, epochs=self.epochs_, batch_size=batch_size, verbose=0)
+        if verbose:
+            print(f"training the winner on all {len(everything[0]):,} pictures, {self.epochs_} epochs", flush=True)
+        bar = 0 if not verbose else 1 if sys.stdout.isatty() else 2
+        history = hypermodel.fit(hp, model, *everything, epochs=self.epochs_, batch_size=batch_size, verbose=bar)
         self.history_ = {name: [float(v) for v in values] for name, values in history.history.items()}
         if not math.isfinite(self.history_["loss"][-1]):
             warnings.warn(
@@ -178,10 +182,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     def evaluate(self, x: Any, y: Any = None) -> dict[str, float]:
         """Return {"accuracy": share of right labels, "loss": mean cross-entropy in nats} on labelled pictures."""
-        check_is_fitted(self)
-        x, y = collect(x, y)
-        codes, probabilities = to_codes(y, self.classes_), self.predict_proba(x)
-        check_lengths(probabilities, codes)
+        codes, probabilities = self._judge(x, y)
         likelihoods = np.take_along_axis(probabilities, codes[:, np.newaxis], axis=1).astype("float64")
         return {
             "accuracy": float(np.mean(probabilities.argmax(axis=1) == codes)),
@@ -190,21 +191,23 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     def score(self, x: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the accuracy on labelled pictures."""
-        check_is_fitted(self)
-        x, y = collect(x, y)
-        codes = to_codes(y, self.classes_)
-        right = self.predict_proba(x).argmax(axis=1)
-        check_lengths(right, codes)
-        return float(np.average(right == codes, weights=sample_weight))
+        codes, probabilities = self._judge(x, y)
+        return float(np.average(probabilities.argmax(axis=1) == codes, weights=sample_weight))
 
     def classification_report(self, x: Any, y: Any = None) -> str:
         """Return scikit-learn's table of precision, recall and F1 of each class."""
+        codes, probabilities = self._judge(x, y)
+        labels, names = np.arange(len(self.classes_)), [str(c) for c in self.classes_]
+        predicted = probabilities.argmax(axis=1)
+        return str(classification_report(codes, predicted, labels=labels, target_names=names, zero_division=0))
+
+    def _judge(self, x: Any, y: Any) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the index of each true label and the probabilities of each picture."""
         check_is_fitted(self)
         x, y = collect(x, y)
-        codes, predicted = to_codes(y, self.classes_), self.predict_proba(x).argmax(axis=1)
-        check_lengths(predicted, codes)
-        labels, names = np.arange(len(self.classes_)), [str(c) for c in self.classes_]
-        return str(classification_report(codes, predicted, labels=labels, target_names=names, zero_division=0))
+        codes, probabilities = to_codes(y, self.classes_), self.predict_proba(x)
+        check_lengths(probabilities, codes)
+        return codes, probabilities
 
     def explain(self, x: Any, *, method: str = "grad_cam", target: Any = None, **kwargs: Any) -> "Attribution":
         """Return where in each picture the evidence for a label lies.

@@ -1,5 +1,6 @@
 """A kt.Tuner that keeps learning curves, shows progress and keeps only the checkpoints that matter."""
 
+import gc
 import math
 import os
 import time
@@ -111,7 +112,12 @@ class NASTuner(kt.Tuner):
             scores = [t.score for t in done if t.score is not None]
             best = (max if objective.direction == "max" else min)(scores) if scores else None
             self._progress.resume(len(done), best)
-            super().search(*fit_args, verbose=0, **fit_kwargs)
+            # KerasTuner collects garbage twice a trial; without what TensorFlow made at its import that takes no time.
+            gc.freeze()
+            try:
+                super().search(*fit_args, verbose=0, **fit_kwargs)
+            finally:
+                gc.unfreeze()
 
     def record(self) -> SearchRecord:
         """Return what the project folder tells of this search so far."""
