@@ -2,7 +2,7 @@
 
 from keras_tuner import errors as kt_errors
 
-__all__ = ["ExportMismatch", "InfeasibleArchitecture", "InvalidArgument", "KerasNASError", "MissingExtra"]
+__all__ = ["ExportMismatch", "InfeasibleArchitecture", "InvalidArgument", "KerasNASError", "MissingExtra", "SearchFailed"]
 
 
 class KerasNASError(Exception):
@@ -15,6 +15,10 @@ class InvalidArgument(KerasNASError, kt_errors.FatalValueError):
 
 class InfeasibleArchitecture(KerasNASError, kt_errors.FailedTrialError):
     """An architecture that cannot be built or trained; the search records it as failed and goes on without a retry."""
+
+
+class SearchFailed(KerasNASError, RuntimeError):
+    """Too many trials failed in a row; KerasTuner raises a plain RuntimeError for it."""
 
 
 class ExportMismatch(KerasNASError):

@@ -1,6 +1,7 @@
 """The fit-style face of kerasnas: it wires the parts together and holds no algorithm of its own."""
 
 import copy
+import dataclasses
 import json
 import math
 import os
@@ -48,7 +49,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         space: "auto" (by the size of the pictures), "tiny", "small", "base", or any `kt.HyperModel`; one of your own gets
             pictures and integer labels 0 to classes - 1, and its models must give probabilities.
         directory: folder of searches; the working folder by default.
-        project_name: folder of this search; `fit` resumes a search that it finds there.
+        project_name: folder of this search; `fit` resumes a search that it finds there, and refuses one on other data.
         overwrite: True deletes an earlier search of that name.
         seed: any integer >= 0; None draws one.
     Attributes:
@@ -56,7 +57,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         model_: the winner, trained on all the data; takes raw pixels of shape (batch, height, width, channels).
         record_: the `SearchRecord`.
         best_hyperparameters_: the winner's hyperparameters, as a dict.
-        epochs_: epochs of the final training: those of the winner's best epoch.
+        epochs_: epochs of the final training, as many as the winner took to its best; a schedule spans these.
         history_: metrics of the final training, name to one value per epoch.
         pixel_range_: lowest and highest pixel value seen in training.
     Example:
@@ -140,12 +141,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         )
         self.record_ = tuner.record()
         best = self.record_.best
-        hp = tuner.get_best_hyperparameters(1)[0]
+        hp = tuner.oracle.get_trial(best.trial_id).hyperparameters
 
         everything = tuple(np.concatenate(pair) for pair in zip(train, valid, strict=True))
         self.classes_ = classes
         self.best_hyperparameters_ = dict(best.values)
-        self.epochs_ = best.best_epoch + 1
+        self.epochs_ = best.best_epoch + 1 if best.curves else int(epochs)
         self.pixel_range_ = (float(everything[0].min()), float(everything[0].max()))
         keras.utils.set_random_seed(oracle.seed % 2**32)
         model = hypermodel.build(hp)
@@ -153,8 +154,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             print(f"training the winner on all {len(everything[0]):,} pictures, {self.epochs_} epochs", flush=True)
         bar = 0 if not verbose else 1 if sys.stdout.isatty() else 2
         history = hypermodel.fit(hp, model, *everything, epochs=self.epochs_, batch_size=batch_size, verbose=bar)
-        self.history_ = {name: [float(v) for v in values] for name, values in history.history.items()}
-        if not math.isfinite(self.history_["loss"][-1]):
+        curves = getattr(history, "history", {})  # a HyperModel with a fit of its own may return figures instead
+        self.history_ = {name: [float(v) for v in values] for name, values in curves.items()}
+        if not math.isfinite(self.history_.get("loss", [0.0])[-1]):
             warnings.warn(
                 "Training the winner on all the data diverged; keeping the weights that its trial found.", stacklevel=2
             )
@@ -227,7 +229,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             codes = to_codes(np.atleast_1d(target), self.classes_, name="target")
             target = int(codes[0]) if np.ndim(target) == 0 else codes
         attribution: Attribution = getattr(kerasnas.explain, method)(self.model_, self._images(x), target=target, **kwargs)
-        return attribution
+        return dataclasses.replace(attribution, labels=tuple(str(label) for label in self.classes_))
 
     def compress(self, x: Any, y: Any = None, *, sparsity: float = 0.5, **kwargs: Any) -> "ImageClassifier":
         """Return a copy whose model is pruned to `sparsity` and fine-tuned on labelled pictures; see `compress.prune`."""
@@ -247,11 +249,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             **kwargs: passed on to `export.to_onnx`.
         """
         check_is_fitted(self)
-        labels = [str(label) for label in self.classes_]
         file: OnnxFile = kerasnas.export.to_onnx(
             self.model_,
             path,
-            labels=labels,
+            labels=[str(label) for label in self.classes_],
             preprocessing={"input": "raw pixels", "range": list(self.pixel_range_)},
             x=None if x is None else self._images(x),
             **kwargs,
@@ -288,13 +289,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
         with atomic_path(Path(folder) / "model.keras") as draft:
             self.model_.save(draft)
-        kind = self.classes_.dtype.kind
         write_json(
             Path(folder) / "classifier.json",
             {
                 "kerasnas": kerasnas.__version__,
                 "classes": self.classes_.tolist(),
-                "classes_dtype": "str" if kind == "U" else str(self.classes_.dtype),
+                "classes_dtype": "str" if self.classes_.dtype.kind == "U" else str(self.classes_.dtype),
                 "pixel_range": list(self.pixel_range_),
                 "best_hyperparameters": self.best_hyperparameters_,
                 "epochs": self.epochs_,
@@ -318,16 +318,19 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         path = Path(path)
         if not ((path / "classifier.json").is_file() and (path / "model.keras").is_file()):
             raise InvalidArgument(f"Expected a folder with classifier.json and model.keras, as save() writes it, got {path}.")
-        state = json.loads((path / "classifier.json").read_text(encoding="utf-8"))
-        classifier = cls(**state["parameters"])
+        try:
+            state = json.loads((path / "classifier.json").read_text(encoding="utf-8"))
+            classifier = cls(**state["parameters"])
+            classifier.classes_ = np.asarray(state["classes"], dtype=state["classes_dtype"])
+            classifier.pixel_range_ = tuple(state["pixel_range"])
+            classifier.best_hyperparameters_ = state["best_hyperparameters"]
+            classifier.epochs_, classifier.history_ = state["epochs"], state["history"]
+            project = Path(state["project"] or "")
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidArgument(f"{path}/classifier.json is damaged: {type(error).__name__} {error}.") from error
         classifier.model_ = load_model(path / "model.keras")
-        classifier.classes_ = np.asarray(state["classes"], dtype=state["classes_dtype"])
-        classifier.pixel_range_ = tuple(state["pixel_range"])
-        classifier.best_hyperparameters_ = state["best_hyperparameters"]
-        classifier.epochs_ = state["epochs"]
-        classifier.history_ = state["history"]
-        if state["project"] and any(Path(state["project"]).glob("trial_*/trial.json")):
-            classifier.record_ = kerasnas.SearchRecord.load(state["project"])
+        if state["project"] and any(project.glob("trial_*/trial.json")):
+            classifier.record_ = kerasnas.SearchRecord.load(project)
         return classifier
 
     def summary(self) -> None:
@@ -335,11 +338,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         if getattr(self, "record_", None):
             best = self.record_.best
-            print(
-                f"Best of {len(self.record_.trials)} trials: {self.record_.objective} {best.score:.4f} (trial {best.trial_id})"
-            )
-        for name, value in self.best_hyperparameters_.items():
-            print(f"  {name}: {value}")
+            print(f"Best of {len(self.record_.trials)} trials: {self.record_.objective} {best.score:.4f} ({best.trial_id})")
+        print("\n".join(f"  {name}: {value}" for name, value in self.best_hyperparameters_.items()))
         self.model_.summary()
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -55,6 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("kerasnas: interrupted; an unfinished search is resumed by the same command", err=True)
         return 130
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError, PermissionError) as error:
+        click.echo(f"kerasnas: error: {error.strerror}: {error.filename}", err=True)
+        return 2
     except Exception as error:
         from kerasnas.errors import InvalidArgument, KerasNASError, MissingExtra
 

@@ -40,7 +40,7 @@ def export(run: "Run", *, atol: float = 1e-4, name: str = "model") -> list[dict[
 
     from kerasnas.cli.evaluation import accuracy_of_file
     from kerasnas.compress import sparsity_report
-    from kerasnas.export import benchmark
+    from kerasnas.export import benchmark, to_onnx
 
     classifiers = {name: run.classifier, "model-pruned": run.pruned()}
     rows: list[dict[str, Any]] = []
@@ -48,7 +48,11 @@ def export(run: "Run", *, atol: float = 1e-4, name: str = "model") -> list[dict[
         if classifier is None:
             continue
         samples = None if run.data is None else np.asarray(run.data.x_test[:64])
-        file = classifier.export(run.folder / f"{stem}.onnx", x=samples, atol=atol)
+        path = run.folder / f"{stem}.onnx"
+        if run.source is None and run.data is None:  # a bare model: of its labels and pixels nothing is known
+            file = to_onnx(classifier.model_, path, atol=atol)
+        else:
+            file = classifier.export(path, x=samples, atol=atol)
         row = {
             "name": stem,
             "file": file.path.name,

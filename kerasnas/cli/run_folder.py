@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,26 @@ from kerasnas.keras_file import load_model
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Run"]
+__all__ = ["Run", "remove_results"]
+
+
+# What is made of a winner, and must not outlive it.
+_RESULTS = (
+    "model.keras",
+    "model-pruned.keras",
+    "model.onnx",
+    "model-pruned.onnx",
+    "pruning.json",
+    "verification.json",
+    "report.html",
+)
+
+
+def remove_results(folder: Path) -> None:
+    """Remove what the commands have made of an earlier winner in a run folder; the search itself stays."""
+    for name in _RESULTS:
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "explanations", ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -27,11 +47,13 @@ class Run:
 
     Attributes:
         folder: where results go.
+        source: the run folder that the model was read from; None for a bare .keras file.
         classifier: the classifier of `model.keras`.
         data: its dataset; None if none was named.
     """
 
     folder: Path
+    source: Path | None
     classifier: ImageClassifier
     data: Dataset | None
 
@@ -50,11 +72,11 @@ class Run:
             dataset = load(source, image_size=tuple(size) if size else None) if source else None
             if dataset is not None and data is None and known.get("limit"):
                 dataset = dataset.take(known["limit"])
-            return cls(out or model, classifier, dataset)
+            return cls(out or model, model, classifier, dataset)
         if model.suffix != ".keras":
             raise InvalidArgument(f"Expected a run folder of `kerasnas search` or a .keras file, got {model}.")
         dataset = load(data, image_size=image_size) if data else None
-        return cls(out or model.parent, _classifier_of(model, dataset), dataset)
+        return cls(out or model.parent, None, _classifier_of(model, dataset), dataset)
 
     @property
     def required_data(self) -> Dataset:
@@ -68,9 +90,9 @@ class Run:
         return self.data
 
     def pruned(self) -> ImageClassifier | None:
-        """Return the pruned classifier, if `kerasnas compress` has made one here."""
-        path = self.folder / "model-pruned.keras"
-        return self._with_model(path) if path.exists() else None
+        """Return the pruned classifier, if `kerasnas compress` has made one of this run, here or in the run folder."""
+        paths = [folder / "model-pruned.keras" for folder in (self.folder, self.source) if folder and self.source]
+        return next((self._with_model(path) for path in paths if path.exists()), None)
 
     def _with_model(self, path: Path) -> ImageClassifier:
         other = copy.copy(self.classifier)
@@ -91,6 +113,8 @@ class Run:
 def _classifier_of(path: Path, data: Dataset | None) -> ImageClassifier:
     classifier = ImageClassifier()
     classifier.model_ = load_model(path)
+    if len(classifier.model_.inputs) != 1 or len(classifier.model_.outputs) != 1:
+        raise InvalidArgument(f"Expected a model with one input and one output in {path}.")
     outputs = classifier.model_.output_shape[-1]
     classes = max(outputs, 2)
     classifier.classes_ = encode_labels(data.y_train)[0] if data is not None else np.arange(classes)

@@ -55,6 +55,7 @@ def search(
     """Run a search into the run folder `out`; return its evaluation."""
     from kerasnas.atomic import write_json
     from kerasnas.cli.evaluation import evaluate
+    from kerasnas.cli.run_folder import remove_results
     from kerasnas.datasets import load
     from kerasnas.estimators import ImageClassifier
     from kerasnas.report.layers import layer_table
@@ -74,6 +75,7 @@ def search(
     )
     classifier.fit(dataset.x_train, dataset.y_train, epochs=epochs, batch_size=batch_size, verbose=verbose)
     result = evaluate(classifier, dataset)
+    remove_results(out)  # they are those of an earlier winner
     source = data if data in ("digits", "fashion_mnist", "cifar10") else str(Path(data).resolve())
     # run.json first and model.keras last: a folder with a model is complete.
     write_json(

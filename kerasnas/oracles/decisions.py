@@ -10,7 +10,7 @@ from kerasnas.strategies import Condition, Decision, Discrete, Range
 
 __all__ = ["decisions_of"]
 
-# Up to this many integers are listed one by one; more are treated as a range.
+# Up to this many consecutive integers are listed one by one; more are a range. A coarser grid is always listed.
 _LISTED = 1000
 
 
@@ -41,7 +41,8 @@ def _decision(hp: Any) -> Decision:
 
 
 def _number(hp: Any, integer: bool, common: dict[str, Any]) -> Decision:
-    if hp.step is not None and _steps(hp) <= _LISTED:
+    every_integer = integer and hp.step == 1 and hp.sampling == "linear"
+    if hp.step is not None and not (every_integer and _steps(hp) > _LISTED):
         return Discrete(values=tuple(_grid(hp, integer)), ordered=True, **common)
     return Range(low=hp.min_value, high=hp.max_value, scale=hp.sampling, integer=integer, **common)
 

@@ -10,7 +10,7 @@ import keras_tuner as kt
 import numpy as np
 
 from kerasnas.atomic import write_json, write_text
-from kerasnas.errors import InvalidArgument
+from kerasnas.errors import InvalidArgument, SearchFailed
 from kerasnas.oracles.decisions import decisions_of
 from kerasnas.strategies import Choices, Decision, Strategy
 from kerasnas.strategies.novelty import propose_untried
@@ -43,6 +43,7 @@ class StrategyOracle(kt.Oracle):
 
     max_consecutive_failed_trials: int | None
     _retry_queue: list[str]
+    trials: dict[str, Any]
 
     def __init__(
         self,
@@ -99,9 +100,8 @@ class StrategyOracle(kt.Oracle):
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        if self._run_times.get(trial.trial_id):
-            # KerasTuner averages the metrics of a retry with those of the run that failed, NaN included.
-            trial.metrics = type(trial.metrics)()
+        # KerasTuner averages the metrics of a retry with those of the run that failed or was killed, NaN included.
+        trial.metrics = type(trial.metrics)()
         return trial
 
     def update_trial(self, trial_id: str, metrics: dict[str, float], step: int = 0) -> Any:
@@ -120,7 +120,7 @@ class StrategyOracle(kt.Oracle):
         # kt.Oracle raises this before it saves the trial and with its lock held.
         recent = [self.trials[trial_id] for trial_id in self.end_order[-limit:]] if limit else []
         if recent and len(recent) == limit and all(t.status == "FAILED" for t in recent):
-            raise RuntimeError(
+            raise SearchFailed(
                 f"The last {limit} trials failed, and `max_consecutive_failed_trials` is {limit}. "
                 f"The last of them said:\n{recent[-1].message or 'nothing'}"
             )
@@ -170,6 +170,8 @@ class StrategyOracle(kt.Oracle):
             # Killed between the two writes of a new trial.
             self.start_order.append(trial_id)
             self._retry_queue.append(trial_id)
+        # KerasTuner breaks ties by this order, and globbed the files in any.
+        self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
         # The queue is served from its end: oldest first.
         self._retry_queue.sort(reverse=True)
 

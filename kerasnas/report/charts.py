@@ -106,7 +106,7 @@ def belief_chart(record: SearchRecord, *, limit: int = 10) -> str | None:
         axes.tick_params(axis="y", colors=INK, length=0)
         axes.invert_yaxis()
         axes.set_xlim(0, 1)
-        axes.set_xlabel("probability of being proposed next (orange: the winner's value)")
+        axes.set_xlabel("probability at the last proposal (orange: the winner's value)")
 
     return _svg(draw, 7.2, 0.8 + 0.34 * len(names))
 

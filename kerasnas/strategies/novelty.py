@@ -6,11 +6,11 @@ import numpy as np
 
 from kerasnas.strategies.base import Strategy
 from kerasnas.strategies.decision import Choices, Decision
-from kerasnas.strategies.space import enumerate_choices, identity, neighbour
+from kerasnas.strategies.space import enumerate_choices, identity, neighbour, random_choices
 
 __all__ = ["propose_untried"]
 
-# How often the strategy is asked for something new, and then how often its answer is mutated, before the space is listed.
+# How often the strategy is asked for something new, its answer mutated, and anything drawn, before the space is listed.
 _ASKS = 50
 _MUTATIONS = 200
 _LISTED = 100_000
@@ -21,8 +21,8 @@ def propose_untried(
 ) -> Choices | None:
     """Return a proposal of `strategy` that was not tried, or what comes nearest to one.
 
-    A strategy that has made up its mind proposes the same again and again. Then one decision of its answer is drawn anew, and
-    if that does not help either, an untried configuration is drawn from a list of the space.
+    A strategy that has made up its mind proposes the same again and again. Then one decision of its answer is drawn anew,
+    then all of them, and if that does not help either, an untried configuration is drawn from a list of the space.
 
     Args:
         strategy: started on `decisions`.
@@ -40,8 +40,10 @@ def propose_untried(
         mutant = neighbour(decisions, choices, rng)
         if identity(decisions, mutant) not in tried:
             return mutant
-    if any(decision.size is None for decision in decisions):
-        return choices  # a strategy that has settled on one point of a space of real numbers
-    listed = (choices for _, choices in zip(range(_LISTED), enumerate_choices(decisions), strict=False))
+    for _ in range(_MUTATIONS):
+        drawn = random_choices(decisions, rng)
+        if identity(decisions, drawn) not in tried:
+            return drawn
+    listed = (choices for _, choices in zip(range(_LISTED), enumerate_choices(decisions, rng), strict=False))
     left = [choices for choices in listed if identity(decisions, choices) not in tried]
     return left[int(rng.integers(len(left)))] if left else None

@@ -62,8 +62,11 @@ class Reinforce(Strategy):
         ends = np.cumsum([0, *arms])
         self._slices = {id(d): slice(int(ends[i]), int(ends[i + 1])) for i, d in enumerate(self._decisions)}
         total = int(ends[-1])
-        # Row 0 holds the biases b, row 1 + i the context that arm i, once chosen, gives to all later decisions.
-        self._weights: Array = np.zeros((1 + total, total))
+        # Row 0 holds the biases b, the others the context that an arm, once chosen, gives to all later decisions. The bins of
+        # a range give none: they are many, and each is too rarely chosen to learn from.
+        rows = np.cumsum([1, *(n if d.size == n else 0 for d, n in zip(self._decisions, arms, strict=True))])
+        self._rows = {id(d): int(rows[i]) if d.size == arms[i] else None for i, d in enumerate(self._decisions)}
+        self._weights: Array = np.zeros((int(rows[-1]), total))
         self._momentum: Array = np.zeros_like(self._weights)
         self._velocity: Array = np.zeros_like(self._weights)
         self._steps = 0
@@ -77,7 +80,7 @@ class Reinforce(Strategy):
         def choose(decision: Decision, _: Choices) -> Scalar:
             policy = self._policy(decision, rows)
             arm = int(rng.choice(len(policy), p=policy))
-            rows.append(1 + self._slices[id(decision)].start + arm)
+            rows.extend(self._context(decision, arm))
             return _value(decision, arm, rng.random())
 
         return walk(self._decisions, choose)
@@ -100,7 +103,7 @@ class Reinforce(Strategy):
         return float(sum(np.log(policy[arm]) for _, arm, policy, _ in self._steps_of(choices)))
 
     def log_probability_gradient(self, choices: Choices) -> Array:
-        """Return the gradient of `log_probability` for all weights, shape (1 + arms, arms)."""
+        """Return the gradient of `log_probability` for all weights, shape (1 + context arms, arms)."""
         gradient = np.zeros_like(self._weights)
         for columns, arm, policy, rows in self._steps_of(choices):
             error = -policy
@@ -123,7 +126,7 @@ class Reinforce(Strategy):
                     counts = totals[decision.name]
                     counts[label] = counts.get(label, 0.0) + float(probability)
                 arm = int(rng.choice(len(policy), p=policy))
-                rows.append(1 + self._slices[id(decision)].start + arm)
+                rows.extend(self._context(decision, arm))
                 return _value(decision, arm, 0.5)
 
             walk(self._decisions, choose)
@@ -145,8 +148,13 @@ class Reinforce(Strategy):
         for decision in active_decisions(self._decisions, choices):
             columns, arm = self._slices[id(decision)], _arm(decision, choices[decision.name])
             steps.append((columns, arm, self._policy(decision, rows), list(rows)))
-            rows.append(1 + columns.start + arm)
+            rows.extend(self._context(decision, arm))
         return steps
+
+    def _context(self, decision: Decision, arm: int) -> list[int]:
+        """Return the row of weights that choosing `arm` switches on for all later decisions, if there is one."""
+        first = self._rows[id(decision)]
+        return [] if first is None else [first + arm]
 
     def _entropy_gradient(self, choices: Choices) -> Array:
         gradient = np.zeros_like(self._weights)

@@ -29,17 +29,18 @@ def neighbour(decisions: Sequence[Decision], choices: Choices, rng: np.random.Ge
     if not movable:
         return dict(choices)
     moved = movable[int(rng.integers(len(movable)))]
-    kept = {name: value for name, value in choices.items() if name != moved.name}
-    return walk(
-        decisions,
-        lambda decision, _: kept[decision.name] if decision.name in kept else decision.from_unit(rng.random()),
-    )
+    # By identity, not by name: another decision of that name may become active, with other values.
+    kept = {id(d): choices[d.name] for d in active_decisions(decisions, choices) if d is not moved}
+    return walk(decisions, lambda decision, _: kept[id(decision)] if id(decision) in kept else decision.from_unit(rng.random()))
 
 
-def enumerate_choices(decisions: Sequence[Decision]) -> Iterator[Choices]:
-    """Yield every configuration once; a decision with too many values to list raises ValueError.
+def enumerate_choices(decisions: Sequence[Decision], rng: np.random.Generator | None = None) -> Iterator[Choices]:
+    """Yield every configuration once; lazy: the first configurations of a huge space come at once.
 
-    Lazy: the first configurations of a huge space come at once.
+    A real number has too many values to list: one is drawn from `rng` for each configuration of the rest.
+
+    Raises:
+        ValueError: at a real number, if there is no `rng`.
     """
 
     def extend(position: int, choices: Choices) -> Iterator[Choices]:
@@ -48,11 +49,14 @@ def enumerate_choices(decisions: Sequence[Decision]) -> Iterator[Choices]:
             position += 1
             if decision.name in choices or not decision.is_active(choices):
                 continue
-            if decision.size is None:
+            if decision.size is not None:
+                units = [(i + 0.5) / decision.size for i in range(decision.size)]
+            elif rng is not None:
+                units = [rng.random()]
+            else:
                 raise ValueError(f"Decision {decision.name!r} has too many values to list.")
-            for i in range(decision.size):
-                value = decision.from_unit((i + 0.5) / decision.size)
-                yield from extend(position, {**choices, decision.name: value})
+            for unit in units:
+                yield from extend(position, {**choices, decision.name: decision.from_unit(unit)})
             return
         yield choices
 

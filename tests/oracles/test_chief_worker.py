@@ -73,6 +73,7 @@ def start(folder, name, port):
 
 @pytest.mark.slow
 def test_two_workers_share_the_trials(tmp_path):
+    pytest.importorskip("jax", reason="JAX is not installed: pip install 'kerasnas[jax]'")
     port = free_port()
     processes = [start(tmp_path, name, port) for name in ("chief", "tuner0", "tuner1")]
     outputs = []

@@ -146,12 +146,34 @@ def test_kill_between_trial_json_and_oracle_json_loses_nothing(tmp_path):
     resumed = make(ReinforceOracle, tmp_path)
     resumed.reload()
     trial = resumed.create_trial("tuner0")
-    # It is known by its folder only, so it is either kept as ended or run again, never counted without being run.
-    assert trial.trial_id in ("01", "02")
+    assert trial.trial_id == "01"  # known by its folder only: it is run again, not counted without being run
     finish(resumed, trial, 0.0)
     run(resumed)
     assert len(resumed.end_order) == len(set(resumed.end_order)) == 12
     assert all(t.status == "COMPLETED" for t in resumed.trials.values())
+
+
+def test_a_trial_killed_after_its_metrics_were_written_is_scored_by_its_second_run(tmp_path):
+    oracle = make(ReinforceOracle, tmp_path)
+    discover(oracle)
+    trial = oracle.create_trial("tuner0")
+    oracle.update_trial(trial.trial_id, {"score": 0.0})  # killed here
+    resumed = make(ReinforceOracle, tmp_path)
+    resumed.reload()
+    again = resumed.create_trial("tuner0")
+    assert again.trial_id == trial.trial_id
+    finish(resumed, again, 1.0)
+    assert resumed.trials[trial.trial_id].score == 1.0
+
+
+def test_ties_fall_the_same_after_a_resume(tmp_path):
+    oracle = make(RandomOracle, tmp_path)
+    discover(oracle)
+    run(oracle, lambda hp: (declare(hp), 0.5)[1])
+    resumed = make(RandomOracle, tmp_path)
+    resumed.reload()
+    best = [[trial.trial_id for trial in o.get_best_trials(12)] for o in (oracle, resumed)]
+    assert best[0] == best[1] == sorted(best[0])
 
 
 def test_completed_trial_still_listed_as_ongoing_is_kept(tmp_path):
@@ -276,8 +298,9 @@ def test_trials_that_end_out_of_order(tmp_path):
         finish(oracle, trial, declare(trial.hyperparameters))
     resumed = make(ReinforceOracle, tmp_path, max_trials=8)
     resumed.reload()
-    oracle.create_trial("tuner0"), resumed.create_trial("tuner9")  # the resumed one runs `second` again first
-    assert resumed._retry_queue == [] or resumed.trials[second.trial_id].status == "RUNNING"
+    assert resumed.create_trial("tuner9").trial_id == second.trial_id  # what was under way comes first
+    assert resumed._retry_queue == []
+    oracle.create_trial("tuner0")
     resumed._replay()
     assert resumed._observed == oracle._observed == [third.trial_id, first.trial_id]
     assert (resumed.strategy._weights == oracle.strategy._weights).all()

@@ -67,6 +67,7 @@ def finished(folder):
 
 @pytest.mark.slow
 def test_kill_9_loses_and_repeats_no_finished_trial(tmp_path):
+    pytest.importorskip("jax", reason="JAX is not installed: pip install 'kerasnas[jax]'")
     whole = start(tmp_path, "whole", 0.0)
     finish(whole)
 

@@ -163,6 +163,7 @@ def test_a_record_can_be_copied_and_pickled(tmp_path):
 
 
 def test_reading_a_record_loads_no_tuner_and_no_tensorflow(tmp_path):
+    pytest.importorskip("jax", reason="JAX is not installed: pip install 'kerasnas[jax]'")
     write(tmp_path, [0.1])
     script = """
 import sys

@@ -73,6 +73,7 @@ def test_every_kind_of_hyperparameter_becomes_a_decision():
     hp.Fixed("classes", 10)
     hp.Int("units", 2, 10, step=4)
     hp.Int("batch", 2, 32, step=2, sampling="log")
+    hp.Int("grid", 8, 16384, step=8)
     hp.Int("big", 1, 100_000, sampling="log")
     hp.Float("rate", 0.0, 1.0, step=0.1)
     hp.Float("lr", 1e-4, 1e-1, sampling="log")
@@ -89,6 +90,8 @@ def test_every_kind_of_hyperparameter_becomes_a_decision():
     assert d["big"] == Range(name="big", low=1, high=100_000, scale="log", integer=True)
     assert d["rate"].values == (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     assert d["lr"] == Range(name="lr", low=1e-4, high=1e-1, scale="log")
+    assert d["grid"].values[:3] == (8, 16, 24)
+    assert d["grid"].size == 2048
     assert d["reverse"].values == (1.0, 5.0, 7.0, 8.0)
     assert d["kernel"].conditions == (Condition("kind", ("conv",)),)
     assert all(math.isfinite(x.to_unit(x.from_unit(0.3))) for x in d.values())

@@ -158,6 +158,24 @@ def test_policy_gradient_on_two_arms_equals_enumeration():
     np.testing.assert_allclose(expected, [p * (1 - p), -p * (1 - p)])
 
 
+@pytest.mark.parametrize("baseline", ["rank", "moving"])
+def test_an_update_follows_the_sign_of_the_advantage(baseline):
+    """Adam's first step is its learning rate along the sign of advantage * grad log pi; later ones keep that sign here."""
+    strategy = Reinforce(baseline=baseline, entropy_weight=0.0, learning_rate=0.1)
+    strategy.start([Discrete(name="arm", values=(0, 1))])
+    strategy.observe({"arm": 0}, 1.0)  # nothing to compare with: no advantage, no step
+    np.testing.assert_array_equal(strategy._weights, 0)
+    before = strategy.log_probability({"arm": 0})
+    strategy.observe({"arm": 1}, 0.0)  # worse than what is known: less likely from now on
+    after = strategy.log_probability({"arm": 0})
+    assert after > before
+    # the step: mean 0.1 g / (1 - 0.9^2), root mean square sqrt(0.001 g^2 / (1 - 0.999^2)), the same size for both arms
+    step = 0.1 * (0.1 / 0.19) / np.sqrt(0.001 / (1 - 0.999**2))
+    np.testing.assert_allclose(strategy._weights[0], [step, -step], rtol=1e-5)
+    strategy.observe({"arm": 1}, float("nan"))  # a failure: less likely still
+    assert strategy.log_probability({"arm": 0}) > after
+
+
 def test_entropy_gradient_equals_finite_differences(trained):
     choices = {"a": "y", "c": True}
 

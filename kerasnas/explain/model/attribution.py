@@ -29,6 +29,7 @@ class Attribution:
         targets: shape (batch,), int64, the class that was explained for each image.
         method: name of the method.
         details: what the method was told and chose, such as the layer or the patch; plain values.
+        labels: names of the classes, for the titles of pictures; None for their numbers.
 
     Raises:
         InvalidArgument: if the shapes do not belong together or a value is not finite.
@@ -39,6 +40,7 @@ class Attribution:
     targets: np.ndarray
     method: str
     details: dict[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         values, images, targets = np.array(self.values), np.array(self.images), np.array(self.targets)
@@ -115,7 +117,8 @@ class Attribution:
         if path.suffix.lower() != ".png":
             raise InvalidArgument(f"Expected a path that ends in .png; came {str(path)!r}.")
         strengths = np.stack([_strength(value) for value in self.values])
-        titles = [f"{self.method}, class {target}" for target in self.targets]
+        names = [f"class {target}" if self.labels is None else self.labels[target] for target in self.targets]
+        titles = [f"{self.method}, {name}" for name in names]
         limits = [_limit(value) for value in self.values]
         sheet = draw_sheet(self.to_image(alpha=0.0), self.to_image(), strengths, limits, titles)
         with atomic_path(path) as draft:
