@@ -528,3 +528,20 @@ def test_numpy_integers_are_integers(tmp_path):
     estimator.fit(x, y, epochs=np.int64(2), batch_size=np.int32(16), verbose=0)
     estimator.save(tmp_path / "saved")
     assert estimator.record_.seed == 5
+
+
+class Figures(Line):
+    """A HyperModel that trains in its own way and returns plain figures."""
+
+    def fit(self, hp, model, x, y, **kwargs):
+        model.fit(x, y, epochs=2, verbose=0)
+        x, y = kwargs.get("validation_data") or (x, y)  # the final training has none
+        return {"val_accuracy": float(np.mean(model.predict(x, verbose=0).argmax(axis=1) == y))}
+
+
+def test_a_hypermodel_that_returns_figures_instead_of_a_history(tmp_path):
+    x, y = np.zeros((20, 4, 4), "uint8"), np.arange(20) % 2
+    classifier = ImageClassifier(max_trials=1, space=Figures(), directory=tmp_path, seed=0)
+    classifier.fit(x, y, epochs=3, callbacks=[], verbose=0)
+    assert classifier.history_ == {}
+    assert classifier.predict(x).shape == (20,)

@@ -35,7 +35,7 @@ def command(model: Path, data: str | None, image_size: Any, sparsity: float, epo
     click.echo(
         f"{result['sparsity']:.0%} of the kernel weights are zero, gzip {result['gzip_bytes_before'] / 1024:.1f} -> "
         f"{result['gzip_bytes'] / 1024:.1f} KB, test accuracy {result['accuracy_before']:.4f} -> {result['accuracy']:.4f}; "
-        f"wrote {run.folder}/model-pruned.keras"
+        f"wrote {run.folder}/{run.name}-pruned.keras"
     )
 
 
@@ -57,5 +57,5 @@ def compress(run: "Run", *, sparsity: float, epochs: int, seed: int = 0) -> dict
         "epochs": epochs,
     }
     run.write("pruning.json", result)
-    run.save_model(pruned.model_, "model-pruned.keras")
+    run.save_model(pruned.model_, f"{run.name}-pruned.keras")
     return result

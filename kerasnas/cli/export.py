@@ -29,12 +29,11 @@ def command(model: Path, data: str | None, image_size: Any, atol: float, out: Pa
     from kerasnas.cli.run_folder import Run
 
     run = Run.open(model, data=data, image_size=image_size or None, out=out)
-    name = "model" if model.is_dir() else model.stem
-    print_table(export(run, atol=atol, name=name))
-    click.echo(f"wrote {run.folder}/{name}.onnx")
+    print_table(export(run, atol=atol))
+    click.echo(f"wrote {run.folder}/{run.name}.onnx")
 
 
-def export(run: "Run", *, atol: float = 1e-4, name: str = "model") -> list[dict[str, Any]]:
+def export(run: "Run", *, atol: float = 1e-4) -> list[dict[str, Any]]:
     """Export the model of `run` and its pruned one; return one row of figures for each file."""
     import numpy as np
 
@@ -42,14 +41,14 @@ def export(run: "Run", *, atol: float = 1e-4, name: str = "model") -> list[dict[
     from kerasnas.compress import sparsity_report
     from kerasnas.export import benchmark, to_onnx
 
-    classifiers = {name: run.classifier, "model-pruned": run.pruned()}
+    classifiers = {run.name: run.classifier, f"{run.name}-pruned": run.pruned()}
     rows: list[dict[str, Any]] = []
     for stem, classifier in classifiers.items():
         if classifier is None:
             continue
         samples = None if run.data is None else np.asarray(run.data.x_test[:64])
         path = run.folder / f"{stem}.onnx"
-        if run.source is None and run.data is None:  # a bare model: of its labels and pixels nothing is known
+        if run.model.is_file() and run.data is None:  # a bare model: of its labels and pixels nothing is known
             file = to_onnx(classifier.model_, path, atol=atol)
         else:
             file = classifier.export(path, x=samples, atol=atol)

@@ -47,13 +47,13 @@ class Run:
 
     Attributes:
         folder: where results go.
-        source: the run folder that the model was read from; None for a bare .keras file.
+        model: the run folder or the .keras file that the classifier was read from.
         classifier: the classifier of `model.keras`.
         data: its dataset; None if none was named.
     """
 
     folder: Path
-    source: Path | None
+    model: Path
     classifier: ImageClassifier
     data: Dataset | None
 
@@ -76,7 +76,12 @@ class Run:
         if model.suffix != ".keras":
             raise InvalidArgument(f"Expected a run folder of `kerasnas search` or a .keras file, got {model}.")
         dataset = load(data, image_size=image_size) if data else None
-        return cls(out or model.parent, None, _classifier_of(model, dataset), dataset)
+        return cls(out or model.parent, model, _classifier_of(model, dataset), dataset)
+
+    @property
+    def name(self) -> str:
+        """What files made of the model begin with."""
+        return "model" if self.model.is_dir() else self.model.stem
 
     @property
     def required_data(self) -> Dataset:
@@ -90,8 +95,9 @@ class Run:
         return self.data
 
     def pruned(self) -> ImageClassifier | None:
-        """Return the pruned classifier, if `kerasnas compress` has made one of this run, here or in the run folder."""
-        paths = [folder / "model-pruned.keras" for folder in (self.folder, self.source) if folder and self.source]
+        """Return the pruned classifier, if `kerasnas compress` has made one of this model, in `folder` or beside the model."""
+        beside = self.model if self.model.is_dir() else self.model.parent
+        paths = [folder / f"{self.name}-pruned.keras" for folder in (self.folder, beside)]
         return next((self._with_model(path) for path in paths if path.exists()), None)
 
     def _with_model(self, path: Path) -> ImageClassifier:

@@ -176,7 +176,7 @@ def _trial(folder: Path, state: dict[str, Any]) -> TrialRecord:
 
 def _parse_trial(folder: Path, state: dict[str, Any]) -> TrialRecord:
     history = _read(folder / "history.json") if (folder / "history.json").exists() else {}
-    policy = _read(folder / "policy.json").get("probabilities") if (folder / "policy.json").exists() else None
+    policy = _read(folder / "policy.json")["probabilities"] if (folder / "policy.json").exists() else None
     metrics = {
         name: _mean(history["observations"][-1]["value"])
         for name, history in state["metrics"]["metrics"].items()

@@ -86,7 +86,7 @@ class ConvDense(kt.HyperModel):
 
     @classmethod
     def tiny(cls, input_shape: Sequence[int], classes: int, **kwargs: Any) -> "ConvDense":
-        """Networks of about 500 to 100 thousand parameters, for pictures such as 8x8 digits and for microcontrollers."""
+        """Nine in ten have 500 to 100 thousand parameters at 8x8; for such small pictures and for microcontrollers."""
         sizes: dict[str, Any] = {
             "stages": 2,
             "blocks": 2,
@@ -98,12 +98,12 @@ class ConvDense(kt.HyperModel):
 
     @classmethod
     def small(cls, input_shape: Sequence[int], classes: int, **kwargs: Any) -> "ConvDense":
-        """Networks of about 3 thousand to 2 million parameters, for pictures of 28x28 to 64x64."""
+        """Nine in ten have 2 thousand to 1 million parameters at 28x28, 4 million at 64x64; for pictures of such sizes."""
         return cls(input_shape, classes, **kwargs)
 
     @classmethod
     def base(cls, input_shape: Sequence[int], classes: int, **kwargs: Any) -> "ConvDense":
-        """Networks of about 20 thousand to 40 million parameters, for larger pictures and a GPU."""
+        """Nine in ten have 20 thousand to 40 million parameters at 96x96; for larger pictures and a GPU."""
         sizes: dict[str, Any] = {"stages": 5, "blocks": 3, "filters": (24, 32, 48, 64), "dense_units": (64, 128, 256)}
         return cls(input_shape, classes, **(sizes | kwargs))
 

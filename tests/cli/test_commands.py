@@ -1,12 +1,14 @@
 """The command line: the whole way on a folder of pictures, exit codes and messages."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -136,8 +138,42 @@ def test_a_bare_keras_file_with_data(run, squares, tmp_path):
     for command in ("explain", "compress", "export"):
         assert main([command, str(model), "--data", str(squares), "--out", str(tmp_path / "out")]) == 0
     made = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"explanations", "model-pruned.keras", "mine.onnx", "model-pruned.onnx", "verification.json"} <= made
+    assert {"explanations", "mine-pruned.keras", "mine.onnx", "mine-pruned.onnx", "verification.json"} <= made
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.keras", "out"]
+
+
+def test_a_bare_keras_file_without_data_gets_no_invented_facts(tmp_path):
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3, "softmax")])
+    network.save(tmp_path / "table.keras")
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()]).save(tmp_path / "other-pruned.keras")
+    assert main(["export", str(tmp_path / "table.keras")]) == 0
+    facts = {entry.key for entry in onnx.load(tmp_path / "table.onnx").metadata_props}
+    assert not {"labels", "preprocessing"} & facts
+    assert not (tmp_path / "table-pruned.onnx").exists()
+
+
+@pytest.mark.slow
+def test_a_new_search_leaves_no_results_of_the_old_winner(search, run, tmp_path):
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    for name in ("model-pruned.keras", "pruning.json", "verification.json", "report.html"):
+        (copied / name).write_text("old")
+    (copied / "explanations").mkdir(exist_ok=True)
+    arguments = [str(copied) if part == str(run) else part for part in search]
+    assert main([*arguments, "--overwrite"]) == 0
+    assert {path.name for path in copied.iterdir()} == {
+        "run.json", "evaluation.json", "structure.json", "classifier.json", "model.keras", "search",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_results_elsewhere_keep_the_pruned_model(run, tmp_path):
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    shutil.copy(copied / "model.keras", copied / "model-pruned.keras")
+    assert main(["export", str(copied), "--out", str(tmp_path / "out")]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.onnx", "model-pruned.onnx", "verification.json"}
 
 
 # -- mistakes --
@@ -186,10 +222,28 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, mon
     assert message in _error(capsys, arguments)
 
 
-def test_a_spoilt_run_folder(tmp_path, capsys):
+def test_a_spoilt_run_folder(run, tmp_path, capsys):
     (tmp_path / "model.keras").write_bytes(b"no model")
-    (tmp_path / "classifier.json").write_text(json.dumps({"parameters": {}}))
+    shutil.copy(run / "classifier.json", tmp_path)
     assert "model.keras cannot be loaded" in _error(capsys, ["export", str(tmp_path)])
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"parameters": {"trials": 3}}', '{"parameters": {}}'])
+def test_a_damaged_description_of_a_run(content, run, tmp_path, capsys):
+    shutil.copy(run / "model.keras", tmp_path)
+    (tmp_path / "classifier.json").write_text(content)
+    assert "classifier.json is damaged" in _error(capsys, ["export", str(tmp_path)])
+
+
+def test_an_impossible_output_folder(run, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert "file" in _error(capsys, ["export", str(run), "--out", str(tmp_path / "file" / "out")])
+
+
+def test_a_model_of_two_outputs(tmp_path, capsys):
+    inputs = keras.Input((4,))
+    keras.Model(inputs, [keras.layers.Dense(2)(inputs), keras.layers.Dense(3)(inputs)]).save(tmp_path / "two.keras")
+    assert "one output" in _error(capsys, ["export", str(tmp_path / "two.keras")])
 
 
 def test_a_bug_is_not_hidden(monkeypatch, tmp_path):
