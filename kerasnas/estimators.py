@@ -57,7 +57,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         model_: the winner, trained on all the data; takes raw pixels of shape (batch, height, width, channels).
         record_: the `SearchRecord`.
         best_hyperparameters_: the winner's hyperparameters, as a dict.
-        epochs_: epochs of the final training, as many as the winner took to its best; a schedule spans these.
+        epochs_: epochs of the final training: up to the winner's best if its trial was stopped early, else all.
         history_: metrics of the final training, name to one value per epoch.
         pixel_range_: lowest and highest pixel value seen in training.
     Example:
@@ -146,7 +146,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         everything = tuple(np.concatenate(pair) for pair in zip(train, valid, strict=True))
         self.classes_ = classes
         self.best_hyperparameters_ = dict(best.values)
-        self.epochs_ = best.best_epoch + 1 if best.curves else int(epochs)
+        trained = max((len(values) for curve in best.curves for values in curve.values()), default=epochs)
+        self.epochs_ = best.best_epoch + 1 if trained < epochs else int(epochs)
         self.pixel_range_ = (float(everything[0].min()), float(everything[0].max()))
         keras.utils.set_random_seed(oracle.seed % 2**32)
         model = hypermodel.build(hp)

@@ -65,8 +65,8 @@ def export(run: "Run", *, atol: float = 1e-4) -> list[dict[str, Any]]:
             row["accuracy"] = accuracy_of_file(file.path, classifier, run.data)
             row["keras_accuracy"] = classifier.evaluate(run.data.x_test, run.data.y_test)["accuracy"]
         rows.append(row)
-    # Side by side and three times each, the quietest counts: another process must not decide which file looks faster.
-    latencies = [[benchmark(run.folder / row["file"]) for row in rows] for _ in range(3)]
+    # Side by side and five times each, the quietest counts: another process must not decide which file looks faster.
+    latencies = [[benchmark(run.folder / row["file"]) for row in rows] for _ in range(5)]
     for row, measured in zip(rows, zip(*latencies, strict=True), strict=True):
         row["latency"] = min(measured, key=lambda latency: latency.median_ms).to_dict()
     run.write("verification.json", {"files": rows})
