@@ -5,7 +5,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# compat: found from the folder that holds the clone, too, where a folder of the same name would hide it.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
+       --config-settings editable_mode=compat
 
 .PHONY: demo test fast-test lint clean
 

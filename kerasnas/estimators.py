@@ -26,6 +26,7 @@ from kerasnas.image_data import channel_statistics, check_lengths, collect, spli
 from kerasnas.keras_file import load_model
 from kerasnas.oracles import RandomOracle, ReinforceOracle
 from kerasnas.search.claim import Claim
+from kerasnas.search.final_epochs import final_epochs
 from kerasnas.search.tuner import NASTuner
 from kerasnas.spaces import ConvDense
 
@@ -57,7 +58,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         model_: the winner, trained on all the data; takes raw pixels of shape (batch, height, width, channels).
         record_: the `SearchRecord`.
         best_hyperparameters_: the winner's hyperparameters, as a dict.
-        epochs_: epochs of the final training: up to the winner's best if its trial was stopped early, else all.
+        epochs_: epochs of the final training: if the winner's trial was stopped early, up to the last that equals its best.
         history_: metrics of the final training, name to one value per epoch.
         pixel_range_: lowest and highest pixel value seen in training.
     Example:
@@ -140,14 +141,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             *train, validation_data=valid, epochs=epochs, batch_size=batch_size, callbacks=callbacks or [], verbose=verbose
         )
         self.record_ = tuner.record()
-        best = self.record_.best
-        hp = tuner.oracle.get_trial(best.trial_id).hyperparameters
+        hp = tuner.oracle.get_trial(self.record_.best.trial_id).hyperparameters
 
         everything = tuple(np.concatenate(pair) for pair in zip(train, valid, strict=True))
         self.classes_ = classes
-        self.best_hyperparameters_ = dict(best.values)
-        trained = max((len(values) for curve in best.curves for values in curve.values()), default=epochs)
-        self.epochs_ = best.best_epoch + 1 if trained < epochs else int(epochs)
+        self.best_hyperparameters_ = dict(self.record_.best.values)
+        self.epochs_ = final_epochs(self.record_, int(epochs))
         self.pixel_range_ = (float(everything[0].min()), float(everything[0].max()))
         keras.utils.set_random_seed(oracle.seed % 2**32)
         model = hypermodel.build(hp)

@@ -20,6 +20,7 @@ from sklearn.model_selection import cross_val_score
 
 from kerasnas import ImageClassifier, NASTuner
 from kerasnas.errors import InvalidArgument
+from kerasnas.search.final_epochs import final_epochs
 from kerasnas.spaces import ConvDense
 
 DIGITS = load_digits()
@@ -211,9 +212,7 @@ def test_the_winner_is_trained_again_on_all_the_data(classifier, fits):
     by_pixels = {row.tobytes(): name for row, name in zip(PIXELS[TRAIN], NAMES[TRAIN], strict=True)}
     assert [by_pixels[row.tobytes()] for row in x] == classifier.classes_[y].tolist()
     assert "validation_data" not in settings
-    best = classifier.record_.best
-    stopped_early = len(best.curves[0]["loss"]) < 4  # the epochs of the fixture
-    assert settings["epochs"] == classifier.epochs_ == (best.best_epoch + 1 if stopped_early else 4)
+    assert settings["epochs"] == classifier.epochs_ == final_epochs(classifier.record_, 4)
     assert len(classifier.history_["loss"]) == classifier.epochs_
 
 

@@ -33,7 +33,10 @@ def command(data: str, out: Path, quiet: bool, **settings: Any) -> None:
     structure.json and the search itself, OUT/search.
     """
     result = search(data, out, verbose=0 if quiet else 1, **settings)
-    click.echo(f"test accuracy {result['accuracy']:.4f} on {result['samples']} pictures; wrote {out}/model.keras")
+    click.echo(
+        f"test accuracy {result['accuracy']:.4f} on {result['samples']} pictures (always guessing the commonest class: "
+        f"{result['majority_accuracy']:.4f}); wrote {out}/model.keras"
+    )
 
 
 def search(

@@ -57,7 +57,7 @@ def trials_chart(record: SearchRecord) -> str:
             axes.annotate("x", (x, axes.get_ylim()[0]), color="#b42318", ha="center", va="bottom")
         axes.set_xlabel("trial" + (" (x: failed)" if lost else ""))
         axes.set_ylabel(record.objective)
-        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1))
 
     return _svg(draw, 7.2, 3.0)
 
@@ -76,7 +76,7 @@ def curves_chart(record: SearchRecord) -> str | None:
             axes.plot(range(1, len(values) + 1), values, marker="o", ms=3 if chosen else 2, **style)
         axes.set_xlabel("epoch")
         axes.set_ylabel(record.objective)
-        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1))
         _zoom(axes, [v for _, values in runs for v in values if math.isfinite(v)], record.direction)
 
     return _svg(draw, 7.2, 3.0)
@@ -126,7 +126,7 @@ def entropy_chart(record: SearchRecord) -> str | None:
         axes.set_ylim(0, 1.05)
         axes.set_xlabel("trial")
         axes.set_ylabel("entropy (1: knows nothing)")
-        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1))
 
     return _svg(draw, 7.2, 2.4)
 

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,12 @@ class Claim:
         changed = [name for name, value in self._content.items() if known.get(name) != value]
         if changed:
             raise InvalidArgument(
-                f"{self._file.parent} holds a search with other {', '.join(changed)}. Pass overwrite=True to delete it, "
-                "or another project_name."
+                f"{self._file.parent} holds a search with other {', '.join(map(self._difference(known), changed))}. "
+                "Pass overwrite=True to delete it, or another project_name (on the command line --overwrite, or another --out)."
             )
+
+    def _difference(self, known: dict[str, Any]) -> Callable[[str], str]:
+        return lambda name: name if name == "data" else f"{name} ({known.get(name)!r}, now {self._content[name]!r})"
 
     def write(self) -> None:
         """Keep the claim in the folder."""

@@ -242,6 +242,18 @@ class NASTuner(kt.Tuner):
         y = kwargs.get("y", args[1] if len(args) > 1 else None)
         self._input_shape = None
         validation = kwargs.get("validation_data")
+        plain_fit = type(self.hypermodel).fit is kt.HyperModel.fit
+        scored = validation is not None or kwargs.get("validation_split")
+        if (
+            plain_fit
+            and type(self).run_trial is NASTuner.run_trial
+            and self.oracle.objective.name.startswith("val_")
+            and not scored
+        ):
+            raise InvalidArgument(
+                f"The objective {self.oracle.objective.name!r} needs validation data, got none. "
+                "Pass validation_data=(x, y) or validation_split to search(), or choose an objective without 'val_'."
+            )
         pairs = [("x", x, y)]
         if isinstance(validation, tuple | list) and len(validation) >= 2:
             pairs.append(("validation_data", validation[0], validation[1]))

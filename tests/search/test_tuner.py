@@ -304,3 +304,15 @@ def test_no_drafts_are_left(make, tmp_path):
     assert not [p for p in (tmp_path / "p").rglob(".*")]
     for file in (tmp_path / "p").rglob("*.json"):
         json.loads(file.read_text())
+
+
+def test_a_validation_objective_without_validation_data_is_refused_before_training(tmp_path):
+    def build(hp):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(hp.Choice("units", [1, 2]))])
+        model.compile("sgd", "mse")
+        return model
+
+    tuner = NASTuner(build, RandomOracle(objective="val_loss", max_trials=1, seed=0), directory=tmp_path, project_name="p")
+    with pytest.raises(InvalidArgument, match="needs validation data"):
+        tuner.search(np.zeros((4, 2)), np.zeros((4, 1)), epochs=1, verbose=0)
+    assert not list((tmp_path / "p").glob("trial_*"))

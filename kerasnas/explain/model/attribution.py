@@ -16,7 +16,7 @@ __all__ = ["Attribution"]
 _VIEW_PIXELS = 192  # smaller images are enlarged to about this side
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Attribution:
     """How much every pixel of every image speaks for a class.
 
@@ -64,6 +64,10 @@ class Attribution:
             array.flags.writeable = False
             object.__setattr__(self, name, array)
         object.__setattr__(self, "details", dict(self.details))
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}={value!r}" for name, value in self.details.items())
+        return f"Attribution({self.method}, values of shape {self.values.shape}, targets {self.targets.tolist()}, {facts})"
 
     def __len__(self) -> int:
         return len(self.values)
