@@ -136,7 +136,7 @@ def test_an_objective_that_is_no_metric(make, small, points):
     with pytest.raises(InvalidArgument, match=r"'val_f1' among the metrics.*accuracy"):
         tuner.search(*points, validation_data=points, verbose=0)
     tuner = make(small(), objective="val_loss", project_name="q")
-    with pytest.raises(InvalidArgument, match="pass validation data"):
+    with pytest.raises(InvalidArgument, match="needs validation data"):
         tuner.search(*points, verbose=0)
 
 
