@@ -1,6 +1,6 @@
 """Search algorithms on plain decisions: ask for choices, tell the score."""
 
-from kerasnas.strategies.base import Beliefs, Strategy
+from kerasnas.strategies.base import Beliefs, Observation, Proposal, Strategy
 from kerasnas.strategies.decision import Choices, Condition, Decision, Discrete, Range, Scalar
 from kerasnas.strategies.random_search import RandomSearch
 from kerasnas.strategies.reinforce import Reinforce
@@ -11,6 +11,8 @@ __all__ = [
     "Condition",
     "Decision",
     "Discrete",
+    "Observation",
+    "Proposal",
     "RandomSearch",
     "Range",
     "Reinforce",

@@ -1,22 +1,39 @@
 """The interface of every search strategy."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from kerasnas.strategies.decision import Choices, Decision
+from kerasnas.strategies.decision import Choices, Decision, Scalar
 
-__all__ = ["Beliefs", "Strategy"]
+__all__ = ["Beliefs", "Observation", "Proposal", "Strategy"]
 
 Beliefs = dict[str, dict[str, float]]
+Observation = tuple[Choices, float]
+
+
+class Proposal(dict[str, Scalar]):
+    """Choices that say why they were made.
+
+    Attributes:
+        why: JSON-able facts for the decision ledger. Keys that several strategies share: "phase" (what made it: "initial",
+            "policy", "crossover", ...), "probabilities" (of the chosen value of each decision under the policy), "entropy" (of
+            the policy over these decisions, nats), "predicted" ({"mean", "std"} of the score as the reward model sees it, in
+            the unit named by "unit"), "parent" (or "parents": choices), "mutation" ({name: [old, new]}), "runner_up" (choices).
+    """
+
+    def __init__(self, choices: Mapping[str, Scalar], **why: Any) -> None:
+        super().__init__(choices)
+        self.why = why
 
 
 class Strategy(ABC):
     """A search algorithm, asked for choices and told their scores.
 
-    Its state is a function of `start` and of the observations in their order: a search resumes by replaying them, and
-    nothing else is saved. `propose` must therefore leave the state as it is and take all its randomness from `rng`.
+    Its state is a function of `start`, `learn_earlier` and of the observations in their order: a search resumes by replaying
+    them, and nothing else is saved. `propose` must therefore leave the state as it is and take all its randomness from `rng`.
     """
 
     @abstractmethod
@@ -24,10 +41,14 @@ class Strategy(ABC):
         """Forget everything and begin a search over `decisions`; parents come before the decisions they switch on."""
 
     @abstractmethod
-    def propose(self, rng: np.random.Generator) -> Choices:
-        """Return a value for every active decision, and for no other.
+    def propose(self, rng: np.random.Generator, pending: Sequence[Choices] = ()) -> Choices:
+        """Return a value for every active decision, and for no other; a `Proposal` if there is more to say.
 
         The caller may ask again when it cannot use an answer (because it was tried before).
+
+        Args:
+            rng: source of all randomness.
+            pending: configurations that are being tried; their scores are not known yet.
         """
 
     @abstractmethod
@@ -36,6 +57,13 @@ class Strategy(ABC):
 
         `choices` may lack a decision (one that was discovered later) and need not have been proposed by this strategy.
         """
+
+    def learn_earlier(self, observations: Sequence[Observation]) -> None:  # noqa: B027 - most strategies have no use for it
+        """Take in an earlier search, called after `start`; its scores may be of another data set and in another unit."""
+
+    def advantage(self, choices: Choices, score: float) -> float | None:  # noqa: ARG002
+        """Return by how much `score` is better than what the strategy expects now, or None if it expects nothing."""
+        return None
 
     def beliefs(self) -> Beliefs | None:
         """Return how likely each value of each decision is to be proposed next, or None if that never changes.
