@@ -2,6 +2,8 @@
 
 from kerasnas.strategies.base import Beliefs, Observation, Proposal, Strategy
 from kerasnas.strategies.decision import Choices, Condition, Decision, Discrete, Range, Scalar
+from kerasnas.strategies.evolution import Evolution
+from kerasnas.strategies.local_search import LocalSearch
 from kerasnas.strategies.random_search import RandomSearch
 from kerasnas.strategies.reinforce import Reinforce
 
@@ -11,6 +13,8 @@ __all__ = [
     "Condition",
     "Decision",
     "Discrete",
+    "Evolution",
+    "LocalSearch",
     "Observation",
     "Proposal",
     "RandomSearch",

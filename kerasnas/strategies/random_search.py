@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kerasnas.strategies.base import Strategy
-from kerasnas.strategies.decision import Choices, Decision
+from kerasnas.strategies.base import Proposal, Strategy
+from kerasnas.strategies.decision import Choices, Decision, Discrete, active_decisions
 from kerasnas.strategies.space import random_choices
 
 __all__ = ["RandomSearch"]
@@ -22,9 +22,12 @@ class RandomSearch(Strategy):
         """Begin a search over `decisions`."""
         self._decisions = tuple(decisions)
 
-    def propose(self, rng: np.random.Generator) -> Choices:
+    def propose(self, rng: np.random.Generator, pending: Sequence[Choices] = ()) -> Choices:  # noqa: ARG002
         """Return a uniformly drawn configuration."""
-        return random_choices(self._decisions, rng)
+        choices = random_choices(self._decisions, rng)
+        listed = [d for d in active_decisions(self._decisions, choices) if isinstance(d, Discrete)]
+        probabilities = {d.name: d.values.count(choices[d.name]) / d.size for d in listed}
+        return Proposal(choices, phase="random", probabilities=probabilities)
 
     def observe(self, choices: Choices, score: float) -> None:
         """Learn nothing."""
