@@ -146,8 +146,8 @@ class Evolution(Strategy):
             first = np.arange(len(made)) < (rng.integers(1, len(made)) if len(made) > 1 else 1)
         else:
             first = rng.random(len(made)) < 0.5
-        pairs = zip(made, first, strict=True)
-        return {key: ({**other, **one} if from_one else {**one, **other})[key] for key, from_one in pairs}
+        sources = {**one, **other}, {**other, **one}
+        return {key: sources[int(from_one)][key] for key, from_one in zip(made, first, strict=True)}
 
     def _mutate(self, choices: Choices, rng: np.random.Generator, *, at_least_one: bool = False) -> Choices:
         genes = genes_of(self._decisions, choices)

@@ -2,12 +2,20 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from kerasnas.strategies import Condition, Discrete, RandomSearch, Range, Reinforce
+from kerasnas.strategies import Condition, Discrete, Evolution, LocalSearch, RandomSearch, Range, Reinforce
+from kerasnas.strategies.novelty import propose_untried
 from kerasnas.strategies.space import identity
+from kerasnas.testing import check_strategy
 
 STRATEGIES = {
     "random": RandomSearch,
+    "local-search": LocalSearch,
+    "evolution": Evolution,
+    "evolution-regularized": lambda: Evolution(population=10, crossover=None),
+    "evolution-truncation": lambda: Evolution(selection="truncation", crossover="one-point", aging=False),
     "reinforce": Reinforce,
     "reinforce-moving": lambda: Reinforce(baseline="moving"),
 }
@@ -19,88 +27,67 @@ DECISIONS = [
 ]
 
 
-@pytest.fixture(params=STRATEGIES)
-def strategy(request):
-    made = STRATEGIES[request.param]()
-    made.start(DECISIONS)
-    return made
-
-
 def score_of(choices):
     return -abs(np.log10(choices["lr"]) + 3) - (choices["kind"] == "dense")
 
 
-def run(strategy, seed, trials):
-    scores = []
-    for t in range(trials):
-        choices = strategy.propose(np.random.default_rng([seed, t]))
-        strategy.observe(choices, score_of(choices))
-        scores.append(score_of(choices))
-    return scores
+def search(strategy, seed, first, last):
+    """Go on with a search from trial `first`, and return its observations; every seventh trial fails."""
+    found = []
+    for trial in range(first, last):
+        choices = strategy.propose(np.random.default_rng([seed, trial]))
+        found.append((choices, np.nan if trial % 7 == 6 else score_of(choices)))
+        strategy.observe(*found[-1])
+    return found
 
 
-def test_proposals_hold_active_decisions_only(strategy):
-    run(strategy, 0, 20)
-    for t in range(50):
-        choices = strategy.propose(np.random.default_rng(t))
-        expected = {"kind", "lr", "kernel" if choices["kind"] == "conv" else "units"}
-        assert set(choices) == expected
-        assert len(identity(DECISIONS, choices)) == 3
-
-
-def test_proposing_leaves_the_state_as_it_was(strategy):
-    run(strategy, 0, 10)
-    first = [strategy.propose(np.random.default_rng(1)) for _ in range(5)]
-    assert first == [first[0]] * 5
-
-
-def test_replaying_the_observations_gives_the_same_strategy(strategy):
-    history = []
-    for t in range(15):
-        choices = strategy.propose(np.random.default_rng(t))
-        score = np.nan if t % 5 == 0 else score_of(choices)
-        strategy.observe(choices, score)
-        history.append((choices, score))
-    expected = [strategy.propose(np.random.default_rng(100 + t)) for t in range(5)]
-    strategy.start(DECISIONS)
-    for choices, score in history:
-        strategy.observe(choices, score)
-    assert [strategy.propose(np.random.default_rng(100 + t)) for t in range(5)] == expected
-
-
-def test_extreme_scores_and_partial_choices_do_no_harm(strategy):
-    for score in (np.nan, np.inf, -np.inf, 1e300, -1e300, 0.0, 0.0):
-        strategy.observe(strategy.propose(np.random.default_rng(0)), score)
-    strategy.observe({"kind": "conv"}, 0.5)
-    strategy.observe({"kind": "conv", "kernel": 3, "lr": 0.5, "unknown": 1}, 0.5)
-    assert "lr" in strategy.propose(np.random.default_rng(0))
-
-
-def test_no_decisions_at_all(strategy):
-    strategy.start([])
-    assert strategy.propose(np.random.default_rng(0)) == {}
-    strategy.observe({}, 1.0)
-
-
-def test_beliefs_sum_to_one(strategy):
-    run(strategy, 0, 10)
-    beliefs = strategy.beliefs()
-    if beliefs is not None:
-        assert set(beliefs) == {d.name for d in DECISIONS}
-        assert all(sum(p.values()) == pytest.approx(1) for p in beliefs.values())
-
-
-def test_reinforce_beats_random_search_in_the_mean():
-    """40 seeds; the difference is about 14 standard errors, so a false alarm is out of the question."""
-    means = {
-        name: np.mean([np.mean(run(_started(STRATEGIES[name]), 1000 + 17 * s, 60)[30:]) for s in range(40)])
-        for name in STRATEGIES
-    }
-    assert means["reinforce"] > means["random"] + 0.3
-    assert means["reinforce-moving"] > means["random"] + 0.3
-
-
-def _started(make):
-    strategy = make()
-    strategy.start(DECISIONS)
+def started(name, decisions=DECISIONS):
+    strategy = STRATEGIES[name]()
+    strategy.start(decisions)
     return strategy
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_it_keeps_every_promise(name):
+    check_strategy(STRATEGIES[name])
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@given(trial=st.integers(0, 25), seed=st.integers(0, 1000))
+@settings(max_examples=3, deadline=None)
+def test_a_search_that_resumes_at_any_trial_equals_the_uninterrupted_one(name, trial, seed):
+    whole = search(started(name), seed, 0, 25)
+    resumed = started(name)
+    for choices, score in whole[:trial]:
+        resumed.observe(dict(choices), score)
+    assert [c for c, _ in search(resumed, seed, trial, 25)] == [c for c, _ in whole[trial:]]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_it_comes_through_a_whole_space_without_trying_anything_twice(name):
+    decisions = [
+        Discrete(name="a", values=(0, 1, 2)),
+        Discrete(name="b", values=(False, True), conditions=(Condition("a", (1, 2)),)),
+    ]
+    strategy, tried = started(name, decisions), set()
+    for trial in range(5):
+        choices = propose_untried(strategy, decisions, tried, np.random.default_rng(trial))
+        assert identity(decisions, choices) not in tried
+        tried.add(identity(decisions, choices))
+        strategy.observe(dict(choices), float(trial))
+    assert propose_untried(strategy, decisions, tried, np.random.default_rng(9)) is None
+
+
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "random"])
+def test_it_beats_random_search_in_the_mean(name):
+    """Mean score of trials 40 to 60, the same 12 seeds for both: the difference is above 3 standard errors of it.
+
+    A strategy no better than random search passes with probability 0.006 (t with 11 degrees of freedom); ours differ by 4
+    standard errors at least, and the default settings by 6.
+    """
+    mean, random = (
+        np.array([np.mean([score_of(c) for c, _ in search(started(n), 1000 + 17 * s, 0, 60)[40:]]) for s in range(12)])
+        for n in (name, "random")
+    )
+    difference = mean - random
+    assert difference.mean() > 3 * difference.std(ddof=1) / np.sqrt(12)
