@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 _CLASSES = {
     "ImageClassifier": "kerasnas.estimators",
     "NASTuner": "kerasnas.search.tuner",
-    "SearchRecord": "kerasnas.search.record",
+    "SearchRecord": "kerasnas.record",
 }
 _MODULES = (
     "compress",

@@ -46,7 +46,7 @@ def test_dir_and_unknown_names():
 def test_a_search_on_jax_needs_no_tensorflow():
     code = (
         "import sys\n"
-        "import kerasnas.strategies, kerasnas.oracles, kerasnas.spaces, kerasnas.search.tuner, kerasnas.search.record\n"
+        "import kerasnas.strategies, kerasnas.oracles, kerasnas.spaces, kerasnas.search.tuner, kerasnas.record\n"
         "import keras\n"
         "assert keras.backend.backend() == 'jax'\n"
         "print('tensorflow' in sys.modules)\n"

@@ -3,16 +3,22 @@
 import json
 import math
 import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
 import numpy as np
 
-from kerasnas.atomic import write_json, write_text
+from kerasnas.atomic import write_text
+from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.errors import InvalidArgument, SearchFailed
-from kerasnas.oracles.decisions import decisions_of
-from kerasnas.strategies import Choices, Decision, Strategy
+from kerasnas.oracles.head_start import HeadStart
+from kerasnas.oracles.ledger import write_decision, write_outcome
+from kerasnas.record import SearchRecord
+from kerasnas.strategies import Choices, Decision, Observation, Proposal, Strategy
+from kerasnas.strategies.decision import active_decisions
 from kerasnas.strategies.novelty import propose_untried
 from kerasnas.strategies.space import identity
 
@@ -25,7 +31,14 @@ class StrategyOracle(kt.Oracle):
     Works with every HyperModel (conditional scopes, entries discovered during the search) and never proposes a configuration
     that was tried before; when none is left, the search ends. The proposal of trial n draws from a generator seeded with
     (seed, n), and the strategy is brought up to date by replaying the finished trials in the order in which they ended: a
-    resumed search goes on exactly as the uninterrupted one.
+    resumed search goes on exactly as the uninterrupted one. The strategy is told which trials are still running.
+
+    The decision ledger: each trial's folder gets a `decision.json` before the trial runs, with the class of the "strategy", the
+    trial's "number" from 0, "after" how many observations it was proposed, how many trials were "pending", how many trials of
+    an "earlier" search were known, its "phase" and what else the strategy says of it (see `kerasnas.strategies.Proposal`), and
+    the "beliefs" of the strategy. When the trial has ended, "observed" tells how many observations the strategy had before it,
+    and "advantage" by how much the score was better than it expected. Scores there are as the strategy sees them: higher is
+    better.
 
     Args:
         strategy: what proposes; it is told `-score` where the objective is to be minimised.
@@ -37,8 +50,14 @@ class StrategyOracle(kt.Oracle):
         tune_new_entries: as in `kt.Oracle`.
         max_retries_per_trial: as in `kt.Oracle`.
         max_consecutive_failed_trials: as in `kt.Oracle`: so many failures in a row end the search with an error.
+        initial_points: configurations to try first, in order: dicts of name to value, or `kt.HyperParameters`. What one leaves
+            out takes the default of its hyperparameter. They are checked as soon as the space is known.
+        warm_start: a `SearchRecord` of an earlier search on the same or other data, or a list of them. Its trials,
+            restricted to the choices that this space can make, are told to a strategy that learns from earlier searches; for
+            any other strategy the best three configurations are tried first. Once a trial has begun, a resumed search goes
+            by the initial points and the earlier searches that it began with.
     Raises:
-        InvalidArgument: for a strategy, max_trials or seed that cannot be used.
+        InvalidArgument: for a strategy, max_trials, seed, initial point or earlier search that cannot be used.
     """
 
     max_consecutive_failed_trials: int | None
@@ -57,6 +76,8 @@ class StrategyOracle(kt.Oracle):
         tune_new_entries: bool = True,
         max_retries_per_trial: int = 0,
         max_consecutive_failed_trials: int = 3,
+        initial_points: Sequence[Mapping[str, Any] | kt.HyperParameters] | None = None,
+        warm_start: SearchRecord | Sequence[SearchRecord] | None = None,
     ) -> None:
         if not isinstance(strategy, Strategy):
             raise InvalidArgument(f"Expected `strategy` to be a kerasnas.strategies.Strategy, got {strategy!r}.")
@@ -77,6 +98,7 @@ class StrategyOracle(kt.Oracle):
         if seed is not None:  # kt.Oracle takes `seed or randint(...)`, and so replaces 0
             self.seed = self._seed_state = seed
         self.strategy = strategy
+        self._head_start = HeadStart(initial_points, warm_start)
         self._decisions: list[Decision] | None = None
         self._observed: list[str] = []
         self._error: Exception | None = None
@@ -93,6 +115,28 @@ class StrategyOracle(kt.Oracle):
             return {"status": "RUNNING", "values": choices}
         may_grow = self.ongoing_trials and self.allow_new_entries and self.tune_new_entries
         return {"status": "IDLE" if may_grow else "STOPPED", "values": None}
+
+    def recommend(self) -> kt.HyperParameters:
+        """Return the configuration with the best posterior mean score among the completed trials.
+
+        A single training is noisy, and the best of many scores is partly luck: a model of all trials tells which one to
+        trust; see `kerasnas.strategies.best_arm`.
+
+        Raises:
+            InvalidArgument: if no trial is completed.
+        """
+        if not any(self.trials[trial_id].status == "COMPLETED" for trial_id in self.end_order):
+            raise InvalidArgument(f"No trial is completed, so there is nothing to recommend; {len(self.trials)} were begun.")
+        from kerasnas.strategies.best_arm import best_arm  # fits a model: heavy
+
+        observations = [self._observation(trial_id) for trial_id in self.end_order]
+        best = best_arm(decisions_of(entries_of(self.hyperparameters)), observations)
+        return self.trials[self.end_order[best.index]].hyperparameters.copy()
+
+    def earlier_trials(self) -> tuple[int, int]:
+        """Return how many trials of `warm_start` can be used in the space as it is known now, and how many it has."""
+        self._replay()
+        return self._head_start.earlier
 
     def create_trial(self, tuner_id: str) -> Any:
         """Return the next trial; as in `kt.Oracle`."""
@@ -134,6 +178,7 @@ class StrategyOracle(kt.Oracle):
             else:
                 self._reject_unless_finite(trial)
                 super().end_trial(trial)
+            self._replay()
         except Exception as error:
             return error
         finally:
@@ -174,6 +219,19 @@ class StrategyOracle(kt.Oracle):
         self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
         # The queue is served from its end: oldest first.
         self._retry_queue.sort(reverse=True)
+        # Not only at the next proposal: the outcome of the last trial may be missing, and the space is still that of its end.
+        self._replay()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what `oracle.json` holds; as in `kt.Oracle`, with the initial points and the earlier searches."""
+        return {**super().get_state(), "head_start": self._head_start.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over what `oracle.json` holds; as in `kt.Oracle`."""
+        super().set_state(state)
+        if self.trials:  # otherwise nothing rests on it yet, and a mistake in it can be mended
+            self._head_start = HeadStart()
+            self._head_start.set_state(state.get("head_start", self._head_start.get_state()))  # version 0.1 had none
 
     def save(self) -> None:
         """Write `oracle.json`, whole or not at all."""
@@ -182,26 +240,57 @@ class StrategyOracle(kt.Oracle):
     def _save_trial(self, trial: Any) -> None:
         write_text(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", json.dumps(trial.get_state()))
 
-    def _propose(self, trial_id: str) -> Choices | None:
+    def _propose(self, trial_id: str) -> Proposal | None:
         self._replay()
-        decisions = self._decisions or []
-        number = len(self.start_order)
-        rng = np.random.default_rng([self.seed, number])
-        tried = {identity(decisions, trial.hyperparameters.values) for trial in self.trials.values()}
-        choices = propose_untried(self.strategy, decisions, tried, rng)
-        beliefs = self.strategy.beliefs()
-        if choices is not None and beliefs is not None:
-            write_json(Path(self._get_trial_dir(trial_id)) / "policy.json", {"probabilities": beliefs})
-        return choices
+        decisions, number = self._decisions or [], len(self.start_order)
+        values = [trial.hyperparameters.values for trial in self.trials.values()]
+        proposal = self._head_start.propose(decisions, values)
+        running = [self.trials[i] for i in self.start_order if i not in self.end_order]
+        if proposal is None:
+            tried = {identity(decisions, v) for v in values}
+            pending = [_made(decisions, trial.hyperparameters.values) for trial in running]
+            rng = np.random.default_rng([self.seed, number])
+            proposal = propose_untried(self.strategy, decisions, tried, rng, pending)
+        if proposal is None:
+            return None
+        earlier, total = self._head_start.earlier
+        if total and self.verbose and not self.trials:
+            print(f"Warm start: {earlier} of {total} earlier trials can be used.")
+        ledger = {
+            "strategy": type(self.strategy).__name__,
+            "number": number,
+            "after": len(self._observed),
+            "pending": len(running),
+            "earlier": earlier,
+            "phase": None,
+            **proposal.why,
+            "beliefs": self.strategy.beliefs(),
+        }
+        write_decision(self._get_trial_dir(trial_id), ledger)
+        return proposal
 
     def _replay(self) -> None:
-        decisions = decisions_of(self.hyperparameters)
+        """Bring the strategy up to date with the trials that have ended."""
+        entries = entries_of(self.hyperparameters)
+        decisions = decisions_of(entries)
         if decisions != self._decisions or self._observed != self.end_order[: len(self._observed)]:
-            self._decisions, self._observed = decisions, []
+            self._decisions, self._observed = None, []  # begun again if what follows raises
             self.strategy.start(decisions)
-        sign = 1.0 if self.objective.direction == "max" else -1.0
+            self._head_start.begin(self.strategy, entries)
+            self._decisions = decisions
         for trial_id in self.end_order[len(self._observed) :]:
-            trial = self.trials[trial_id]
-            score = sign * trial.score if trial.status == "COMPLETED" else math.nan
-            self.strategy.observe(dict(trial.hyperparameters.values), score)
+            choices, score = self._observation(trial_id)
+            expect = partial(self.strategy.advantage, dict(choices), score)
+            write_outcome(self._get_trial_dir(trial_id), len(self._observed), expect)
+            self.strategy.observe(choices, score)
             self._observed.append(trial_id)
+
+    def _observation(self, trial_id: str) -> Observation:
+        """Return what the strategy is told of a trial that has ended."""
+        trial = self.trials[trial_id]
+        sign = 1.0 if self.objective.direction == "max" else -1.0
+        return dict(trial.hyperparameters.values), sign * trial.score if trial.status == "COMPLETED" else math.nan
+
+
+def _made(decisions: Sequence[Decision], values: Mapping[str, Any]) -> Choices:
+    return {decision.name: values[decision.name] for decision in active_decisions(decisions, values)}

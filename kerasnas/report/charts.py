@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from kerasnas.search.record import SearchRecord
+from kerasnas.record import SearchRecord
 
 __all__ = ["belief_chart", "confusion_chart", "curves_chart", "entropy_chart", "trials_chart"]
 

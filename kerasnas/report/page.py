@@ -13,7 +13,7 @@ import jinja2
 from kerasnas.atomic import write_text
 from kerasnas.errors import InvalidArgument
 from kerasnas.report import charts
-from kerasnas.search.record import SearchRecord
+from kerasnas.record import SearchRecord
 
 __all__ = ["write_report"]
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from kerasnas.search.record import SearchRecord, TrialRecord
+from kerasnas.record import SearchRecord, TrialRecord
 
 if TYPE_CHECKING:
     from kerasnas.search.tuner import NASTuner

@@ -2,7 +2,7 @@
 
 import math
 
-from kerasnas.search.record import SearchRecord
+from kerasnas.record import SearchRecord
 
 __all__ = ["final_epochs"]
 

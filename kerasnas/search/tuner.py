@@ -15,7 +15,7 @@ import numpy as np
 from kerasnas.atomic import write_json
 from kerasnas.errors import InvalidArgument
 from kerasnas.search.progress import SearchProgress
-from kerasnas.search.record import SearchRecord
+from kerasnas.record import SearchRecord
 
 __all__ = ["NASTuner"]
 

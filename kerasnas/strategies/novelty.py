@@ -4,7 +4,7 @@ from collections.abc import Collection, Hashable, Sequence
 
 import numpy as np
 
-from kerasnas.strategies.base import Strategy
+from kerasnas.strategies.base import Proposal, Strategy
 from kerasnas.strategies.decision import Choices, Decision
 from kerasnas.strategies.space import enumerate_choices, identity, neighbour, random_choices
 
@@ -17,33 +17,45 @@ _LISTED = 100_000
 
 
 def propose_untried(
-    strategy: Strategy, decisions: Sequence[Decision], tried: Collection[Hashable], rng: np.random.Generator
-) -> Choices | None:
+    strategy: Strategy,
+    decisions: Sequence[Decision],
+    tried: Collection[Hashable],
+    rng: np.random.Generator,
+    pending: Sequence[Choices] = (),
+) -> Proposal | None:
     """Return a proposal of `strategy` that was not tried, or what comes nearest to one.
 
     A strategy that has made up its mind proposes the same again and again. Then one decision of its answer is drawn anew,
-    then all of them, and if that does not help either, an untried configuration is drawn from a list of the space.
+    then all of them, and if that does not help either, an untried configuration is drawn from a list of the space. Such a
+    proposal is of phase "novelty": its parent is what the strategy wanted, and its mutation what became of that.
 
     Args:
         strategy: started on `decisions`.
         decisions: the space.
         tried: the `identity` of every configuration that was tried or is being tried.
         rng: source of all randomness.
+        pending: what is being tried, for the strategy.
     Returns:
-        Choices, or None if nothing is left to try.
+        A proposal, or None if nothing is left to try.
     """
     for _ in range(_ASKS):
-        choices = strategy.propose(rng)
-        if identity(decisions, choices) not in tried:
-            return choices
+        wanted = strategy.propose(rng, pending)
+        if identity(decisions, wanted) not in tried:
+            return wanted if isinstance(wanted, Proposal) else Proposal(wanted)
     for _ in range(_MUTATIONS):
-        mutant = neighbour(decisions, choices, rng)
+        mutant = neighbour(decisions, wanted, rng)
         if identity(decisions, mutant) not in tried:
-            return mutant
+            return _instead_of(wanted, mutant)
     for _ in range(_MUTATIONS):
         drawn = random_choices(decisions, rng)
         if identity(decisions, drawn) not in tried:
-            return drawn
+            return _instead_of(wanted, drawn)
     listed = (choices for _, choices in zip(range(_LISTED), enumerate_choices(decisions, rng), strict=False))
     left = [choices for choices in listed if identity(decisions, choices) not in tried]
-    return left[int(rng.integers(len(left)))] if left else None
+    return _instead_of(wanted, left[int(rng.integers(len(left)))]) if left else None
+
+
+def _instead_of(wanted: Choices, choices: Choices) -> Proposal:
+    names = [*wanted, *(name for name in choices if name not in wanted)]
+    changes = {name: [wanted.get(name), choices.get(name)] for name in names if wanted.get(name) != choices.get(name)}
+    return Proposal(choices, phase="novelty", parent=dict(wanted), mutation=changes)

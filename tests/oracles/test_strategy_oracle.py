@@ -13,62 +13,6 @@ from kerasnas.strategies import RandomSearch
 ORACLES = [RandomOracle, ReinforceOracle]
 
 
-def declare(hp):
-    """A space with every kind of entry; returns the score of its values (higher is better)."""
-    kind = hp.Choice("kind", ["conv", "dense"])
-    with hp.conditional_scope("kind", ["conv"]):
-        kernel = hp.Choice("kernel", [3, 5, 7])
-        if kind == "conv":
-            deep = hp.Boolean("deep")
-            with hp.conditional_scope("deep", [True]):
-                layers = hp.Int("layers", 2, 6, step=2)
-    with hp.conditional_scope("kind", ["dense"]):
-        units = hp.Int("units", 1, 500, sampling="log")
-    rate = hp.Float("lr", 1e-4, 1e-1, sampling="log")
-    hp.Fixed("classes", 10)
-    score = -abs(math.log10(rate) + 3)
-    if kind == "conv":
-        return score + kernel / 7 + (layers / 6 if deep else 0)
-    return score - units / 500
-
-
-def make(cls, tmp_path, *, project="p", **kwargs):
-    kwargs = {"objective": kt.Objective("score", "max"), "max_trials": 12, "seed": 0} | kwargs
-    oracle = cls(**kwargs)
-    oracle.verbose = 0
-    oracle._set_project_dir(str(tmp_path), project)
-    return oracle
-
-
-def discover(oracle, fn=declare):
-    hp = oracle.get_space()
-    for kind in ("conv", "dense"):
-        for deep in (True, False):
-            hp.values = {"kind": kind, "deep": deep}
-            hp.ensure_active_values()
-            fn(hp)
-    oracle.update_space(hp)
-
-
-def step(oracle, fn=declare, tuner="tuner0"):
-    """Run one trial; returns its values, or None at the end of the search."""
-    trial = oracle.create_trial(tuner)
-    if trial.status != "RUNNING":
-        return None
-    finish(oracle, trial, fn(trial.hyperparameters))
-    return dict(trial.hyperparameters.values)
-
-
-def finish(oracle, trial, score):
-    oracle.update_trial(trial.trial_id, {oracle.objective.name: score})
-    trial.status = "COMPLETED"
-    oracle.end_trial(trial)
-
-
-def run(oracle, fn=declare, limit=100):
-    return [values for _ in range(limit) if (values := step(oracle, fn)) is not None]
-
-
 @pytest.mark.parametrize("cls", ORACLES)
 def test_takes_keras_tuners_own_arguments_and_needs_none(cls):
     assert cls().max_trials == 10
@@ -87,10 +31,10 @@ def test_takes_keras_tuners_own_arguments_and_needs_none(cls):
 
 
 @pytest.mark.parametrize("cls", ORACLES)
-def test_values_are_active_plain_and_new(cls, tmp_path):
-    oracle = make(cls, tmp_path, max_trials=40)
-    discover(oracle)
-    trials = run(oracle)
+def test_values_are_active_plain_and_new(cls, play):
+    oracle = play.make(cls, max_trials=40)
+    play.discover(oracle)
+    trials = play.run(oracle)
     assert len(trials) == 40
     assert len({json.dumps(t, sort_keys=True) for t in trials}) == 40
     for values in trials:
@@ -102,99 +46,99 @@ def test_values_are_active_plain_and_new(cls, tmp_path):
         assert type(values["lr"]) is float
 
 
-def test_a_small_space_is_searched_whole_and_then_ends(tmp_path):
+def test_a_small_space_is_searched_whole_and_then_ends(play):
     def small(hp):
         return hp.Int("a", 1, 3) * (1 if hp.Boolean("b") else -1)
 
     for cls in ORACLES:
-        oracle = make(cls, tmp_path, project=cls.__name__, max_trials=None)
+        oracle = play.make(cls, project=cls.__name__, max_trials=None)
         hp = oracle.get_space()
         small(hp)
         oracle.update_space(hp)
-        assert len(run(oracle, small)) == 6
+        assert len(play.run(oracle, small)) == 6
 
 
 @pytest.mark.parametrize("cls", ORACLES)
 @pytest.mark.parametrize("killed_after", [1, 5, 11])
-def test_resume_by_replay_gives_the_uninterrupted_run(cls, killed_after, tmp_path):
-    whole = make(cls, tmp_path, project="whole")
-    discover(whole)
-    expected = run(whole)
+def test_resume_by_replay_gives_the_uninterrupted_run(cls, killed_after, play):
+    whole = play.make(cls, project="whole")
+    play.discover(whole)
+    expected = play.run(whole)
 
-    first = make(cls, tmp_path, project="broken")
-    discover(first)
-    trials = [step(first) for _ in range(killed_after)]
+    first = play.make(cls, project="broken")
+    play.discover(first)
+    trials = [play.step(first) for _ in range(killed_after)]
     interrupted = first.create_trial("tuner0")
-    second = make(cls, tmp_path, project="broken", seed=99)  # the seed on disk counts
+    second = play.make(cls, project="broken", seed=99)  # the seed on disk counts
     second.reload()
     if interrupted.status == "RUNNING":
         again = second.create_trial("tuner0")
         assert again.trial_id == interrupted.trial_id
         assert again.hyperparameters.values == interrupted.hyperparameters.values
-        finish(second, again, declare(again.hyperparameters))
+        play.finish(second, again, play.declare(again.hyperparameters))
         trials.append(dict(again.hyperparameters.values))
-    assert trials + run(second) == expected
+    assert trials + play.run(second) == expected
 
 
-def test_kill_between_trial_json_and_oracle_json_loses_nothing(tmp_path):
-    oracle = make(ReinforceOracle, tmp_path)
-    discover(oracle)
-    step(oracle)
+def test_kill_between_trial_json_and_oracle_json_loses_nothing(tmp_path, play):
+    oracle = play.make(ReinforceOracle)
+    play.discover(oracle)
+    play.step(oracle)
     before = (tmp_path / "p" / "oracle.json").read_text()
-    step(oracle)
+    play.step(oracle)
     (tmp_path / "p" / "oracle.json").write_text(before)  # trial 01 ended, oracle.json does not know of it
-    resumed = make(ReinforceOracle, tmp_path)
+    resumed = play.make(ReinforceOracle)
     resumed.reload()
     trial = resumed.create_trial("tuner0")
     assert trial.trial_id == "01"  # known by its folder only: it is run again, not counted without being run
-    finish(resumed, trial, 0.0)
-    run(resumed)
+    play.finish(resumed, trial, 0.0)
+    play.run(resumed)
     assert len(resumed.end_order) == len(set(resumed.end_order)) == 12
     assert all(t.status == "COMPLETED" for t in resumed.trials.values())
 
 
-def test_a_trial_killed_after_its_metrics_were_written_is_scored_by_its_second_run(tmp_path):
-    oracle = make(ReinforceOracle, tmp_path)
-    discover(oracle)
+def test_a_trial_killed_after_its_metrics_were_written_is_scored_by_its_second_run(play):
+    oracle = play.make(ReinforceOracle)
+    play.discover(oracle)
     trial = oracle.create_trial("tuner0")
     oracle.update_trial(trial.trial_id, {"score": 0.0})  # killed here
-    resumed = make(ReinforceOracle, tmp_path)
+    resumed = play.make(ReinforceOracle)
     resumed.reload()
     again = resumed.create_trial("tuner0")
     assert again.trial_id == trial.trial_id
-    finish(resumed, again, 1.0)
+    play.finish(resumed, again, 1.0)
     assert resumed.trials[trial.trial_id].score == 1.0
 
 
-def test_ties_fall_the_same_after_a_resume(tmp_path):
-    oracle = make(RandomOracle, tmp_path)
-    discover(oracle)
-    run(oracle, lambda hp: (declare(hp), 0.5)[1])
-    resumed = make(RandomOracle, tmp_path)
+def test_ties_fall_the_same_after_a_resume(play):
+    oracle = play.make(RandomOracle)
+    play.discover(oracle)
+    play.run(oracle, lambda hp: (play.declare(hp), 0.5)[1])
+    resumed = play.make(RandomOracle)
     resumed.reload()
     best = [[trial.trial_id for trial in o.get_best_trials(12)] for o in (oracle, resumed)]
     assert best[0] == best[1] == sorted(best[0])
 
 
-def test_completed_trial_still_listed_as_ongoing_is_kept(tmp_path):
-    oracle = make(ReinforceOracle, tmp_path)
-    discover(oracle)
+def test_completed_trial_still_listed_as_ongoing_is_kept(tmp_path, play):
+    oracle = play.make(ReinforceOracle)
+    play.discover(oracle)
     trial = oracle.create_trial("tuner0")
     ongoing = (tmp_path / "p" / "oracle.json").read_text()
-    finish(oracle, trial, 0.5)
+    play.finish(oracle, trial, 0.5)
     (tmp_path / "p" / "oracle.json").write_text(ongoing)
-    resumed = make(ReinforceOracle, tmp_path)
+    resumed = play.make(ReinforceOracle)
     resumed.reload()
     assert resumed.end_order == ["00"]
     assert resumed.create_trial("tuner0").trial_id == "01"
 
 
 @pytest.mark.parametrize("cls", ORACLES)
-def test_seeds(cls, tmp_path):
+def test_seeds(cls, play):
     def first_values(seed, project):
-        oracle = make(cls, tmp_path, seed=seed, project=project)
-        discover(oracle)
-        return [step(oracle) for _ in range(4)]
+        oracle = play.make(cls, seed=seed, project=project)
+        play.discover(oracle)
+        return [play.step(oracle) for _ in range(4)]
 
     zero = first_values(0, "a")
     assert zero == first_values(0, "b")
@@ -204,27 +148,27 @@ def test_seeds(cls, tmp_path):
     assert cls(seed=None).seed is not None
 
 
-def test_both_directions_tell_the_strategy_that_higher_is_better(tmp_path):
+def test_both_directions_tell_the_strategy_that_higher_is_better(play):
     for direction, sign in (("max", 1), ("min", -1)):
-        oracle = make(ReinforceOracle, tmp_path, project=direction, objective=kt.Objective("score", direction))
-        discover(oracle)
+        oracle = play.make(ReinforceOracle, project=direction, objective=kt.Objective("score", direction))
+        play.discover(oracle)
         seen = []
         oracle.strategy.observe = lambda choices, score, seen=seen: seen.append(score)
-        run(oracle, lambda hp, sign=sign: sign * declare(hp))
+        play.run(oracle, lambda hp, sign=sign: sign * play.declare(hp))
         oracle._replay()
         assert seen == [sign * t.score for t in oracle.trials.values()]
 
 
-def test_mirrored_objectives_give_mirrored_searches(tmp_path):
-    up = make(ReinforceOracle, tmp_path, project="up")
-    down = make(ReinforceOracle, tmp_path, project="down", objective=kt.Objective("score", "min"))
-    discover(up), discover(down)
-    assert run(up) == run(down, lambda hp: -declare(hp))
+def test_mirrored_objectives_give_mirrored_searches(play):
+    up = play.make(ReinforceOracle, project="up")
+    down = play.make(ReinforceOracle, project="down", objective=kt.Objective("score", "min"))
+    play.discover(up), play.discover(down)
+    assert play.run(up) == play.run(down, lambda hp: -play.declare(hp))
 
 
-def test_several_objectives(tmp_path):
-    oracle = make(RandomOracle, tmp_path, objective=[kt.Objective("accuracy", "max"), kt.Objective("size", "min")])
-    discover(oracle)
+def test_several_objectives(play):
+    oracle = play.make(RandomOracle, objective=[kt.Objective("accuracy", "max"), kt.Objective("size", "min")])
+    play.discover(oracle)
     trial = oracle.create_trial("tuner0")
     oracle.update_trial(trial.trial_id, {"accuracy": 0.5, "size": 2.0, "multi_objective": 1.5})
     trial.status = "COMPLETED"
@@ -233,50 +177,46 @@ def test_several_objectives(tmp_path):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_a_score_that_is_not_finite_fails_the_trial_and_the_search_goes_on(bad, tmp_path):
-    oracle = make(ReinforceOracle, tmp_path)
-    discover(oracle)
+def test_a_score_that_is_not_finite_fails_the_trial_and_the_search_goes_on(bad, tmp_path, play):
+    oracle = play.make(ReinforceOracle)
+    play.discover(oracle)
     trial = oracle.create_trial("tuner0")
-    finish(oracle, trial, bad)
+    play.finish(oracle, trial, bad)
     known = oracle.trials[trial.trial_id]
     assert known.status == "FAILED"
     assert known.score is None
     assert "expected a finite number" in known.message
     assert json.loads((tmp_path / "p" / "trial_00" / "trial.json").read_text())["score"] is None
-    assert len(run(oracle)) == 11
+    assert len(play.run(oracle)) == 11
     assert oracle.get_best_trials()[0].status == "COMPLETED"
 
 
-def test_failed_trials_reach_the_strategy_as_nan(tmp_path):
-    oracle = make(ReinforceOracle, tmp_path)
-    discover(oracle)
+def test_failed_trials_reach_the_strategy_as_nan(play):
+    oracle = play.make(ReinforceOracle, known=True)
     seen = []
-    trial = oracle.create_trial("tuner0")
-    trial.status = "FAILED"
-    oracle.end_trial(trial)
     oracle.strategy.observe = lambda choices, score: seen.append(score)
-    oracle._replay()
+    play.finish(oracle, oracle.create_trial("tuner0"), None)
     assert len(seen) == 1
     assert math.isnan(seen[0])
 
 
-def test_a_retried_trial_is_observed_once_with_its_last_score(tmp_path):
-    oracle = make(ReinforceOracle, tmp_path, max_retries_per_trial=1, max_trials=3)
-    discover(oracle)
+def test_a_retried_trial_is_observed_once_with_its_last_score(play):
+    oracle = play.make(ReinforceOracle, max_retries_per_trial=1, max_trials=3)
+    play.discover(oracle)
     trial = oracle.create_trial("tuner0")
-    finish(oracle, trial, float("nan"))
+    play.finish(oracle, trial, float("nan"))
     again = oracle.create_trial("tuner0")
     assert again.trial_id == trial.trial_id
-    finish(oracle, again, 0.75)
+    play.finish(oracle, again, 0.75)
     assert oracle.trials["0"].status == "COMPLETED"
     assert oracle.trials["0"].score == 0.75
     oracle._replay()
     assert oracle._observed == ["0"]
 
 
-def test_too_many_failures_end_the_search_but_not_the_record_of_it(tmp_path):
-    oracle = make(RandomOracle, tmp_path, max_consecutive_failed_trials=2)
-    discover(oracle)
+def test_too_many_failures_end_the_search_but_not_the_record_of_it(tmp_path, play):
+    oracle = play.make(RandomOracle, max_consecutive_failed_trials=2)
+    play.discover(oracle)
     for attempt in range(2):
         trial = oracle.create_trial("tuner0")
         trial.status, trial.message = "FAILED", "out of memory"
@@ -289,70 +229,70 @@ def test_too_many_failures_end_the_search_but_not_the_record_of_it(tmp_path):
     assert oracle.create_trial("tuner0").trial_id == "02"  # the lock is free
 
 
-def test_trials_that_end_out_of_order(tmp_path):
-    oracle = make(ReinforceOracle, tmp_path, max_trials=8)
-    discover(oracle)
+def test_trials_that_end_out_of_order(play):
+    oracle = play.make(ReinforceOracle, max_trials=8)
+    play.discover(oracle)
     first, second, third = (oracle.create_trial(f"tuner{i}") for i in range(3))
     assert len({json.dumps(t.hyperparameters.values, sort_keys=True) for t in (first, second, third)}) == 3
     for trial in (third, first):
-        finish(oracle, trial, declare(trial.hyperparameters))
-    resumed = make(ReinforceOracle, tmp_path, max_trials=8)
+        play.finish(oracle, trial, play.declare(trial.hyperparameters))
+    resumed = play.make(ReinforceOracle, max_trials=8)
     resumed.reload()
     assert resumed.create_trial("tuner9").trial_id == second.trial_id  # what was under way comes first
     assert resumed._retry_queue == []
     oracle.create_trial("tuner0")
     resumed._replay()
     assert resumed._observed == oracle._observed == [third.trial_id, first.trial_id]
-    assert (resumed.strategy._weights == oracle.strategy._weights).all()
+    assert resumed.strategy.beliefs() == oracle.strategy.beliefs()
 
 
-def test_entries_discovered_late_join_the_search(tmp_path):
+def test_entries_discovered_late_join_the_search(play):
     def grows(hp):
         score = hp.Int("a", 0, 100) / 100
         if hp.get("a") >= 0:
             score += hp.Float("late", 0.0, 1.0)
         return score
 
-    oracle = make(ReinforceOracle, tmp_path)
-    trials = run(oracle, grows)  # nothing is known before the first trial
+    oracle = play.make(ReinforceOracle)
+    trials = play.run(oracle, grows)  # nothing is known before the first trial
     assert len(trials) == 12
     assert all({"a", "late"} <= set(values) for values in trials)
     assert len({values["late"] for values in trials[1:]}) == 11
 
 
-def test_an_unknown_space_is_waited_for_while_a_trial_runs(tmp_path):
-    oracle = make(RandomOracle, tmp_path)
+def test_an_unknown_space_is_waited_for_while_a_trial_runs(play):
+    oracle = play.make(RandomOracle)
     oracle.create_trial("tuner0")
     assert oracle.create_trial("tuner1").status == "IDLE"
 
 
-def test_entries_that_may_not_be_tuned_keep_their_default(tmp_path):
+def test_entries_that_may_not_be_tuned_keep_their_default(play):
     hp = kt.HyperParameters()
     hp.Choice("kernel", [3, 5, 7])
 
     def build(hp):
         return hp.Choice("kernel", [3, 5, 7]) + hp.Int("extra", 1, 9, default=4)
 
-    oracle = make(RandomOracle, tmp_path, hyperparameters=hp, tune_new_entries=False)
-    trials = run(oracle, build)
+    oracle = play.make(RandomOracle, hyperparameters=hp, tune_new_entries=False)
+    trials = play.run(oracle, build)
     assert len(trials) == 3
     assert {values.get("extra", 4) for values in trials} == {4}
 
 
-def test_a_given_hyperparameter_overrides_the_hypermodel(tmp_path):
+def test_a_given_hyperparameter_overrides_the_hypermodel(play):
     hp = kt.HyperParameters()
     hp.Fixed("kind", "conv")
-    oracle = make(ReinforceOracle, tmp_path, hyperparameters=hp)
-    discover(oracle)
-    assert {values["kind"] for values in run(oracle)} == {"conv"}
+    oracle = play.make(ReinforceOracle, hyperparameters=hp)
+    play.discover(oracle)
+    assert {values["kind"] for values in play.run(oracle)} == {"conv"}
 
 
-def test_an_error_of_the_strategy_is_raised_and_leaves_the_lock_free(tmp_path):
+def test_an_error_of_the_strategy_is_raised_and_leaves_the_lock_free(play):
     class Broken(RandomSearch):
-        def propose(self, rng):
+        def propose(self, rng, pending=()):
             raise KeyError("oops")
 
-    oracle = make(lambda **kw: StrategyOracle(Broken(), **kw), tmp_path)
+    oracle = play.make(lambda **kw: StrategyOracle(Broken(), **kw))
     for _ in range(2):
         with pytest.raises(KeyError, match="oops"):
             oracle.create_trial("tuner0")
@@ -373,14 +313,3 @@ def test_wrong_arguments(arguments, message):
     assert isinstance(caught.value, KerasNASError)
     with pytest.raises(InvalidArgument, match="strategy"):
         StrategyOracle("reinforce")
-
-
-def test_the_policy_of_each_proposal_is_kept(tmp_path):
-    oracle = make(ReinforceOracle, tmp_path)
-    discover(oracle)
-    run(oracle)
-    first, last = (
-        json.loads((tmp_path / "p" / f"trial_{i}" / "policy.json").read_text())["probabilities"] for i in ("00", "11")
-    )
-    assert first["kind"] == {"conv": 0.5, "dense": 0.5}
-    assert last["kind"]["conv"] > 0.6  # the better kind by far

@@ -14,8 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.errors import InvalidArgument
 from kerasnas.search import SearchRecord
+from kerasnas.strategies import Condition, Discrete, Range
 
 
 def write(folder, scores, *, direction="max", ids=None, values=None, status=None):
@@ -97,29 +99,68 @@ def test_nothing_can_be_changed(tmp_path):
             mapping["a"] = 5
 
 
-def test_curves_with_gaps_and_the_policy(tmp_path):
+def test_curves_with_gaps(tmp_path):
     write(tmp_path, [0.5])
     history = {"seconds": 1.5, "parameters": 7, "executions": [{"loss": [0.5, None]}, {"loss": [0.25]}]}
     (tmp_path / "trial_000" / "history.json").write_text(json.dumps(history))
-    (tmp_path / "trial_000" / "policy.json").write_text(json.dumps({"probabilities": {"a": {"1": 1.0}}}))
     (trial,) = SearchRecord.load(tmp_path).trials
     assert trial.curves[0]["loss"][0] == 0.5
     assert math.isnan(trial.curves[0]["loss"][1])
     assert trial.curves[1]["loss"] == (0.25,)
-    assert (trial.seconds, trial.parameters, trial.policy) == (1.5, 7, {"a": {"1": 1.0}})
+    assert (trial.seconds, trial.parameters, trial.decision, trial.policy) == (1.5, 7, None, None)
+
+
+def test_the_decision_ledger_and_that_of_an_older_folder(tmp_path):
+    write(tmp_path, [0.5, 0.6])
+    decision = {"phase": "policy", "parents": [{"a": 1}], "beliefs": {"a": {"1": 1.0}}, "advantage": None}
+    (tmp_path / "trial_000" / "decision.json").write_text(json.dumps(decision))
+    (tmp_path / "trial_001" / "policy.json").write_text(json.dumps({"probabilities": {"a": {"1": 0.5, "2": 0.5}}}))
+    new, old = SearchRecord.load(tmp_path).trials
+    assert new.decision == decision | {"parents": ({"a": 1},)}
+    assert new.policy == {"a": {"1": 1.0}}
+    assert old.decision == {"beliefs": {"a": {"1": 0.5, "2": 0.5}}}
+    assert old.policy == {"a": {"1": 0.5, "2": 0.5}}
+    for mapping in (new.decision, new.decision["parents"][0], old.policy["a"]):
+        with pytest.raises(TypeError):
+            mapping["a"] = 5
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("max", 1), ("min", -1)])
+def test_the_space_and_the_trials_as_strategies_see_them(direction, sign, tmp_path):
+    write(tmp_path, [0.5, None, 0.25], direction=direction)
+    write(tmp_path / "more", [None], ids=["003"], status="RUNNING")
+    (tmp_path / "more" / "trial_003").rename(tmp_path / "trial_003")
+    hp = kt.HyperParameters()
+    hp.Int("a", 0, 9)
+    with hp.conditional_scope("a", [0, 1]):
+        hp.Float("x", 0.1, 1.0, sampling="log")
+    (tmp_path / "oracle.json").write_text(json.dumps({"hyperparameters": hp.get_config()}))
+    record = SearchRecord.load(tmp_path)
+    assert record.decisions == (
+        Discrete(name="a", values=tuple(range(10)), ordered=True),
+        Range(name="x", low=0.1, high=1.0, scale="log", conditions=(Condition("a", (0, 1)),)),
+    )
+    assert record.decisions == tuple(decisions_of(entries_of(hp)))
+    assert [choices for choices, _ in record.observations] == [{"a": 0}, {"a": 1}, {"a": 2}]
+    scores = [score for _, score in record.observations]
+    assert (scores[0], scores[2]) == (0.5 * sign, 0.25 * sign)
+    assert math.isnan(scores[1])
 
 
 @pytest.mark.parametrize(
     "damage",
     [b"", b"{", b"[]", b"{}", b"null", b"\xff\xfe\x00", b'{"trial_id": "001"}', b'{"metrics": 3, "trial_id": "1"}'],
 )
-@pytest.mark.parametrize("file", ["trial.json", "history.json", "policy.json"])
+@pytest.mark.parametrize("file", ["trial.json", "history.json", "decision.json", "policy.json"])
 def test_a_damaged_file_is_named(damage, file, tmp_path):
     write(tmp_path, [0.1, 0.2])
     (tmp_path / "trial_001" / file).write_bytes(damage)
     if file != "trial.json" and damage.startswith(b"{") and damage.endswith(b"}"):
         if file == "history.json":
             assert SearchRecord.load(tmp_path).trials[1].curves == ()  # empty, but whole
+            return
+        if file == "decision.json":
+            assert SearchRecord.load(tmp_path).trials[1].policy is None
             return
         file = "trial.json"  # the folder is named by its trial
     with pytest.raises(InvalidArgument, match=rf"trial_001.{file}"):

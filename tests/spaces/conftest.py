@@ -5,7 +5,7 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 
-from kerasnas.oracles.decisions import decisions_of
+from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.strategies import Discrete
 from kerasnas.strategies.space import random_choices
 
@@ -17,7 +17,7 @@ class Sampler:
         self.space = space
         hp = kt.HyperParameters()
         space.declare_hyperparameters(hp)
-        self.decisions = decisions_of(hp)
+        self.decisions = decisions_of(entries_of(hp))
 
     def draw(self, seed):
         return random_choices(self.decisions, np.random.default_rng(seed))

@@ -96,12 +96,12 @@ def test_the_defaults_make_a_network_that_learns():
 @settings(max_examples=12, deadline=None)
 @given(height=st.integers(1, 11), width=st.integers(1, 11), channels=st.integers(1, 4), seed=st.integers(0, 2**32))
 def test_any_picture_size_can_be_built(height, width, channels, seed):
-    from kerasnas.oracles.decisions import decisions_of
+    from kerasnas.decisions import decisions_of, entries_of
     from kerasnas.strategies.space import random_choices
 
     space = ConvDense.tiny((height, width, channels), 3, flip=True)
     hp = kt.HyperParameters()
-    hp.values = random_choices(decisions_of(declared(space)), np.random.default_rng(seed))
+    hp.values = random_choices(decisions_of(entries_of(declared(space))), np.random.default_rng(seed))
     model = space.build(hp)
     probabilities = np.asarray(model(pixels(2, (height, width, channels)), training=True))
     assert probabilities.sum(axis=1) == pytest.approx([1, 1], abs=1e-5)

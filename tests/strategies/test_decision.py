@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasnas.oracles.decisions import decisions_of
+from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.strategies import Condition, Discrete, Range
 
 units = st.floats(0, 1)
@@ -80,7 +80,7 @@ def test_every_kind_of_hyperparameter_becomes_a_decision():
     hp.Float("reverse", 1.0, 8.0, step=2, sampling="reverse_log")
     with hp.conditional_scope("kind", ["conv"]):
         hp.Choice("kernel", [3, 5])
-    d = {decision.name: decision for decision in decisions_of(hp)}
+    d = {decision.name: decision for decision in decisions_of(entries_of(hp))}
     assert d["kind"] == Discrete(name="kind", values=("conv", "dense"), ordered=False)
     assert d["width"].ordered
     assert d["skip"].values == (False, True)

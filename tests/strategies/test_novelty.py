@@ -12,7 +12,7 @@ class Settled(RandomSearch):
     def __init__(self, choices):
         self.choices = choices
 
-    def propose(self, rng):
+    def propose(self, rng, pending=()):
         return dict(self.choices)
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from kerasnas.decisions import decisions_of
 from kerasnas.errors import InvalidArgument
+from kerasnas.strategies import Decision, Observation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +22,13 @@ __all__ = ["SearchRecord", "TrialRecord"]
 
 def _read_only(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
     return MappingProxyType(mapping)
+
+
+def _frozen(content: Any) -> Any:
+    """Make what JSON holds read-only."""
+    if isinstance(content, dict):
+        return _read_only({key: _frozen(value) for key, value in content.items()})
+    return tuple(map(_frozen, content)) if isinstance(content, list) else content
 
 
 # Python does not copy or pickle read-only mappings by itself; a record, and what holds one, can be both.
@@ -41,7 +50,8 @@ class TrialRecord:
         seconds: wall-clock seconds of the trial; None if not recorded.
         parameters: number of weights; None if not recorded.
         message: why the trial failed.
-        policy: for each decision, the probability of each value when the trial was proposed; None if not recorded.
+        decision: how the trial was proposed and what came of it, as `kerasnas.oracles.StrategyOracle` describes it; None if not
+            recorded.
     """
 
     trial_id: str
@@ -54,7 +64,12 @@ class TrialRecord:
     seconds: float | None
     parameters: int | None
     message: str | None
-    policy: Mapping[str, Mapping[str, float]] | None
+    decision: Mapping[str, Any] | None
+
+    @property
+    def policy(self) -> Mapping[str, Mapping[str, float]] | None:
+        """For each decision, the probability of each value when the trial was proposed; None if not recorded."""
+        return None if self.decision is None else self.decision.get("beliefs")
 
 
 @dataclass(frozen=True)
@@ -127,6 +142,37 @@ class SearchRecord:
             raise InvalidArgument(f"No trial of {self.path} is completed; {len(self.trials)} were begun.")
         return max(self.completed, key=lambda trial: self._sign * (trial.score or 0.0))
 
+    @property
+    def preferred(self) -> TrialRecord:
+        """The completed trial whose configuration has the best posterior mean score, given all trials.
+
+        A single training is noisy, and the best of many scores is partly luck; see `kerasnas.strategies.best_arm`.
+
+        Raises:
+            InvalidArgument: if no trial is completed.
+        """
+        _ = self.best  # raises if there is none
+        from kerasnas.strategies.best_arm import best_arm  # fits a model: heavy
+
+        return self.ended[best_arm(self.decisions, self.observations).index]
+
+    @property
+    def ended(self) -> tuple[TrialRecord, ...]:
+        """The trials that are completed or have failed."""
+        return tuple(trial for trial in self.trials if trial.status in ("COMPLETED", "FAILED"))
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The space as strategies see it."""
+        return tuple(decisions_of(self.space))
+
+    @property
+    def observations(self) -> tuple[Observation, ...]:
+        """The values and score of each ended trial as strategies see them: higher is better, NaN if it failed."""
+        return tuple(
+            (dict(trial.values), math.nan if trial.score is None else self._sign * trial.score) for trial in self.ended
+        )
+
     def best_so_far(self) -> tuple[float, ...]:
         """Return the best score after each completed trial."""
         best: list[float] = []
@@ -176,7 +222,9 @@ def _trial(folder: Path, state: dict[str, Any]) -> TrialRecord:
 
 def _parse_trial(folder: Path, state: dict[str, Any]) -> TrialRecord:
     history = _read(folder / "history.json") if (folder / "history.json").exists() else {}
-    policy = _read(folder / "policy.json")["probabilities"] if (folder / "policy.json").exists() else None
+    decision = _read(folder / "decision.json") if (folder / "decision.json").exists() else None
+    if decision is None and (folder / "policy.json").exists():  # the ledger of version 0.1
+        decision = {"beliefs": _read(folder / "policy.json")["probabilities"]}
     metrics = {
         name: _mean(history["observations"][-1]["value"])
         for name, history in state["metrics"]["metrics"].items()
@@ -197,7 +245,7 @@ def _parse_trial(folder: Path, state: dict[str, Any]) -> TrialRecord:
         seconds=history.get("seconds"),
         parameters=history.get("parameters"),
         message=state.get("message"),
-        policy=MappingProxyType({k: MappingProxyType(v) for k, v in policy.items()}) if policy is not None else None,
+        decision=_frozen(decision),
     )
 
 

@@ -1,0 +1,124 @@
+"""A search killed at any write of a file and resumed equals the uninterrupted one: hypothesis chooses the write."""
+
+import os
+import shutil
+from contextlib import suppress
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from kerasnas import oracles
+from kerasnas.oracles import RandomOracle
+from kerasnas.record import SearchRecord
+
+ORACLES = [getattr(oracles, name) for name in oracles.__all__ if name != "StrategyOracle"]
+TRIALS, WORKERS = 9, 2
+
+
+class Killed(BaseException):
+    """Nothing in the package may catch it, as nothing catches a SIGKILL."""
+
+
+def outcome(play, hp):
+    """The score of a configuration; some always fail."""
+    score = play.declare(hp)
+    return None if hp.get("kind") == "dense" and hp.get("lr") > 0.01 else score
+
+
+def work(play, oracle):
+    """Keep two trials running; which of them ends next follows from the number that have ended."""
+    while True:
+        running = {}
+        for worker in range(WORKERS):
+            trial = oracle.create_trial(f"tuner{worker}")
+            if trial.status == "RUNNING":
+                running[trial.trial_id] = trial
+        if not running:
+            return
+        trial = running[sorted(running)[len(oracle.end_order) % len(running)]]
+        play.finish(oracle, trial, outcome(play, trial.hyperparameters))
+
+
+@pytest.fixture
+def begin(play):
+    """Begin a search, or resume it if its folder is there."""
+    points = [{"kind": "dense", "units": 20, "lr": 0.05}, {"kernel": 5}]  # the first fails
+    earlier = play.make(RandomOracle, known=True, project="earlier", seed=7, max_consecutive_failed_trials=99)
+    play.run(earlier, lambda hp: outcome(play, hp))
+    record = SearchRecord.load(play.folder / "earlier")
+
+    def begin(cls, project, **kwargs):
+        kwargs = {"max_trials": TRIALS, "max_consecutive_failed_trials": 99} | kwargs
+        folder = play.folder / project
+        if any(folder.glob("trial_*/trial.json")):  # what is on disk counts
+            kwargs["seed"] = 99
+        else:
+            kwargs |= {"initial_points": points, "warm_start": record}
+        oracle = play.make(cls, project=project, known=not folder.exists(), **kwargs)
+        if (folder / "oracle.json").exists():
+            oracle.reload()
+        else:
+            oracle.save()
+        return oracle
+
+    return begin
+
+
+def history(play, project):
+    record = SearchRecord.load(play.folder / project)
+    return [(t.trial_id, t.status, t.score, dict(t.values)) for t in record.trials], play.ledger(project)
+
+
+@pytest.mark.parametrize("cls", ORACLES)
+def test_a_search_killed_at_any_write_ends_as_the_uninterrupted_one(cls, play, begin, monkeypatch):
+    work(play, begin(cls, "whole"))
+    expected = history(play, "whole")
+    phases = [entry["phase"] for entry in expected[1]]
+    assert len(phases) == TRIALS
+    assert phases[:2] == ["initial point"] * 2
+    assert {entry["earlier"] for entry in expected[1]} == {12}
+    assert max(entry["pending"] for entry in expected[1]) == WORKERS - 1
+    assert expected[0][0][1] == "FAILED"
+    writes = 0
+    replace = os.replace
+
+    def count_down(source, target):
+        nonlocal writes
+        if writes == 0:
+            raise Killed
+        writes -= 1
+        replace(source, target)
+
+    @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(st.lists(st.integers(0, 40), min_size=1, max_size=3))
+    @example([0])
+    @example([1])
+    def check(lives):
+        nonlocal writes
+        shutil.rmtree(play.folder / "killed", ignore_errors=True)
+        for life in [*lives, 1000]:
+            writes = life
+            oracle = begin(cls, "killed")
+            with monkeypatch.context() as patch, suppress(Killed):
+                patch.setattr(os, "replace", count_down)
+                work(play, oracle)
+        assert history(play, "killed") == expected
+        assert writes > 0
+
+    check()
+    # The very last write is the outcome of the last trial.
+    shutil.rmtree(play.folder / "killed")
+    oracle = begin(cls, "killed")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", count_down)
+        writes = 1000
+        work(play, oracle)
+    check.hypothesis.inner_test([999 - writes])
+
+
+def test_a_resumed_search_with_more_trials_keeps_what_it_knows(play, begin):
+    work(play, begin(RandomOracle, "whole", max_trials=8))
+    work(play, begin(RandomOracle, "longer", max_trials=5))
+    work(play, begin(RandomOracle, "longer", max_trials=8))
+    assert history(play, "longer")[0] == history(play, "whole")[0]
