@@ -30,7 +30,7 @@ __all__ = ["CONTENDERS", "Contender", "Search"]
 Search = Generator[Choices, float, None]
 
 # Of the sources that are imported above, not of what they have become when a long benchmark ends.
-_SOURCES = sorted(Path(inspect.getfile(kerasnas.strategies)).parent.glob("*.py"))
+_SOURCES = sorted(Path(inspect.getfile(kerasnas.strategies)).parent.rglob("*.py"))
 _OURS = hashlib.sha256(b"\0".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:12]
 
 

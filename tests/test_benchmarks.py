@@ -130,6 +130,13 @@ def test_every_strategy_of_the_package_competes(contenders):
     assert "kerasnas.Strategy" not in contenders.CONTENDERS
 
 
+def test_results_of_ours_belong_to_every_source_below_strategies(contenders):
+    import kerasnas.strategies
+
+    folder = Path(kerasnas.strategies.__file__).parent
+    assert set(contenders._SOURCES) == set(folder.rglob("*.py"))
+
+
 def test_a_strategy_repeats_nothing_and_ends_when_all_is_tried(contenders):
     search = contenders.strategy_search(RandomSearch, digits(2, 3), 5)
     proposed = feed(search, lambda _: 0.0, 9)
