@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kerasnas.record import SearchRecord
+from kerasnas.report.proposals import prediction
 
-__all__ = ["belief_chart", "confusion_chart", "curves_chart", "entropy_chart", "trials_chart"]
+__all__ = ["belief_chart", "confusion_chart", "curves_chart", "entropy_chart", "foresight_chart", "trials_chart"]
 
 INK, MUTED, ACCENT, SECOND, FAINT = "#1c2733", "#7a8794", "#1f6feb", "#d9730d", "#c9d1d9"
 _STYLE = {
@@ -129,6 +130,30 @@ def entropy_chart(record: SearchRecord) -> str | None:
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1))
 
     return _svg(draw, 7.2, 2.4)
+
+
+def foresight_chart(record: SearchRecord) -> str | None:
+    """The predicted score of each trial, two standard deviations up and down, and what came; None without predictions."""
+    numbered = [(number, trial, prediction(trial, record)) for number, trial in enumerate(record.trials, 1)]
+    foretold = [(number, expected) for number, _, expected in numbered if expected]
+    came = [(number, trial.score) for number, trial, _ in numbered if trial.score is not None]
+    if not foretold:
+        return None
+
+    def draw(axes: Any) -> None:
+        numbers, expected = zip(*foretold, strict=True)
+        means, deviations = np.asarray(expected).T
+        axes.errorbar(
+            numbers, means, 2 * deviations, fmt="_", color=ACCENT, ecolor=FAINT, elinewidth=5, ms=7, label="predicted"
+        )
+        if came:
+            axes.scatter(*zip(*came, strict=True), s=16, color=SECOND, zorder=3, label="came")
+        axes.set_xlabel("trial")
+        axes.set_ylabel(record.objective)
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1))
+        _zoom(axes, [*(score for _, score in came), *means], record.direction)
+
+    return _svg(draw, 7.2, 2.6)
 
 
 def confusion_chart(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:

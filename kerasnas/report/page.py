@@ -12,8 +12,9 @@ import jinja2
 
 from kerasnas.atomic import write_text
 from kerasnas.errors import InvalidArgument
-from kerasnas.report import charts
 from kerasnas.record import SearchRecord
+from kerasnas.report import charts
+from kerasnas.report.proposals import proposals
 
 __all__ = ["write_report"]
 
@@ -68,6 +69,8 @@ def _search(record: SearchRecord) -> dict[str, Any]:
     running = [trial for trial in record.trials if trial.status == "RUNNING"]
     seconds = [trial.seconds for trial in record.trials if trial.seconds is not None]
     done = bool(record.completed)
+    rows = proposals(record)
+    foretold = [row for row in rows or [] if row["expected"] and row["trial"].score is not None]
     return {
         "numbers": {trial.trial_id: number for number, trial in enumerate(record.trials, 1)},
         "running": bool(running),
@@ -75,8 +78,12 @@ def _search(record: SearchRecord) -> dict[str, Any]:
         "failed": sum(trial.status in ("FAILED", "INVALID") for trial in record.trials),
         "minutes": sum(seconds) / 60 if seconds else None,
         "best": record.best if done else None,
+        "proposals": rows,
+        "foretold": len(foretold),
+        "as_foretold": sum(not row["surprising"] for row in foretold),
         "trials_chart": charts.trials_chart(record) if done else None,
         "curves_chart": charts.curves_chart(record),
+        "foresight_chart": charts.foresight_chart(record),
         "belief_chart": charts.belief_chart(record),
         "entropy_chart": charts.entropy_chart(record),
         "ranked": sorted(

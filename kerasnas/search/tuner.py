@@ -14,8 +14,9 @@ import numpy as np
 
 from kerasnas.atomic import write_json
 from kerasnas.errors import InvalidArgument
-from kerasnas.search.progress import SearchProgress
+from kerasnas.oracles import StrategyOracle
 from kerasnas.record import SearchRecord
+from kerasnas.search.progress import SearchProgress
 
 __all__ = ["NASTuner"]
 
@@ -87,9 +88,13 @@ class NASTuner(kt.Tuner):
             verbose: 0 for silence; anything else shows progress.
             **fit_kwargs: `validation_data`, `epochs`, `callbacks`, ... as for `fit`.
         Raises:
-            InvalidArgument: for data that no trial can be trained on.
+            InvalidArgument: for data that no trial can be trained on, or an oracle's initial points that are not in the space.
         """
         self._check_data(*fit_args, **fit_kwargs)
+        if isinstance(self.oracle, StrategyOracle):  # a worker has a proxy
+            used, total = self.oracle.earlier_trials()  # checks the initial points, too
+            if total and verbose:
+                print(f"Warm start: {used} of {total} earlier trials can be used.")
         objective = self.oracle.objective
         write_json(
             Path(self.project_dir) / "search.json",

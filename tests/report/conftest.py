@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kerasnas.record import SearchRecord
+
 
 def write_project(
     folder: Path,
@@ -18,8 +20,12 @@ def write_project(
     max_trials: int | None = 12,
     message: str | None = None,
     plain: bool = False,
+    decisions: list[dict] | None = None,
 ) -> Path:
-    """Write a project folder with one trial for each score; `plain` leaves out what KerasTuner alone would not write."""
+    """Write a project folder with one trial for each score.
+
+    `plain` leaves out what KerasTuner alone would not write; `decisions` adds to the decision ledger of each trial.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     name = "val_accuracy" if direction == "max" else "val_loss"
     for i, score in enumerate(scores):
@@ -54,7 +60,8 @@ def write_project(
                 "units": {"8": share, "16": 1 - share},
                 **{k: {str(v): 0.6, "other": 0.4} for k, v in (values or {}).items()},
             }
-            (trial / "policy.json").write_text(json.dumps({"probabilities": beliefs}))
+            decision = {"strategy": "Reinforce", "number": i} | (decisions[i] if decisions else {}) | {"beliefs": beliefs}
+            (trial / "decision.json").write_text(json.dumps(decision))
     if not plain:
         search = {"objective": name, "direction": direction, "max_trials": max_trials, "oracle": "ReinforceOracle"}
         (folder / "search.json").write_text(json.dumps(search))
@@ -78,6 +85,12 @@ def write_evaluation(folder: Path, labels: list[str]) -> dict:
     run = {"data": "x", "name": "squares", "limit": None, "image_size": None, "train": 4321, "test": 10 * n, "shape": [8, 8, 1]}
     (folder / "run.json").write_text(json.dumps(run))
     return evaluation
+
+
+@pytest.fixture(autouse=True)
+def _preferred(monkeypatch):
+    """The posterior mean has tests of its own; here it prefers the luckiest trial."""
+    monkeypatch.setattr(SearchRecord, "preferred", property(lambda record: record.best))
 
 
 @pytest.fixture

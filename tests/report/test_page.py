@@ -153,6 +153,65 @@ def test_numbers_are_those_of_the_files(project, evaluation, tmp_path):
         assert text in page.words
 
 
+DECISIONS = [
+    {"phase": "initial point", "advantage": None},
+    {
+        "phase": "policy", "predicted": {"mean": 0.5, "std": 0.05}, "unit": "score", "entropy": 1.25, "advantage": 0.125,
+        "probabilities": {"units": 0.75, "learning_rate": 0.03}, "runner_up": {"units": 16, "learning_rate": 0.00123},
+    },
+    {"phase": "crossover", "parents": [{"units": 8, "learning_rate": 0.5}, {"units": 16, "learning_rate": 0.00123}]},
+    {"phase": "novelty", "parent": {"units": 16, "learning_rate": 0.00123, "a": 1, "b": 2, "c": 3}, "mutation": {}},
+    {"phase": "policy", "predicted": {"mean": 1.5, "std": 0.25, "unit": "normal score"}},
+]  # fmt: skip
+
+
+def test_how_each_trial_was_proposed(project, tmp_path):
+    words = _page(project(tmp_path, scores=[0.5, 0.7, 0.6, None, 0.4], decisions=DECISIONS)).words
+    for row in (
+        "1 initial point 0.5 ",
+        "2 policy 0.5 ± 0.05 0.7 +0.12 1.25 runner-up: units 16, not 8 least likely: learning_rate 3 %, units 75 %",
+        "3 crossover 0.6 parent: units 8, not 16; learning_rate 0.5, not 0.00123 parent: the same",
+        "4 novelty failed wanted: units 16, not 8; a 1, not none; b 2, not none; and 1 more",
+        "5 policy 1.5 ± 0.25 normal score 0.4",
+    ):
+        assert row in words
+    # Trial 2 came four deviations off; trial 5 was predicted in another unit and is not counted.
+    assert "0 of 1 scores came within two standard deviations" in words
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_a_prediction_is_shown_in_the_direction_of_the_objective(direction, project, tmp_path):
+    sign = 1 if direction == "max" else -1  # strategies are told that higher is better
+    decisions = [{"predicted": {"mean": sign * 0.5, "std": 0.1}}, {"predicted": {"mean": sign * 0.5, "std": 0.0}}]
+    words = _page(project(tmp_path, scores=[0.6, 0.7], direction=direction, decisions=decisions)).words
+    assert "1 Reinforce 0.5 ± 0.1 0.6" in words
+    assert "2 of 2 scores came within" in words  # without a deviation nothing is said of the second
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"predicted": 3}, {"predicted": {"mean": None, "std": 1.0}}, {"predicted": {"mean": 0.5, "std": None}},
+        {"probabilities": [0.5]}, {"probabilities": {"a": "high"}}, {"parents": "abc"}, {"parent": 3}, {"runner_up": [1]},
+        {"phase": ATTACK, "runner_up": {ATTACK: HANDLER}}, {"advantage": 1e300, "entropy": -1e-300},
+        {"advantage": "much", "entropy": [1], "predicted": {"mean": 0.5, "std": "wide", "unit": 3}},
+    ],
+)  # fmt: skip
+def test_a_strategy_of_ones_own_may_say_odd_things(odd, project, tmp_path):
+    assert "How each trial was proposed" in _page(project(tmp_path, scores=[0.5, 0.6], decisions=[odd, {}])).words
+
+
+def test_an_older_folder_tells_of_no_proposals(project, tmp_path):
+    project(tmp_path, scores=[0.5, 0.6])
+    for file in tmp_path.glob("trial_*/decision.json"):
+        file.rename(file.with_name("policy.json"))
+    for file in tmp_path.glob("trial_*/policy.json"):
+        file.write_text(json.dumps({"probabilities": json.loads(file.read_text())["beliefs"]}))
+    words = _page(tmp_path).words
+    assert "What the policy learned" in words
+    assert "How each trial was proposed" not in words
+
+
 def test_files_and_pruning(project, tmp_path):
     project(tmp_path / "search", scores=[0.5])
     row = {

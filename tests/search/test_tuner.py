@@ -201,6 +201,44 @@ def test_a_corrected_mistake_goes_on_in_the_same_folder(make, fake):
     assert len(hypermodel.fitted) == 5
 
 
+# -- what the oracle is given and tells --
+
+
+def test_initial_points_are_checked_before_the_search_begins(make, fake):
+    hypermodel = fake()
+    with pytest.raises(InvalidArgument, match=r"initial_points\[1\] has a=21; expected one of 0, 1"):
+        make(hypermodel, oracle_kwargs={"initial_points": [{"a": 7}, {"a": 21}]}).search(verbose=0)
+    tuner = make(hypermodel, oracle_kwargs={"initial_points": [{"a": 7}, {"b": True}]})  # mended, in the same folder
+    tuner.search(verbose=0)
+    assert hypermodel.fitted[:2] == [{"a": 7, "b": False}, {"a": 0, "b": True}]
+    assert [trial.decision["phase"] for trial in tuner.record().trials[:3]] == ["initial point", "initial point", "random"]
+
+
+def test_a_search_begins_with_the_best_of_an_earlier_one_and_says_so(make, fake, capsys):
+    earlier = make(max_trials=8, project_name="earlier")
+    earlier.search(verbose=0)
+    hypermodel = fake()
+    tuner = make(hypermodel, oracle_kwargs={"warm_start": earlier.record()})
+    tuner.search()
+    assert "Warm start: 8 of 8 earlier trials can be used." in capsys.readouterr().out
+    best = sorted(earlier.record().trials, key=lambda trial: -trial.score)[:3]
+    assert hypermodel.fitted[:3] == [dict(trial.values) for trial in best]
+
+
+def test_several_objectives_reach_the_strategy_as_their_sum(small, points, tmp_path):
+    objectives = [kt.Objective("val_accuracy", "max"), kt.Objective("val_loss", "min")]
+    oracle = RandomOracle(objective=objectives, max_trials=2, seed=0)
+    seen = []
+    oracle.strategy.observe = lambda choices, score: seen.append(score)
+    tuner = NASTuner(small(), oracle, directory=tmp_path, project_name="p")
+    tuner.search(*points, validation_data=points, epochs=2, verbose=0)
+    metrics = [trial.metrics for trial in tuner.record().trials]
+    assert seen == pytest.approx([m["val_accuracy"] - m["val_loss"] for m in metrics])
+    best = max(range(2), key=lambda i: seen[i])
+    assert tuner.get_best_hyperparameters()[0].values == tuner.record().trials[best].values
+    assert tuner.record().best == tuner.record().trials[best]
+
+
 # -- best models --
 
 
