@@ -1,51 +1,58 @@
 """An autoregressive policy over the decisions of a space, in batches."""
 
+import copy
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kerasnas.strategies.base import Beliefs
-from kerasnas.strategies.decision import Decision
+from kerasnas.strategies.arms import Arms
+from kerasnas.strategies.base import Beliefs, Proposal
 from kerasnas.strategies.encoding import Encoding
 
-__all__ = ["Adam", "AutoregressivePolicy"]
+__all__ = ["Adam", "AutoregressivePolicy", "propose_from"]
 
 Array = NDArray[np.float64]
 
-# An ordered decision with more values than this is cut into as many equal bins; inside a bin the draw is uniform.
-_MAX_ARMS = 32
-_BINS = 16
+# A decision looks at the nearest of the decisions before it that have together so many arms: of more, each is too rarely taken
+# to learn from.
+_CONTEXT_ARMS = 64
 
 
 class AutoregressivePolicy:
-    r"""Decision t takes arm a with probability softmax(b_t + sum_{s in context(t)} C_{s,t}[a_s])_a.
+    r"""Decision t takes arm a with probability softmax(log u_t + b_t + sum_{s in context(t)} C_{s,t}[a_s])_a.
 
-    Ranges and long ordered lists are cut into bins, which give no context: they are many, and each is too rarely chosen to
-    learn from. The context of a decision is the conditions it depends on and the `context` decisions before it, so the number
-    of parameters grows linearly with the number of decisions.
+    u_t is the share of an arm on the decision's own scale: the policy whose parameters are zero draws as random search does.
+    Ranges and long ordered lists are cut into bins (`Arms`), which give no context: they are many, and each is too rarely
+    chosen to learn from. The context of a decision is the conditions it depends on and the `context` decisions before it, so
+    the number of parameters grows linearly with the number of decisions.
 
     Args:
         encoding: the space.
-        context: how many of the decisions before it a decision looks at.
+        context: how many of the decisions before it a decision looks at, at most; fewer where they have many values.
 
     Attributes:
-        parameters: all biases and contexts in one vector; zero is the uniform policy.
+        parameters: all biases b and contexts C in one vector, at first zero.
         step_scale: 1 for biases; for contexts one over their number at a decision, so that their sum moves as far as a bias
             under an optimizer that moves every parameter alike.
     """
 
     def __init__(self, encoding: Encoding, *, context: int = 16) -> None:
         self.encoding = encoding
-        self.arms = [_arms(decision) for decision in encoding.decisions]
-        gives_context = [size == arms and arms > 1 for size, arms in zip(encoding.sizes, self.arms, strict=True)]
+        self._cuts = [Arms(decision) for decision in encoding.decisions]
+        self._log_shares = [np.log(cut.shares) for cut in self._cuts]
+        self.arms = [len(cut) for cut in self._cuts]
+        gives_context = [cut.are_values and len(cut) > 1 for cut in self._cuts]
         first = np.cumsum([1, *self.arms])
         # The columns of the one-hot matrix (0: always one; then the arms of all decisions) that each decision looks at.
         self._inputs: list[NDArray[np.int64]] = []
         contexts = []
         for column, parents in enumerate(encoding.parents):
             near = [s for s in range(column) if gives_context[s]][-context:] if context else []
+            while sum(self.arms[s] for s in near) > _CONTEXT_ARMS:
+                near.pop(0)
             seen = sorted({*near, *(p for p in parents if gives_context[p])})
             self._inputs.append(np.concatenate([[0], *(np.arange(first[s], first[s + 1]) for s in seen)]).astype(int))
             contexts.append(len(seen))
@@ -58,38 +65,56 @@ class AutoregressivePolicy:
         for (start, end), arms, seen_count in zip(self._spans, self.arms, contexts, strict=True):
             self.step_scale[start + arms : end] = 1 / (seen_count + 1)
 
+    def copy(self) -> "AutoregressivePolicy":
+        """Return a policy that learns without this one."""
+        twin = copy.copy(self)
+        twin.parameters = self.parameters.copy()
+        return twin
+
     def sample(self, count: int, rng: np.random.Generator) -> Array:
         """Draw configurations, shape (count, decisions); see `Encoding` for their meaning."""
+        return self.draw(count, rng)[0]
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+        """Return `sample`, and of these rows `step_log_probabilities` and `entropy`."""
         encoding = self.encoding
         units = np.full((count, len(encoding)), np.nan)
+        log_probabilities, entropy = np.zeros(units.shape), np.zeros(count)
         taken = self._nothing_taken(count)
         draws = rng.random((2, count, len(encoding)))
         for column, arms in enumerate(self.arms):
-            active = np.flatnonzero(encoding.active(column, units))
-            if not active.size:
+            rows = np.flatnonzero(encoding.active(column, units))
+            if not rows.size:
                 continue
-            policy = self._policy(column, taken[active])
-            arm = (policy.cumsum(axis=1) < draws[0, active, column, None]).sum(axis=1).clip(max=arms - 1)
-            taken[active, self._first[column] + arm] = 1
-            units[active, column] = encoding.snap(column, (arm + draws[1, active, column]) / arms)
-        return units
+            log_policy = self._log_policy(column, taken, rows)
+            policy = np.exp(log_policy)
+            arm = np.minimum((policy.cumsum(axis=1) < draws[0, rows, column, None]).sum(axis=1), arms - 1)
+            taken[rows, self._first[column] + arm] = 1
+            units[rows, column] = encoding.snap(column, self._cuts[column].draw(arm, draws[1, rows, column]))
+            log_probabilities[rows, column] = log_policy[np.arange(rows.size), arm]
+            entropy[rows] -= (policy * log_policy).sum(axis=1)
+        return units, log_probabilities, entropy
+
+    def step_log_probabilities(self, units: Array) -> Array:
+        """Return the log-probability of the arm that each row took at each decision, shape as `units`; 0 where not active."""
+        taken = np.zeros(units.shape)
+        for column, rows, log_policy, arm in self._steps(*self._taken(units)):
+            taken[rows, column] = log_policy[np.arange(len(rows)), arm]
+        return taken
 
     def probabilities(self, units: Array) -> Array:
         """Return the probability of the arm that each row took at each decision, shape as `units`; 1 where not active."""
-        taken = np.ones(units.shape)
-        for column, rows, policy, arm in self._steps(units):
-            taken[rows, column] = policy[np.arange(len(rows)), arm]
-        return taken
+        return np.asarray(np.exp(self.step_log_probabilities(units)))
 
     def log_probability(self, units: Array) -> Array:
         """Return log pi of each row, shape (rows,)."""
-        return np.asarray(np.log(self.probabilities(units)).sum(axis=1))
+        return np.asarray(self.step_log_probabilities(units).sum(axis=1))
 
     def entropy(self, units: Array) -> Array:
         """Return the sum of the entropies of the steps that lead to each row, in nats, shape (rows,)."""
         total = np.zeros(len(units))
-        for _, rows, policy, _ in self._steps(units):
-            total[rows] -= (policy * np.log(policy + 1e-30)).sum(axis=1)
+        for _, rows, log_policy, _ in self._steps(*self._taken(units)):
+            total[rows] -= (np.exp(log_policy) * log_policy).sum(axis=1)
         return total
 
     def gradient(self, units: Array, weights: Array, entropy_weight: float = 0.0) -> Array:
@@ -102,68 +127,66 @@ class AutoregressivePolicy:
         """
         gradient = np.zeros_like(self.parameters)
         weights = np.broadcast_to(weights, units.shape)
-        taken = self._taken(units)
-        for column, rows, policy, arm in self._steps(units, taken):
+        made, taken = self._taken(units)
+        for column, rows, log_policy, arm in self._steps(made, taken):
+            policy = np.exp(log_policy)
             error = -policy * weights[rows, column, None]
             error[np.arange(len(rows)), arm] += weights[rows, column]
             if entropy_weight:
-                log_policy = np.log(policy + 1e-30)
                 error -= entropy_weight * policy * (log_policy - (policy * log_policy).sum(axis=1, keepdims=True))
             start, end = self._spans[column]
-            gradient[start:end] = (taken[np.ix_(rows, self._inputs[column])].T @ error).ravel()
+            gradient[start:end] = (taken[rows[:, None], self._inputs[column]].T @ error).ravel()
         return gradient
 
     def beliefs(self) -> Beliefs:
         """Return the probability of each value, averaged over what the policy would choose before it."""
         units = self.sample(64, np.random.default_rng(0))
-        taken = self._taken(units)
+        made, taken = self._taken(units)
         beliefs: Beliefs = {}
         weights: dict[str, float] = {}
         for column, decision in enumerate(self.encoding.decisions):
-            rows = np.flatnonzero(~np.isnan(units[:, column]))
-            policy = self._policy(column, taken[rows]).sum(axis=0) if rows.size else np.zeros(self.arms[column])
+            rows = np.flatnonzero(made[:, column] >= 0)
+            policy = np.exp(self._log_policy(column, taken, rows)).sum(axis=0)
             counts = beliefs.setdefault(decision.name, {})
             weights[decision.name] = weights.get(decision.name, 0.0) + rows.size
-            for label, mass in zip(_labels(decision), policy, strict=True):
+            for label, mass in zip(self._cuts[column].labels(), policy, strict=True):
                 counts[label] = counts.get(label, 0.0) + float(mass)
         return {
             name: {k: v / weights[name] if weights[name] else 1 / len(counts) for k, v in counts.items()}
             for name, counts in beliefs.items()
         }
 
-    def _arm(self, column: int, units: Array) -> NDArray[np.int64]:
-        arms = self.arms[column]
-        return np.minimum(np.floor(units * arms), arms - 1).astype(int)
-
     def _nothing_taken(self, count: int) -> Array:
         taken = np.zeros((count, 1 + sum(self.arms)))
         taken[:, 0] = 1
         return taken
 
-    def _taken(self, units: Array) -> Array:
-        """Return the arms of each row as a one-hot matrix, shape (rows, 1 + arms); its first column is one."""
+    def _taken(self, units: Array) -> tuple[NDArray[np.int64], Array]:
+        """Return the arms that rows took, -1 where not active, and the same as a one-hot matrix; its first column is one."""
+        made = np.array([cut.of(units[:, column]) for column, cut in enumerate(self._cuts)], int).reshape(units.T.shape).T
+        made = np.where(np.isnan(units), -1, made)
         taken = self._nothing_taken(len(units))
-        rows, columns = np.nonzero(~np.isnan(units))
-        arms = np.array(self.arms)[columns]
-        arm = np.minimum(np.floor(units[rows, columns] * arms), arms - 1).astype(int)
-        taken[rows, self._first[columns] + arm] = 1
-        return taken
+        rows, columns = np.nonzero(made >= 0)
+        taken[rows, self._first[columns] + made[rows, columns]] = 1
+        return made, taken
 
     def _steps(
-        self, units: Array, taken: Array | None = None
+        self, made: NDArray[np.int64], taken: Array
     ) -> Iterator[tuple[int, NDArray[np.int64], Array, NDArray[np.int64]]]:
-        """Yield column, rows that made it, their policies and the arms they took, for every decision that any row made."""
-        taken = self._taken(units) if taken is None else taken
+        """Yield column, rows that made it, their log-policies and the arms they took, for every decision that a row made."""
         for column in range(len(self.arms)):
-            rows = np.flatnonzero(~np.isnan(units[:, column]))
+            rows = np.flatnonzero(made[:, column] >= 0)
             if rows.size:
-                yield column, rows, self._policy(column, taken[rows]), self._arm(column, units[rows, column])
+                yield column, rows, self._log_policy(column, taken, rows), made[rows, column]
 
-    def _policy(self, column: int, taken: Array) -> Array:
+    def _log_policy(self, column: int, taken: Array, rows: NDArray[np.int64]) -> Array:
+        """Return the log-probabilities of all arms in these rows, given what the rows took before."""
         start, end = self._spans[column]
-        logits = taken[:, self._inputs[column]] @ self.parameters[start:end].reshape(self._shapes[column])
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+        logits = taken[rows[:, None], self._inputs[column]] @ self.parameters[start:end].reshape(self._shapes[column])
+        logits += self._log_shares[column]
+        logits -= logits.max(axis=1, keepdims=True)
+        logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return np.asarray(logits)
 
 
 class Adam:
@@ -179,21 +202,33 @@ class Adam:
     def step(self, gradient: Array) -> None:
         """Move the policy's parameters along `gradient`."""
         self._steps += 1
-        self._momentum = 0.9 * self._momentum + 0.1 * gradient
-        self._velocity = 0.999 * self._velocity + 0.001 * gradient**2
-        mean = self._momentum / (1 - 0.9**self._steps)
-        scale = np.sqrt(self._velocity / (1 - 0.999**self._steps)) + 1e-8
-        self._policy.parameters += self._rate * mean / scale
+        # In place: a space of hundreds of decisions has millions of parameters.
+        self._momentum *= 0.9
+        self._momentum += 0.1 * gradient
+        self._velocity *= 0.999
+        self._velocity += 0.001 * gradient**2
+        step = np.sqrt(self._velocity)
+        step += 1e-8 * (root := math.sqrt(1 - 0.999**self._steps))
+        np.divide(self._momentum, step, out=step)
+        step *= self._rate
+        step *= root / (1 - 0.9**self._steps)
+        self._policy.parameters += step
 
 
-def _arms(decision: Decision) -> int:
-    size = decision.size
-    return _BINS if size is None or (size > _MAX_ARMS and decision.is_ordered) else size
-
-
-def _labels(decision: Decision) -> list[str]:
-    arms = _arms(decision)
-    if decision.size == arms:
-        return [str(decision.from_unit((i + 0.5) / arms)) for i in range(arms)]
-    edges = [decision.from_unit(i / arms) for i in range(arms + 1)]
-    return [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
+def propose_from(policy: AutoregressivePolicy, rng: np.random.Generator) -> Proposal:
+    """Draw a configuration that says how likely its values were; the runner-up is the most probable of 7 other draws."""
+    encoding = policy.encoding
+    units, log_probabilities, entropy = policy.draw(8, rng)
+    made = np.flatnonzero(~np.isnan(units[0]))
+    proposal = Proposal(
+        encoding.decode(units[0]),
+        phase="policy",
+        probabilities={encoding.decisions[i].name: float(np.exp(log_probabilities[0, i])) for i in made},
+        entropy=float(entropy[0]),
+    )
+    keys = encoding.keys(units)
+    others = np.array([key != keys[0] for key in keys])
+    if others.any():
+        best = np.where(others, log_probabilities.sum(axis=1), -np.inf).argmax()
+        proposal.why["runner_up"] = encoding.decode(units[best])
+    return proposal

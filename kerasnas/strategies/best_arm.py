@@ -1,0 +1,60 @@
+"""Which of the tried configurations is the best, luck aside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kerasnas.strategies.base import Observation
+from kerasnas.strategies.decision import Decision
+from kerasnas.strategies.encoding import Encoding
+from kerasnas.strategies.reward.base import from_rank_normal, rank_normal
+from kerasnas.strategies.reward.surrogate import Surrogate
+
+__all__ = ["BestArm", "best_arm"]
+
+
+@dataclass(frozen=True)
+class BestArm:
+    """The configuration with the best posterior mean.
+
+    Attributes:
+        index: its place among the observations.
+        mean: posterior mean of each observation's score, in the unit of the scores; NaN for failed ones.
+        std: posterior standard deviation of each, likewise.
+    """
+
+    index: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def best_arm(decisions: Sequence[Decision], observations: Sequence[Observation]) -> BestArm:
+    """Return the observation whose configuration scores best in the mean, as far as all observations together tell.
+
+    The score of a single training is the mean of its configuration plus luck. A reward model fitted to all of them shrinks each
+    score towards what similar configurations scored, and so tells the good from the lucky.
+
+    Args:
+        decisions: the space.
+        observations: configurations and their scores, higher is better; NaN for a failed one.
+    Raises:
+        ValueError: if no score is finite.
+    """
+    scores = np.array([score for _, score in observations], float)
+    scores[~np.isfinite(scores)] = np.nan
+    if np.isnan(scores).all():
+        raise ValueError(f"Expected at least one observation with a finite score, got {len(scores)} without.")
+    encoding = Encoding(decisions)
+    units, targets = encoding.encode([choices for choices, _ in observations]), rank_normal(scores)
+    surrogate = Surrogate(encoding)
+    surrogate.tune(units, targets)
+    surrogate.fit(units, targets)
+    mean, deviation = surrogate.predict(units)
+    low, middle, high = (from_rank_normal(m, scores) for m in (mean - deviation, mean, mean + deviation))
+    failed = np.isnan(scores)
+    index = int(np.argmax(np.where(failed, -np.inf, mean)))
+    half_width = (high - low) / 2
+    return BestArm(
+        index, tuple(np.where(failed, np.nan, middle).tolist()), tuple(np.where(failed, np.nan, half_width).tolist())
+    )

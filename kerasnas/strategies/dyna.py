@@ -1,0 +1,258 @@
+"""Model-based reinforcement learning: a policy trained in imagination."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from kerasnas.strategies.base import Beliefs, Observation, Proposal, Strategy
+from kerasnas.strategies.centered_ranks import centered_ranks
+from kerasnas.strategies.decision import Choices, Decision
+from kerasnas.strategies.encoding import Encoding
+from kerasnas.strategies.policy import Adam, AutoregressivePolicy
+from kerasnas.strategies.ppo import surrogate_weights
+from kerasnas.strategies.reward.base import from_rank_normal, rank_normal
+from kerasnas.strategies.reward.surrogate import Surrogate
+
+__all__ = ["Dyna"]
+
+Array = NDArray[np.float64]
+
+# Between two tunings of the reward models the number of trials grows by this factor.
+_GROWTH = 1.15
+# Imagined trials: rows of a batch, batches when the models are tuned, and at each proposal.
+_BATCH, _ROUNDS, _MORE_ROUNDS = 48, 10, 2
+# What the policy's candidates are compared with.
+_DRAWN, _ELITES, _MUTANTS = 32, 8, 12
+
+
+class Dyna(Strategy):
+    r"""Learn a model of the reward from all trials, train a policy against it in imagination, propose the best it finds.
+
+    The reward model is an ensemble with uncertainty (`Surrogate`) on the ranks of the scores. The imagined reward of a
+    configuration is the logarithm of its expected improvement over the best posterior mean so far; the policy is trained on it
+    with PPO. A trial is the best of the policy's draws, of changes to the best configurations, and of changes to those. Until
+    there are `initial` trials, or while no model predicts held-out trials better than chance, trials are drawn at random.
+    Configurations under way count as if they had scored what the model predicts.
+
+    Args:
+        initial: number of trials that are drawn at random first, >= 2; none where an earlier search was learnt from.
+    Source:
+        Sutton 1991 (Dyna); Angermueller et al. 2020 (DyNA-PPO, Algorithm 1). Deviations: one trial a round; the policy starts
+        afresh whenever the models are tuned; the candidates are also improved by mutation; expected improvement (Jones et al.
+        1998) instead of the predicted mean; Ginsbourger et al. 2010 for trials under way ("kriging believer").
+    """
+
+    def __init__(self, *, initial: int = 10) -> None:
+        if not initial >= 2:
+            raise ValueError(f"initial must be >= 2, got {initial}.")
+        self.initial = initial
+
+    def start(self, decisions: Sequence[Decision]) -> None:
+        """Begin without any knowledge."""
+        self._encoding = Encoding(decisions)
+        self._units: Array = np.empty((0, len(decisions)))
+        self._scores: Array = np.empty(0)
+        self._tried: set[Hashable] = set()
+        self._surrogate = Surrogate(self._encoding)
+        self._policy = AutoregressivePolicy(self._encoding)
+        self._tuned = 0
+        self._beliefs: Beliefs | None = None
+
+    def learn_earlier(self, observations: Sequence[Observation]) -> None:
+        """Expect configurations to rank as they did in an earlier search, as far as the trials of this one bear it out."""
+        units = self._encoding.encode([choices for choices, _ in observations])
+        self._surrogate.learn_earlier(units, rank_normal(np.array([score for _, score in observations], float)))
+        self._tuned, self._beliefs = 0, None
+
+    def observe(self, choices: Choices, score: float) -> None:
+        """Remember a trial; what follows from it is worked out when it is needed."""
+        row = self._encoding.encode([choices])
+        self._units = np.concatenate([self._units, row])
+        self._scores = np.append(self._scores, score)
+        self._tried.update(self._encoding.keys(row))
+
+    def propose(self, rng: np.random.Generator, pending: Sequence[Choices] = ()) -> Proposal:
+        """Return the most promising of the imagined configurations."""
+        under_way = self._encoding.encode(pending)
+        taken = self._tried.union(self._encoding.keys(under_way))
+        if not self._prepare():
+            return self._explore(rng, taken)
+        self._surrogate.fit(self._units, rank_normal(self._scores), under_way)
+        reward = _ExpectedImprovement(self._surrogate, np.concatenate([self._units, under_way]))
+        policy = self._policy.copy()
+        imagined = _train(policy, reward, _MORE_ROUNDS, rng)
+        candidates = self._candidates(policy, reward, imagined, taken, rng)
+        if not len(candidates):
+            return self._explore(rng, taken)
+        return self._proposal(policy, imagined, candidates)
+
+    def advantage(self, choices: Choices, score: float) -> float:  # noqa: ARG002
+        """Return the rank of `score` among all so far, from -1 to 1."""
+        return float(centered_ranks([*self._scores, score])[-1])
+
+    def beliefs(self) -> Beliefs:
+        """Return the probability of each value under the policy, averaged over what it would choose before it."""
+        self._prepare()
+        if self._beliefs is None:
+            self._beliefs = self._policy.beliefs()
+        return self._beliefs
+
+    def _prepare(self) -> bool:
+        """Tune the models and train the policy as of the last checkpoint; tell whether they are to be relied on."""
+        count = len(self._scores)
+        if count < self.initial and not self._surrogate.knows_earlier:
+            return False
+        checkpoint = _checkpoint(count, self.initial)
+        if checkpoint != self._tuned or self._beliefs is None:
+            units, targets = self._units[:checkpoint], rank_normal(self._scores[:checkpoint])
+            self._surrogate.tune(units, targets)
+            self._surrogate.fit(units, targets)
+            self._policy = AutoregressivePolicy(self._encoding)
+            if self._surrogate.is_useful:
+                reward = _ExpectedImprovement(self._surrogate, units)
+                _train(self._policy, reward, _ROUNDS, np.random.default_rng(checkpoint))
+            self._tuned, self._beliefs = checkpoint, self._policy.beliefs()
+        return self._surrogate.is_useful
+
+    def _explore(self, rng: np.random.Generator, taken: set[Hashable]) -> Proposal:
+        for _ in range(20):
+            units = self._encoding.sample(1, rng)
+            if self._encoding.keys(units)[0] not in taken:
+                break
+        return Proposal(self._encoding.decode(units[0]), phase="exploration")
+
+    def _candidates(
+        self, policy: AutoregressivePolicy, reward: "_ExpectedImprovement", imagined: Array, taken: set[Hashable], rng: Any
+    ) -> "_Candidates":
+        encoding = self._encoding
+        candidates = _Candidates(encoding, reward, taken)
+        candidates.add(imagined, "policy")
+        candidates.add(policy.sample(_BATCH, rng), "policy")
+        candidates.add(encoding.sample(_DRAWN, rng), "exploration")
+        elites = np.repeat(reward.best(_ELITES), _MUTANTS, axis=0)
+        for moves in (1, 2):
+            candidates.add(encoding.mutate(elites, rng, moves=moves), "mutation", elites)
+        for _ in range(2):
+            parents = np.repeat(candidates.best(_ELITES), _MUTANTS, axis=0)
+            candidates.add(encoding.mutate(parents, rng), "mutation", parents)
+        return candidates
+
+    def _proposal(self, policy: AutoregressivePolicy, imagined: Array, candidates: "_Candidates") -> Proposal:
+        encoding = self._encoding
+        order = np.argsort(-candidates.rewards, kind="stable")
+        row = candidates.units[order[:1]]
+        choices = encoding.decode(row[0])
+        mean, deviation = self._surrogate.predict(row)
+        low, middle, high = from_rank_normal(np.array([mean - deviation, mean, mean + deviation]), self._scores)[:, 0]
+        expected = self._surrogate.predict(imagined[-_BATCH:])[0].mean()
+        why: dict[str, Any] = {"phase": candidates.phases[order[0]]}
+        parent = candidates.parents[order[0]]
+        if parent is not None:
+            why["parent"] = encoding.decode(parent)
+            names = {**why["parent"], **choices}
+            changes = {name: [why["parent"].get(name), choices.get(name)] for name in names}
+            why["mutation"] = {name: pair for name, pair in changes.items() if pair[0] != pair[1]}
+        if len(order) > 1:
+            why["runner_up"] = encoding.decode(candidates.units[order[1]])
+        probabilities = policy.probabilities(row)[0]
+        if np.isfinite([low, middle, high]).all():
+            why["predicted"] = {"mean": float(middle), "std": float((high - low) / 2)}
+        return Proposal(
+            choices,
+            **why,
+            probabilities={
+                decision.name: float(p)
+                for decision, p, unit in zip(encoding.decisions, probabilities, row[0], strict=True)
+                if unit == unit
+            },
+            entropy=float(policy.entropy(row)[0]),
+            expected_advantage=float(mean[0] - expected),
+            log_expected_improvement=float(candidates.rewards[order[0]]),
+            rank_correlations=dict(self._surrogate.correlations),
+            models=list(self._surrogate.chosen),
+        )
+
+
+class _ExpectedImprovement:
+    """The imagined reward: log E[max(f(x) - f*, 0)], f* the best posterior mean of what was tried."""
+
+    def __init__(self, surrogate: Surrogate, tried: Array) -> None:
+        self._surrogate = surrogate
+        self._tried = tried
+        self._means = surrogate.predict(tried)[0] if len(tried) else np.zeros(0)
+        self._incumbent = float(self._means.max()) if len(tried) else 0.0
+
+    def __call__(self, units: Array) -> Array:
+        mean, deviation = self._surrogate.predict(units)
+        return np.asarray(np.log(deviation) + _log_improvement((mean - self._incumbent) / deviation))
+
+    def best(self, count: int) -> Array:
+        """Return the tried rows of the best posterior means."""
+        return self._tried[np.argsort(-self._means, kind="stable")[:count]]
+
+
+def _log_improvement(z: Array) -> Array:
+    """Return log(phi(z) + z Phi(z)); by its asymptote z^-2 phi(z) where the sum cancels."""
+    log_density = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
+    near = np.maximum(z, -6.0)
+    direct = np.log(np.exp(-0.5 * near**2 - 0.5 * np.log(2 * np.pi)) + near * ndtr(near))
+    return np.asarray(np.where(z > -6.0, direct, log_density - 2 * np.log(np.abs(np.minimum(z, -6.0)))))
+
+
+class _Candidates:
+    """Distinct untried configurations with their imagined rewards, and where each came from."""
+
+    def __init__(self, encoding: Encoding, reward: _ExpectedImprovement, taken: set[Hashable]) -> None:
+        self._encoding, self._reward, self._seen = encoding, reward, set(taken)
+        self.units: Array = np.empty((0, len(encoding)))
+        self.rewards: Array = np.empty(0)
+        self.phases: list[str] = []
+        self.parents: list[Array | None] = []
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    def add(self, units: Array, phase: str, parents: Array | None = None) -> None:
+        kept = []
+        for i, key in enumerate(self._encoding.keys(units)):
+            if key not in self._seen:
+                self._seen.add(key)
+                kept.append(i)
+        if not kept:
+            return
+        self.units = np.concatenate([self.units, units[kept]])
+        self.rewards = np.append(self.rewards, self._reward(units[kept]))
+        self.phases += [phase] * len(kept)
+        self.parents += [None if parents is None else parents[i] for i in kept]
+
+    def best(self, count: int) -> Array:
+        return self.units[np.argsort(-self.rewards, kind="stable")[:count]]
+
+
+def _train(policy: AutoregressivePolicy, reward: _ExpectedImprovement, rounds: int, rng: np.random.Generator) -> Array:
+    """Train the policy with PPO on imagined rewards; return all that it imagined."""
+    optimizer = Adam(policy, 0.2)
+    imagined = []
+    for _ in range(rounds):
+        units = policy.sample(_BATCH, rng)
+        imagined.append(units)
+        advantages = centered_ranks(reward(units).tolist())
+        before = policy.step_log_probabilities(units)
+        for _ in range(2):
+            ratios = np.exp(policy.step_log_probabilities(units) - before)
+            weights = surrogate_weights(ratios, advantages, 0.2)
+            optimizer.step(policy.gradient(units, weights, 0.05) / len(units))
+    return np.concatenate(imagined)
+
+
+def _checkpoint(count: int, initial: int) -> int:
+    """Return the last number of trials, up to `count`, at which the models are tuned."""
+    if count < initial:
+        return count
+    checkpoint = initial
+    while (following := int(checkpoint * _GROWTH) + 1) <= count:
+        checkpoint = following
+    return checkpoint

@@ -1,0 +1,1 @@
+"""Models of the reward, each with its own uncertainty."""
