@@ -32,14 +32,14 @@ def express(decisions: Sequence[Decision], genes: Genes, rng: np.random.Generato
 def other_value(decision: Decision, value: Scalar, rng: np.random.Generator) -> Scalar:
     """Return another value: uniformly drawn, or every other time, if the values are ordered, one nearby.
 
-    Nearby is a step of normal length, standard deviation 0.1, on the decision's unit interval, reflected at its ends; from
-    a list of values it goes to a neighbour at least.
+    Nearby is a step of normal length, standard deviation 0.1, on the decision's unit interval, reflected at its ends, and at
+    least as long as the mean share of a value.
     """
     if decision.size == 1:
         return value
     unit = decision.to_unit(value)
     nearby = decision.is_ordered and rng.random() < _NEARBY
-    least = 1 / len(decision.values) if isinstance(decision, Discrete) else 0.0
+    least = 1 / decision.size if decision.size else 0.0
     for _ in range(_TRIES):
         if nearby:
             step = rng.normal(0, _SPREAD)

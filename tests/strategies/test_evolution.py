@@ -223,33 +223,6 @@ def test_by_default_one_decision_mutates_on_average_and_at_least_one_does():
     assert counts.mean() == pytest.approx(1 + 0.99**100, abs=5 * counts.std() / np.sqrt(600))
 
 
-def test_categories_mutate_to_any_other_value_alike():
-    """5 standard errors of a share of 1/3 in 900 draws are 0.079."""
-    decisions = [Discrete(name="a", values=("w", "x", "y", "z"))]
-    strategy = started(decisions, [({"a": "x"}, 0.0)] * 2, population=2, mutation_rate=1.0)
-    values, counts = np.unique([p["a"] for p in proposals(strategy, 900)], return_counts=True)
-    assert values.tolist() == ["w", "y", "z"]
-    np.testing.assert_allclose(counts / 900, 1 / 3, atol=0.079)
-
-
-@pytest.mark.parametrize(
-    "decision",
-    [
-        Range(name="x", low=0.0, high=1.0),
-        Range(name="x", low=1, high=1000, scale="log", integer=True),
-        Discrete(name="x", values=tuple(range(100)), ordered=True),
-    ],
-)
-def test_ordered_decisions_mutate_nearby_every_other_time_and_anywhere_else(decision):
-    """Half of the steps are normal, sd 0.1, of which 99.7 % are below 0.3 and reach it not at all from the middle; of the
-    uniform other half 40 % are beyond 0.3: expect 0.2 beyond. 5 standard errors in 1000 draws: 0.063, and 0.005 for rounding.
-    """
-    middle = decision.from_unit(0.5)
-    strategy = started([decision], [({"x": middle}, 0.0)] * 2, population=2, mutation_rate=1.0)
-    far = [abs(decision.to_unit(p["x"]) - decision.to_unit(middle)) > 0.3 for p in proposals(strategy, 1000)]
-    assert np.mean(far) == pytest.approx(0.2, abs=0.068)
-
-
 # -- what is known ------------------------------------------------------------------------------
 
 

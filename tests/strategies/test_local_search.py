@@ -65,6 +65,12 @@ def test_nothing_but_failures_is_no_place_to_climb_from():
     assert strategy.propose(np.random.default_rng(0)).why == {"phase": "initial"}
 
 
+def test_an_infinite_score_is_a_failure_and_no_top():
+    better = {**OPTIMUM, "d0": 2}
+    strategy = started(GRID, [(OPTIMUM, 0.0), ({**OPTIMUM, "d1": 0}, np.inf), (better, 0.5)])
+    assert strategy.propose(np.random.default_rng(0)).why["parent"] == better
+
+
 def test_a_sum_is_climbed_to_its_top():
     """From any point 8 steps up, each found among at most 8 neighbours: 64 trials are enough at the worst."""
     found = climb(started(GRID), lambda c: float(sum(c.values())), 65)
