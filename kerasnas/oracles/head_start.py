@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -90,12 +90,23 @@ class HeadStart:
         learns = type(strategy).learn_earlier is not Strategy.learn_earlier
         self._repeated = [] if learns else _best(entries, decisions, self._known)
 
-    def propose(self, decisions: Sequence[Decision], trials: Sequence[Mapping[str, Any]]) -> Proposal | None:
-        """Return the next configuration that has had no turn among `trials`, or None if there is none left."""
+    def propose(
+        self, decisions: Sequence[Decision], tried: Collection[Hashable], trials: Iterable[Mapping[str, Any]]
+    ) -> Proposal | None:
+        """Return the next configuration that has had no turn, or None if there is none left.
+
+        Args:
+            decisions: the space.
+            tried: the `identity` of each trial.
+            trials: the values of each trial.
+        """
         turns = [(point, {"phase": "initial point", "point": i}) for i, point in enumerate(self._initial)]
         turns += [(point, {"phase": "warm start", "rank": i}) for i, point in enumerate(self._repeated)]
+        left = [(point, why) for point, why in turns if identity(decisions, point) not in tried]
+        if not left:
+            return None
         made = [{d.name: values[d.name] for d in active_decisions(decisions, values)} for values in trials]
-        for point, why in turns:
+        for point, why in left:
             # A trial that failed before all of the space was known has fewer values.
             if not any(values and values.items() <= point.items() for values in made):
                 return Proposal(point, **why)

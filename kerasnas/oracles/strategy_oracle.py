@@ -3,7 +3,7 @@
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from kerasnas.errors import InvalidArgument, SearchFailed
 from kerasnas.oracles.head_start import HeadStart
 from kerasnas.oracles.ledger import write_decision, write_outcome
 from kerasnas.record import SearchRecord
-from kerasnas.strategies import Choices, Decision, Observation, Proposal, Strategy
+from kerasnas.strategies import Decision, Observation, Proposal, Strategy
 from kerasnas.strategies.decision import active_decisions
 from kerasnas.strategies.novelty import propose_untried
 from kerasnas.strategies.space import identity
@@ -101,6 +101,7 @@ class StrategyOracle(kt.Oracle):
         self._head_start = HeadStart(initial_points, warm_start)
         self._decisions: list[Decision] | None = None
         self._observed: list[str] = []
+        self._tried: set[Hashable] = set()  # identities of the observed trials
         self._error: Exception | None = None
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -243,12 +244,12 @@ class StrategyOracle(kt.Oracle):
     def _propose(self, trial_id: str) -> Proposal | None:
         self._replay()
         decisions, number = self._decisions or [], len(self.start_order)
-        values = [trial.hyperparameters.values for trial in self.trials.values()]
-        proposal = self._head_start.propose(decisions, values)
-        running = [self.trials[i] for i in self.start_order if i not in self.end_order]
+        ended = set(self.end_order)
+        running = [self.trials[i].hyperparameters.values for i in self.start_order if i not in ended]
+        tried = self._tried.union(identity(decisions, values) for values in running)
+        proposal = self._head_start.propose(decisions, tried, (t.hyperparameters.values for t in self.trials.values()))
         if proposal is None:
-            tried = {identity(decisions, v) for v in values}
-            pending = [_made(decisions, trial.hyperparameters.values) for trial in running]
+            pending = [{d.name: values[d.name] for d in active_decisions(decisions, values)} for values in running]
             rng = np.random.default_rng([self.seed, number])
             proposal = propose_untried(self.strategy, decisions, tried, rng, pending)
         if proposal is None:
@@ -274,7 +275,7 @@ class StrategyOracle(kt.Oracle):
         entries = entries_of(self.hyperparameters)
         decisions = decisions_of(entries)
         if decisions != self._decisions or self._observed != self.end_order[: len(self._observed)]:
-            self._decisions, self._observed = None, []  # begun again if what follows raises
+            self._decisions, self._observed, self._tried = None, [], set()  # begun again if what follows raises
             self.strategy.start(decisions)
             self._head_start.begin(self.strategy, entries)
             self._decisions = decisions
@@ -283,6 +284,7 @@ class StrategyOracle(kt.Oracle):
             expect = partial(self.strategy.advantage, dict(choices), score)
             write_outcome(self._get_trial_dir(trial_id), len(self._observed), expect)
             self.strategy.observe(choices, score)
+            self._tried.add(identity(decisions, choices))
             self._observed.append(trial_id)
 
     def _observation(self, trial_id: str) -> Observation:
@@ -290,7 +292,3 @@ class StrategyOracle(kt.Oracle):
         trial = self.trials[trial_id]
         sign = 1.0 if self.objective.direction == "max" else -1.0
         return dict(trial.hyperparameters.values), sign * trial.score if trial.status == "COMPLETED" else math.nan
-
-
-def _made(decisions: Sequence[Decision], values: Mapping[str, Any]) -> Choices:
-    return {decision.name: values[decision.name] for decision in active_decisions(decisions, values)}
