@@ -2,8 +2,10 @@
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,31 +14,29 @@ from kerasnas.strategies.arms import Arms
 from kerasnas.strategies.base import Beliefs, Proposal
 from kerasnas.strategies.encoding import Encoding
 
-__all__ = ["Adam", "AutoregressivePolicy", "propose_from"]
+__all__ = ["Adam", "Autoregressive", "AutoregressivePolicy", "propose_from"]
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 # A decision looks at the nearest of the decisions before it that have together so many arms: of more, each is too rarely taken
 # to learn from.
 _CONTEXT_ARMS = 64
 
 
-class AutoregressivePolicy:
-    r"""Decision t takes arm a with probability softmax(log u_t + b_t + sum_{s in context(t)} C_{s,t}[a_s])_a.
+class Autoregressive(ABC):
+    """Makes the active decisions of many configurations in order, each at random in the light of those before it.
 
-    u_t is the share of an arm on the decision's own scale: the policy whose parameters are zero draws as random search does.
-    Ranges and long ordered lists are cut into bins (`Arms`), which give no context: they are many, and each is too rarely
-    chosen to learn from. The context of a decision is the conditions it depends on and the `context` decisions before it, so
-    the number of parameters grows linearly with the number of decisions.
+    Ranges and long ordered lists are cut into bins (`Arms`).
 
     Args:
         encoding: the space.
-        context: how many of the decisions before it a decision looks at, at most; fewer where they have many values.
+        context: how many of the decisions before it a decision looks at, at most; fewer where they have many values, and
+            always those that its conditions name. Bins give no context: they are many, and each is too rarely chosen to learn
+            from. So the number of parameters grows linearly with the number of decisions.
 
     Attributes:
-        parameters: all biases b and contexts C in one vector, at first zero.
-        step_scale: 1 for biases; for contexts one over their number at a decision, so that their sum moves as far as a bias
-            under an optimizer that moves every parameter alike.
+        arms: the number of arms of each decision.
     """
 
     def __init__(self, encoding: Encoding, *, context: int = 16) -> None:
@@ -44,32 +44,32 @@ class AutoregressivePolicy:
         self._cuts = [Arms(decision) for decision in encoding.decisions]
         self._log_shares = [np.log(cut.shares) for cut in self._cuts]
         self.arms = [len(cut) for cut in self._cuts]
-        gives_context = [cut.are_values and len(cut) > 1 for cut in self._cuts]
-        first = np.cumsum([1, *self.arms])
+        self._first = np.cumsum([1, *self.arms])[:-1]
         # The columns of the one-hot matrix (0: always one; then the arms of all decisions) that each decision looks at.
-        self._inputs: list[NDArray[np.int64]] = []
-        contexts = []
+        self._inputs: list[Rows] = []
+        self._contexts: list[int] = []
+        gives_context = [cut.are_values and len(cut) > 1 for cut in self._cuts]
         for column, parents in enumerate(encoding.parents):
             near = [s for s in range(column) if gives_context[s]][-context:] if context else []
             while sum(self.arms[s] for s in near) > _CONTEXT_ARMS:
                 near.pop(0)
             seen = sorted({*near, *(p for p in parents if gives_context[p])})
-            self._inputs.append(np.concatenate([[0], *(np.arange(first[s], first[s + 1]) for s in seen)]).astype(int))
-            contexts.append(len(seen))
-        self._first = first[:-1]
+            looked_at = [self._first[s] + np.arange(self.arms[s]) for s in seen]
+            self._inputs.append(np.concatenate([[0], *looked_at]).astype(int))
+            self._contexts.append(len(seen))
         self._shapes = [(len(inputs), k) for inputs, k in zip(self._inputs, self.arms, strict=True)]
-        ends = np.cumsum([0, *(rows * k for rows, k in self._shapes)])
-        self._spans = list(pairwise(int(end) for end in ends))
-        self.parameters: Array = np.zeros(int(ends[-1]))
-        self.step_scale: Array = np.ones_like(self.parameters)
-        for (start, end), arms, seen_count in zip(self._spans, self.arms, contexts, strict=True):
-            self.step_scale[start + arms : end] = 1 / (seen_count + 1)
+        self._spans = list(pairwise(int(end) for end in np.cumsum([0, *(rows * k for rows, k in self._shapes)])))
+        self.parameters: Array = np.zeros(sum(rows * k for rows, k in self._shapes))
 
-    def copy(self) -> "AutoregressivePolicy":
+    def copy(self) -> Self:
         """Return a policy that learns without this one."""
         twin = copy.copy(self)
         twin.parameters = self.parameters.copy()
         return twin
+
+    @abstractmethod
+    def _log_policy(self, column: int, taken: Array, rows: Rows) -> Array:
+        """Return the log-probabilities of all arms of a decision in these rows, given what the rows took before."""
 
     def sample(self, count: int, rng: np.random.Generator) -> Array:
         """Draw configurations, shape (count, decisions); see `Encoding` for their meaning."""
@@ -117,27 +117,6 @@ class AutoregressivePolicy:
             total[rows] -= (np.exp(log_policy) * log_policy).sum(axis=1)
         return total
 
-    def gradient(self, units: Array, weights: Array, entropy_weight: float = 0.0) -> Array:
-        """Return d/dparameters of sum_rows sum_steps (weights * log pi(step) + entropy_weight * entropy(step)).
-
-        Args:
-            units: rows, shape (rows, decisions).
-            weights: of each step, shape (rows, decisions), or of each row, shape (rows, 1).
-            entropy_weight: of every step.
-        """
-        gradient = np.zeros_like(self.parameters)
-        weights = np.broadcast_to(weights, units.shape)
-        made, taken = self._taken(units)
-        for column, rows, log_policy, arm in self._steps(made, taken):
-            policy = np.exp(log_policy)
-            error = -policy * weights[rows, column, None]
-            error[np.arange(len(rows)), arm] += weights[rows, column]
-            if entropy_weight:
-                error -= entropy_weight * policy * (log_policy - (policy * log_policy).sum(axis=1, keepdims=True))
-            start, end = self._spans[column]
-            gradient[start:end] = (taken[rows[:, None], self._inputs[column]].T @ error).ravel()
-        return gradient
-
     def beliefs(self) -> Beliefs:
         """Return the probability of each value, averaged over what the policy would choose before it."""
         units = self.sample(64, np.random.default_rng(0))
@@ -161,7 +140,7 @@ class AutoregressivePolicy:
         taken[:, 0] = 1
         return taken
 
-    def _taken(self, units: Array) -> tuple[NDArray[np.int64], Array]:
+    def _taken(self, units: Array) -> tuple[Rows, Array]:
         """Return the arms that rows took, -1 where not active, and the same as a one-hot matrix; its first column is one."""
         made = np.array([cut.of(units[:, column]) for column, cut in enumerate(self._cuts)], int).reshape(units.T.shape).T
         made = np.where(np.isnan(units), -1, made)
@@ -170,20 +149,64 @@ class AutoregressivePolicy:
         taken[rows, self._first[columns] + made[rows, columns]] = 1
         return made, taken
 
-    def _steps(
-        self, made: NDArray[np.int64], taken: Array
-    ) -> Iterator[tuple[int, NDArray[np.int64], Array, NDArray[np.int64]]]:
+    def _steps(self, made: Rows, taken: Array) -> Iterator[tuple[int, Rows, Array, Rows]]:
         """Yield column, rows that made it, their log-policies and the arms they took, for every decision that a row made."""
         for column in range(len(self.arms)):
             rows = np.flatnonzero(made[:, column] >= 0)
             if rows.size:
                 yield column, rows, self._log_policy(column, taken, rows), made[rows, column]
 
-    def _log_policy(self, column: int, taken: Array, rows: NDArray[np.int64]) -> Array:
-        """Return the log-probabilities of all arms in these rows, given what the rows took before."""
+    def _linear(self, column: int, taken: Array, rows: Rows) -> Array:
+        """Return b_t + sum_s C_{s,t}[a_s] of decision t in these rows, shape (rows, arms)."""
         start, end = self._spans[column]
-        logits = taken[rows[:, None], self._inputs[column]] @ self.parameters[start:end].reshape(self._shapes[column])
-        logits += self._log_shares[column]
+        weights = self.parameters[start:end].reshape(self._shapes[column])
+        return np.asarray(taken[rows[:, None], self._inputs[column]] @ weights)
+
+
+class AutoregressivePolicy(Autoregressive):
+    r"""Decision t takes arm a with probability softmax(log u_t + b_t + sum_{s in context(t)} C_{s,t}[a_s])_a.
+
+    u_t is the share of an arm on the decision's own scale: the policy whose parameters are zero draws as random search does.
+
+    Args:
+        encoding: the space.
+        context: see `Autoregressive`.
+
+    Attributes:
+        parameters: all biases b and contexts C in one vector, at first zero.
+        step_scale: 1 for biases; for contexts one over the most that add up at any decision, so that their sum moves no
+            further than a bias under an optimizer that moves every parameter alike.
+    """
+
+    def __init__(self, encoding: Encoding, *, context: int = 16) -> None:
+        super().__init__(encoding, context=context)
+        self.step_scale: Array = np.full_like(self.parameters, 1 / (1 + max(self._contexts, default=0)))
+        for (start, _), arms in zip(self._spans, self.arms, strict=True):
+            self.step_scale[start : start + arms] = 1
+
+    def gradient(self, units: Array, weights: Array, entropy_weight: float = 0.0) -> Array:
+        """Return d/dparameters of sum_rows sum_steps (weights * log pi(step) + entropy_weight * entropy(step)).
+
+        Args:
+            units: rows, shape (rows, decisions).
+            weights: of each step, shape (rows, decisions), or of each row, shape (rows, 1).
+            entropy_weight: of every step.
+        """
+        gradient = np.zeros_like(self.parameters)
+        weights = np.broadcast_to(weights, units.shape)
+        made, taken = self._taken(units)
+        for column, rows, log_policy, arm in self._steps(made, taken):
+            policy = np.exp(log_policy)
+            error = -policy * weights[rows, column, None]
+            error[np.arange(len(rows)), arm] += weights[rows, column]
+            if entropy_weight:
+                error -= entropy_weight * policy * (log_policy - (policy * log_policy).sum(axis=1, keepdims=True))
+            start, end = self._spans[column]
+            gradient[start:end] = (taken[rows[:, None], self._inputs[column]].T @ error).ravel()
+        return gradient
+
+    def _log_policy(self, column: int, taken: Array, rows: Rows) -> Array:
+        logits = self._linear(column, taken, rows) + self._log_shares[column]
         logits -= logits.max(axis=1, keepdims=True)
         logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
         return np.asarray(logits)
@@ -215,7 +238,7 @@ class Adam:
         self._policy.parameters += step
 
 
-def propose_from(policy: AutoregressivePolicy, rng: np.random.Generator) -> Proposal:
+def propose_from(policy: Autoregressive, rng: np.random.Generator) -> Proposal:
     """Draw a configuration that says how likely its values were; the runner-up is the most probable of 7 other draws."""
     encoding = policy.encoding
     units, log_probabilities, entropy = policy.draw(8, rng)
