@@ -101,7 +101,8 @@ class GaussianProcess(RewardModel):
         """Return the weight of each map and of each decision in the mean similarity."""
         maps = np.exp(parameters[: self._maps]) * self._features.typical
         maps = maps / maps.sum()
-        return maps, np.bincount(self._features.decision_of_map, maps, len(self._features.columns))
+        decisions = np.bincount(self._features.decision_of_map, maps, len(self._features.columns))
+        return maps, np.asarray(decisions, np.float64)
 
     def _amplitudes(self, parameters: Array) -> Array:
         return np.asarray(np.where(self._parts > 0, np.exp(parameters[self._maps : -1]), 0.0), np.float64)

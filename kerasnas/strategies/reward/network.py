@@ -25,12 +25,12 @@ class NetworkEnsemble(RewardModel):
         encoding: the space.
         members: number of networks and of folds.
         width: units of each hidden layer.
-        epochs: full-batch steps of Adam.
+        epochs: full-batch steps of AdamW.
     Source:
         Lakshminarayanan et al. 2017 (disagreement as uncertainty); White et al. 2021, section 3 (networks as reward models).
     """
 
-    def __init__(self, encoding: Encoding, *, members: int = 5, width: int = 32, epochs: int = 150) -> None:
+    def __init__(self, encoding: Encoding, *, members: int = 5, width: int = 32, epochs: int = 100) -> None:
         self._encoding = encoding
         self._members, self._width, self._epochs = members, width, epochs
         self._model: Any = None
@@ -49,9 +49,17 @@ class NetworkEnsemble(RewardModel):
         seen = (folds[:, None] != np.arange(self._members)).astype("float32")
         truth = np.broadcast_to(targets[:rows, None], seen.shape).astype("float32")
         self._model = self._build(inputs.shape[1])
-        self._model.compile(optimizer=keras.optimizers.Adam(0.01), loss=_seen_error, jit_compile=False)
+        self._model.compile(
+            optimizer=keras.optimizers.AdamW(0.01, weight_decay=1.0),
+            loss=_seen_error,
+            steps_per_execution=self._epochs,
+            jit_compile=False,
+        )
+        # All steps as one epoch of repeated rows: what surrounds an epoch costs more than the steps.
+        repeats = (self._epochs, 1)
+        truth_and_seen = np.stack([truth, seen], axis=-1)
         self._model.fit(
-            inputs, np.stack([truth, seen], axis=-1), epochs=self._epochs, batch_size=rows, shuffle=False, verbose=0
+            np.tile(inputs, repeats), np.tile(truth_and_seen, (*repeats, 1)), batch_size=rows, shuffle=False, verbose=0
         )
         self._held_out = self._outputs(inputs)[np.arange(rows), folds]
 
@@ -70,17 +78,19 @@ class NetworkEnsemble(RewardModel):
     def _build(self, width: int) -> Any:
         import keras
 
-        def dense(units: int, seed: int, activation: str | None = None) -> Any:
-            # seeds of its own: the global generator belongs to the user
-            return keras.layers.Dense(units, activation, kernel_initializer=keras.initializers.HeNormal(seed=seed))
-
-        inputs = keras.Input((width,))
-        outputs = []
-        for member in range(self._members):
-            hidden = dense(self._width, 3 * member, "relu")(inputs)
-            hidden = dense(self._width, 3 * member + 1, "relu")(hidden)
-            outputs.append(dense(1, 3 * member + 2)(hidden))
-        return keras.Model(inputs, keras.layers.Concatenate()(outputs))
+        members, hidden, fan_in = self._members, self._width, width
+        model = keras.Sequential([keras.Input((width,)), keras.layers.RepeatVector(members)])
+        for seed, (units, activation) in enumerate([(hidden, "relu"), (hidden, "relu"), (1, None)]):
+            # A seed of its own: the global generator belongs to the user.
+            initializer = keras.initializers.RandomNormal(stddev=(2 / fan_in) ** 0.5, seed=seed)
+            fan_in = units
+            model.add(
+                keras.layers.EinsumDense(
+                    "bmi,mio->bmo", (members, units), activation, bias_axes="mo", kernel_initializer=initializer
+                )
+            )
+        model.add(keras.layers.Reshape((members,)))
+        return model
 
     def _outputs(self, inputs: NDArray[np.float32]) -> Array:
         """Evaluate in batches of one size, so that the backend compiles once."""

@@ -117,5 +117,5 @@ def _ensemble(encoding: Encoding) -> RewardEnsemble:
             "trees": TreeEnsemble(encoding),
             "networks": NetworkEnsemble(encoding),
         },
-        costly=frozenset({"networks"}),
+        costly=frozenset({"trees", "networks"}),
     )
