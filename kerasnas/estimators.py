@@ -24,7 +24,7 @@ from kerasnas.atomic import write_json
 from kerasnas.errors import InvalidArgument
 from kerasnas.image_data import channel_statistics, check_lengths, collect, split, to_codes, to_images
 from kerasnas.keras_file import load_model
-from kerasnas.oracles import RandomOracle, ReinforceOracle
+from kerasnas.oracles.by_name import BY_NAME
 from kerasnas.search.claim import Claim
 from kerasnas.search.final_epochs import final_epochs
 from kerasnas.search.tuner import NASTuner
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageClassifier"]
 
-_ORACLES = {"auto": ReinforceOracle, "reinforce": ReinforceOracle, "random": RandomOracle}
 _SPACES = {"tiny": ConvDense.tiny, "small": ConvDense.small, "base": ConvDense.base}
 
 
@@ -46,7 +45,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     Args:
         max_trials: number of networks to try, >= 1.
         objective: metric to search for, as in KerasTuner: "val_accuracy", "val_loss" or a `kt.Objective`.
-        oracle: "auto", "reinforce", "random", or any `kt.Oracle`, whose own objective and max_trials then count.
+        oracle: "auto" (which is "dyna"), "evolution", "local-search", "ppo", "q-learning", "random", "reinforce", or any
+            `kt.Oracle`, whose own objective and max_trials then count.
         space: "auto" (by the size of the pictures), "tiny", "small", "base", or any `kt.HyperModel`; one of your own gets
             pictures and integer labels 0 to classes - 1, and its models must give probabilities.
         directory: folder of searches; the working folder by default.
@@ -373,11 +373,11 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         if isinstance(self.oracle, kt.Oracle):
             # A copy: the trials of one fit are not to be those of the next, and fit changes no parameter.
             return copy.deepcopy(self.oracle)
-        if not isinstance(self.oracle, str) or self.oracle not in _ORACLES:
-            raise InvalidArgument(f"Expected `oracle` to be one of {sorted(_ORACLES)} or a kt.Oracle, got {self.oracle!r}.")
+        if not isinstance(self.oracle, str) or self.oracle not in BY_NAME:
+            raise InvalidArgument(f"Expected `oracle` to be one of {sorted(BY_NAME)} or a kt.Oracle, got {self.oracle!r}.")
         seed = None if self.seed is None else int(self.seed)
         try:
-            return _ORACLES[self.oracle](objective=self.objective, max_trials=int(self.max_trials), seed=seed)
+            return BY_NAME[self.oracle](objective=self.objective, max_trials=int(self.max_trials), seed=seed)
         except (ValueError, TypeError) as error:
             raise InvalidArgument(
                 f"Expected `objective` to be a metric or a kt.Objective, got {self.objective!r}: {error}"

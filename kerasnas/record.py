@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kerasnas.decisions import decisions_of
 from kerasnas.errors import InvalidArgument
 from kerasnas.strategies import Decision, Observation
+from kerasnas.strategies.best_arm import best_arm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,8 +153,6 @@ class SearchRecord:
             InvalidArgument: if no trial is completed.
         """
         _ = self.best  # raises if there is none
-        from kerasnas.strategies.best_arm import best_arm  # fits a model: heavy
-
         return self.ended[best_arm(self.decisions, self.observations).index]
 
     @property

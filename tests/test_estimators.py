@@ -480,7 +480,7 @@ def test_pictures_of_any_size_for_a_model_that_takes_them():
         ({"max_trials": 0}, "`max_trials` to be an integer >= 1, got 0"),
         ({"max_trials": 2.5}, "`max_trials` to be an integer >= 1, got 2.5"),
         ({"max_trials": True}, "`max_trials` .* got True"),
-        ({"oracle": "genetic"}, r"`oracle` to be one of \['auto', 'random', 'reinforce'\] .* got 'genetic'"),
+        ({"oracle": "genetic"}, r"`oracle` to be one of \['auto', 'dyna', 'evolution', .*'reinforce'\] .* got 'genetic'"),
         ({"oracle": ["auto"]}, r"`oracle` .* got \['auto'\]"),
         ({"space": "huge"}, "`space` to be 'auto' or one of .* got 'huge'"),
         ({"space": 3}, "`space` .* got 3"),

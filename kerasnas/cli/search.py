@@ -8,7 +8,10 @@ import click
 from kerasnas.cli.backend_command import BackendCommand
 from kerasnas.cli.options import image_size_option
 
-__all__ = ["command", "search"]
+__all__ = ["ORACLES", "command", "search"]
+
+# Those of kerasnas.oracles.by_name, whose import would take seconds.
+ORACLES = ["auto", "dyna", "evolution", "local-search", "ppo", "q-learning", "random", "reinforce"]
 
 
 @click.command(cls=BackendCommand, short_help="Search for an image classifier and train the winner.")
@@ -19,7 +22,7 @@ __all__ = ["command", "search"]
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--limit", type=click.IntRange(2), help="Use only so many training pictures, stratified.")
 @image_size_option
-@click.option("--oracle", type=click.Choice(["auto", "reinforce", "random"]), default="auto", show_default=True)
+@click.option("--oracle", type=click.Choice(ORACLES), default="auto", show_default=True, help="auto is dyna.")
 @click.option("--space", type=click.Choice(["auto", "tiny", "small", "base"]), default="auto", show_default=True)
 @click.option("--objective", default="val_accuracy", show_default=True, help="val_accuracy, val_loss, ...")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)

@@ -18,6 +18,7 @@ from kerasnas.oracles.head_start import HeadStart
 from kerasnas.oracles.ledger import write_decision, write_outcome
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Decision, Observation, Proposal, Strategy
+from kerasnas.strategies.best_arm import best_arm
 from kerasnas.strategies.decision import active_decisions
 from kerasnas.strategies.novelty import propose_untried
 from kerasnas.strategies.space import identity
@@ -128,8 +129,6 @@ class StrategyOracle(kt.Oracle):
         """
         if not any(self.trials[trial_id].status == "COMPLETED" for trial_id in self.end_order):
             raise InvalidArgument(f"No trial is completed, so there is nothing to recommend; {len(self.trials)} were begun.")
-        from kerasnas.strategies.best_arm import best_arm  # fits a model: heavy
-
         observations = [self._observation(trial_id) for trial_id in self.end_order]
         best = best_arm(decisions_of(entries_of(self.hyperparameters)), observations)
         return self.trials[self.end_order[best.index]].hyperparameters.copy()

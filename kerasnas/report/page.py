@@ -78,6 +78,7 @@ def _search(record: SearchRecord) -> dict[str, Any]:
         "failed": sum(trial.status in ("FAILED", "INVALID") for trial in record.trials),
         "minutes": sum(seconds) / 60 if seconds else None,
         "best": record.best if done else None,
+        "preferred": record.preferred if done else None,
         "proposals": rows,
         "foretold": len(foretold),
         "as_foretold": sum(not row["surprising"] for row in foretold),

@@ -1,8 +1,7 @@
 """The recommended configuration is the one that the posterior of all trials prefers."""
 
 import math
-import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import keras_tuner as kt
 import pytest
@@ -22,9 +21,8 @@ def asked(monkeypatch):
         ranked = sorted((i for i, (_, s) in enumerate(observations) if not math.isnan(s)), key=lambda i: -observations[i][1])
         return SimpleNamespace(index=ranked[1])
 
-    module = ModuleType("kerasnas.strategies.best_arm")
-    module.best_arm = second
-    monkeypatch.setitem(sys.modules, "kerasnas.strategies.best_arm", module)
+    for module in ("kerasnas.record", "kerasnas.oracles.strategy_oracle"):
+        monkeypatch.setattr(f"{module}.best_arm", second)
     return asked
 
 
@@ -60,3 +58,31 @@ def test_there_is_nothing_to_recommend_before_a_trial_is_completed(asked, play):
     with pytest.raises(InvalidArgument, match="No trial is completed"):
         oracle.recommend()
     assert asked == []
+
+
+@pytest.mark.parametrize("scores", [[0.5], [0.5, None], [0.5, 0.5, 0.5], [1e300, None, -1e300]])
+def test_few_or_odd_scores_have_a_recommendation(scores, play):
+    oracle = play.make(RandomOracle, known=True, max_trials=len(scores), max_consecutive_failed_trials=9)
+    left = iter(scores)
+    trials = play.run(oracle, lambda hp: next(left))
+    done = [values for values, score in zip(trials, scores, strict=True) if score is not None]
+    assert oracle.recommend().values in done
+    assert dict(SearchRecord.load(play.folder / "p").preferred.values) == oracle.recommend().values
+
+
+def test_a_search_that_decides_nothing_has_a_recommendation(play):
+    oracle = play.make(RandomOracle, max_trials=1)
+    play.run(oracle, lambda hp: 0.5)
+    assert oracle.recommend().values == {}
+
+
+def test_the_luckiest_of_noisy_runs_is_not_recommended(play):
+    """Twenty runs of 0.9 to 0.905 on one side, and one lucky 0.95 among twenty of 0.1 on the other."""
+    points = [{"kind": kind, "lr": 10 ** -(1 + 3 * i / 20)} for kind in ("conv", "dense") for i in range(1, 21)]
+    oracle = play.make(RandomOracle, known=True, max_trials=40, initial_points=points)
+    left = iter(
+        [0.9 + 0.005 * (i % 3) / 2 for i in range(20)] + [0.95 if i == 10 else 0.1 + 0.001 * (i % 7) for i in range(20)]
+    )
+    play.run(oracle, lambda hp: next(left))
+    assert oracle.get_best_trials()[0].hyperparameters.get("kind") == "dense"
+    assert oracle.recommend().get("kind") == "conv"

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import binomtest
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.record import SearchRecord
 from kerasnas.report import write_report
 from kerasnas.report.page import _interval, _number
 
@@ -210,6 +211,15 @@ def test_an_older_folder_tells_of_no_proposals(project, tmp_path):
     words = _page(tmp_path).words
     assert "What the policy learned" in words
     assert "How each trial was proposed" not in words
+
+
+def test_the_page_says_when_the_luckiest_trial_is_not_the_preferred_one(project, tmp_path, monkeypatch):
+    project(tmp_path, scores=[0.5, 0.9, 0.8])
+    assert "partly luck" not in _page(tmp_path).words
+    monkeypatch.setattr(SearchRecord, "preferred", property(lambda record: record.trials[2]))
+    words = _page(tmp_path).words
+    assert "The winner: trial 2" in words
+    assert "trial 3 (val_accuracy 0.8) has the best posterior mean" in words
 
 
 def test_files_and_pruning(project, tmp_path):
