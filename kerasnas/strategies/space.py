@@ -1,10 +1,10 @@
 """Walks over a list of decisions: draw, mutate, list and compare configurations."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from kerasnas.strategies.decision import Choices, Decision, Scalar, active_decisions
+from kerasnas.strategies.decision import Choices, Decision, Discrete, Range, Scalar, active_decisions
 
 __all__ = ["enumerate_choices", "identity", "neighbour", "random_choices", "walk"]
 
@@ -49,14 +49,17 @@ def enumerate_choices(decisions: Sequence[Decision], rng: np.random.Generator | 
             position += 1
             if decision.name in choices or not decision.is_active(choices):
                 continue
-            if decision.size is not None:
-                units = [(i + 0.5) / decision.size for i in range(decision.size)]
-            elif rng is not None:
-                units = [rng.random()]
+            values: Iterable[Scalar]
+            if isinstance(decision, Discrete):
+                values = decision.values
+            elif isinstance(decision, Range) and decision.integer:
+                values = range(int(decision.low), int(decision.high) + 1)
+            elif decision.size == 1 or rng is not None:
+                values = [decision.from_unit(rng.random() if rng else 0.5)]
             else:
                 raise ValueError(f"Decision {decision.name!r} has too many values to list.")
-            for unit in units:
-                yield from extend(position, {**choices, decision.name: decision.from_unit(unit)})
+            for value in values:
+                yield from extend(position, {**choices, decision.name: value})
             return
         yield choices
 
