@@ -47,7 +47,7 @@ def best_arm(decisions: Sequence[Decision], observations: Sequence[Observation])
         raise ValueError(f"Expected at least one observation with a finite score, got {len(scores)} without.")
     encoding = Encoding(decisions)
     units, targets = encoding.encode([choices for choices, _ in observations]), rank_normal(scores)
-    surrogate = Surrogate(encoding)
+    surrogate = Surrogate(encoding, networks=False)  # a report should not have to start a backend
     surrogate.tune(units, targets)
     surrogate.fit(units, targets)
     mean, deviation = surrogate.predict(units)

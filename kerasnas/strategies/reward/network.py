@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasnas.strategies.encoding import Encoding
-from kerasnas.strategies.reward.base import RewardModel
+from kerasnas.strategies.reward.base import RewardModel, rank_normal
 
 __all__ = ["NetworkEnsemble"]
 
@@ -19,7 +19,8 @@ _BATCH = 512
 class NetworkEnsemble(RewardModel):
     """Several two-layer networks side by side, each trained without one fold of the rows; they disagree where they guess.
 
-    Training costs seconds, so the networks learn anew only when the number of rows has doubled, and nothing below 64 rows.
+    Training costs a second or two, so the networks learn anew only when there are four times as many rows, and nothing below
+    64; rows that came since count as held out.
 
     Args:
         encoding: the space.
@@ -37,17 +38,20 @@ class NetworkEnsemble(RewardModel):
         self._rows = 0
 
     def tune(self, units: Array, targets: Array) -> None:
-        """Train on the first 64, 128, 256, ... rows."""
-        rows = 2 ** int(np.log2(max(len(targets), 1)))
-        if rows < _FEWEST_ROWS or rows == self._rows:
-            return
+        """Train on the first 64, 256, 1024, ... rows, unless that is done."""
+        rows = max((_FEWEST_ROWS * 4**k for k in range(12) if _FEWEST_ROWS * 4**k <= len(targets)), default=0)
+        if rows > self._rows:
+            # Ranks again: those among these rows alone stay the same when more rows come.
+            self._train(units[:rows], rank_normal(targets[:rows]))
+
+    def _train(self, units: Array, targets: Array) -> None:
         import keras
 
-        self._rows = rows
-        inputs = self._inputs(units[:rows])
-        folds = np.arange(rows) % self._members
-        seen = (folds[:, None] != np.arange(self._members)).astype("float32")
-        truth = np.broadcast_to(targets[:rows, None], seen.shape).astype("float32")
+        self._rows = len(targets)
+        inputs = self._inputs(units)
+        folds = np.arange(len(targets)) % self._members
+        self._seen = folds[:, None] != np.arange(self._members)
+        truth_and_seen = np.stack([np.broadcast_to(targets[:, None], self._seen.shape), self._seen], axis=-1).astype("float32")
         self._model = self._build(inputs.shape[1])
         self._model.compile(
             optimizer=keras.optimizers.AdamW(0.01, weight_decay=1.0),
@@ -57,22 +61,29 @@ class NetworkEnsemble(RewardModel):
         )
         # All steps as one epoch of repeated rows: what surrounds an epoch costs more than the steps.
         repeats = (self._epochs, 1)
-        truth_and_seen = np.stack([truth, seen], axis=-1)
         self._model.fit(
-            np.tile(inputs, repeats), np.tile(truth_and_seen, (*repeats, 1)), batch_size=rows, shuffle=False, verbose=0
+            np.tile(inputs, repeats), np.tile(truth_and_seen, (*repeats, 1)), batch_size=len(targets), shuffle=False, verbose=0
         )
-        self._held_out = self._outputs(inputs)[np.arange(rows), folds]
 
     def fit(self, units: Array, targets: Array) -> None:
-        """Keep what `tune` has learnt."""
+        """Put what `tune` has learnt on the scale of these targets, by regression on the held-out outputs."""
+        if not self._rows:
+            return
+        outputs = self._outputs(self._inputs(units))
+        outputs[: self._rows][self._seen] = np.nan
+        held_out = np.nanmean(outputs, axis=1)
+        centred = held_out - held_out.mean()
+        self._slope = max(float(centred @ targets) / max(float(centred @ centred), 1e-12), 0.0)
+        self._offset = float(targets.mean() - self._slope * held_out.mean())
+        self._held_out = self._offset + self._slope * held_out
 
     def predict(self, units: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation over the networks."""
         outputs = self._outputs(self._inputs(units))
-        return outputs.mean(axis=1), outputs.std(axis=1) + 1e-3
+        return self._offset + self._slope * outputs.mean(axis=1), self._slope * outputs.std(axis=1) + 1e-3
 
     def held_out(self) -> Array:
-        """Return the prediction of each row by the network that did not see it; nothing before the first training."""
+        """Return the prediction of each row by the networks that did not see it; nothing before the first training."""
         return self._held_out if self._rows else np.zeros(0)
 
     def _build(self, width: int) -> Any:

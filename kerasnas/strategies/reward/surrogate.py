@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasnas.strategies.encoding import Encoding
+from kerasnas.strategies.reward.base import RewardModel
 from kerasnas.strategies.reward.ensemble import RewardEnsemble
 from kerasnas.strategies.reward.features import FeatureMaps
 from kerasnas.strategies.reward.gaussian_process import GaussianProcess
@@ -26,15 +27,16 @@ class Surrogate:
 
     Args:
         encoding: the space.
+        networks: whether Keras networks may be among the models.
 
     Attributes:
         correlations: cross-validated rank correlation of each model.
         chosen: names of the models in use.
     """
 
-    def __init__(self, encoding: Encoding) -> None:
+    def __init__(self, encoding: Encoding, *, networks: bool = True) -> None:
         self._encoding = encoding
-        self._ensemble = _ensemble(encoding)
+        self._ensemble = _ensemble(encoding, networks=networks)
         self._earlier: list[RewardEnsemble] = []
         self._trials = 0
         self._slope = _TRUST
@@ -63,7 +65,9 @@ class Surrogate:
         """Learn an earlier search; of several the mean is taken."""
         if not len(targets):
             return
-        ensemble = _ensemble(self._encoding)
+        # What is left of the targets changes with the slope: nothing for networks, which are trained once in a while.
+        self._ensemble = _ensemble(self._encoding, networks=False)
+        ensemble = _ensemble(self._encoding, networks=False)
         ensemble.tune(units, targets)
         ensemble.fit(units, targets)
         self._earlier.append(ensemble)
@@ -107,15 +111,14 @@ class Surrogate:
         return np.asarray(targets - self._slope * earlier)
 
 
-def _ensemble(encoding: Encoding) -> RewardEnsemble:
+def _ensemble(encoding: Encoding, *, networks: bool) -> RewardEnsemble:
     features = FeatureMaps(encoding)
-    return RewardEnsemble(
-        {
-            "pairwise": GaussianProcess(features, additive=0.5, pairwise=0.5, joint=0),
-            "additive and joint": GaussianProcess(features, additive=0.5, pairwise=0, joint=0.7),
-            "joint": GaussianProcess(features, additive=0, pairwise=0, joint=0.7),
-            "trees": TreeEnsemble(encoding),
-            "networks": NetworkEnsemble(encoding),
-        },
-        costly=frozenset({"trees", "networks"}),
-    )
+    models: dict[str, RewardModel] = {
+        "pairwise": GaussianProcess(features, additive=0.5, pairwise=0.5, joint=0),
+        "additive and joint": GaussianProcess(features, additive=0.5, pairwise=0, joint=0.7),
+        "joint": GaussianProcess(features, additive=0, pairwise=0, joint=0.7),
+        "trees": TreeEnsemble(encoding),
+    }
+    if networks:
+        models["networks"] = NetworkEnsemble(encoding)
+    return RewardEnsemble(models, costly=frozenset({"trees", "networks"}))
