@@ -110,7 +110,7 @@ class QLearning(Strategy):
     among all scores so far, scaled to [0, 1]; it is worked out anew after each trial, and a failed trial has 0.
 
     Args:
-        learning_rate: alpha, in (0, 1].
+        learning_rate: alpha, in (0, 1]; 1 takes the mean of a batch at its word.
         discount: gamma, in [0, 1]; 1, as the first decision is worth no less than the last.
         replay: number of batches after each trial, >= 1.
         warm_up: number of trials made wholly at random, >= 1; then epsilon is warm_up / trials: four times as many
@@ -126,10 +126,10 @@ class QLearning(Strategy):
     def __init__(
         self,
         *,
-        learning_rate: float = 0.5,
+        learning_rate: float = 1.0,
         discount: float = 1.0,
-        replay: int = 10,
-        warm_up: int = 20,
+        replay: int = 4,
+        warm_up: int = 10,
         final_epsilon: float = 0.1,
     ) -> None:
         if not 0 < learning_rate <= 1:
