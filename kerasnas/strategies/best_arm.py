@@ -13,6 +13,9 @@ from kerasnas.strategies.reward.surrogate import Surrogate
 
 __all__ = ["BestArm", "best_arm"]
 
+# Share of what the models leave unexplained that is not luck.
+_PARTICULAR = 0.25
+
 
 @dataclass(frozen=True)
 class BestArm:
@@ -32,8 +35,9 @@ class BestArm:
 def best_arm(decisions: Sequence[Decision], observations: Sequence[Observation]) -> BestArm:
     """Return the observation whose configuration scores best in the mean, as far as all observations together tell.
 
-    The score of a single training is the mean of its configuration plus luck. A reward model fitted to all of them shrinks each
-    score towards what similar configurations scored, and so tells the good from the lucky.
+    The score of a single training is the mean of its configuration plus luck. A reward model fitted to all of them says what
+    similar configurations let expect; where a score differs from that, three quarters of the difference are taken for luck, the rest
+    for what is particular to the configuration. Single trainings cannot tell the two apart.
 
     Args:
         decisions: the space.
@@ -51,6 +55,7 @@ def best_arm(decisions: Sequence[Decision], observations: Sequence[Observation])
     surrogate.tune(units, targets)
     surrogate.fit(units, targets)
     mean, deviation = surrogate.predict(units)
+    mean = mean + _PARTICULAR * (targets - mean)
     low, middle, high = (from_rank_normal(m, scores) for m in (mean - deviation, mean, mean + deviation))
     failed = np.isnan(scores)
     index = int(np.argmax(np.where(failed, -np.inf, mean)))

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 # Between two tunings of the reward models the number of trials grows by this factor.
 _GROWTH = 1.15
 # Imagined trials: rows of a batch, batches when the models are tuned, and at each proposal.
-_BATCH, _ROUNDS, _MORE_ROUNDS = 48, 10, 2
+_BATCH, _ROUNDS, _MORE_ROUNDS = 48, 10, 1
 # What the policy's candidates are compared with.
 _DRAWN, _ELITES, _MUTANTS = 32, 8, 12
 
@@ -129,15 +129,17 @@ class Dyna(Strategy):
     ) -> "_Candidates":
         encoding = self._encoding
         candidates = _Candidates(encoding, reward, taken)
-        candidates.add(imagined, "policy")
-        candidates.add(policy.sample(_BATCH, rng), "policy")
-        candidates.add(encoding.sample(_DRAWN, rng), "exploration")
         elites = np.repeat(reward.best(_ELITES), _MUTANTS, axis=0)
-        for moves in (1, 2):
-            candidates.add(encoding.mutate(elites, rng, moves=moves), "mutation", elites)
+        candidates.add(
+            ("policy", imagined, None),
+            ("policy", policy.sample(_BATCH, rng), None),
+            ("exploration", encoding.sample(_DRAWN, rng), None),
+            ("mutation", encoding.mutate(elites, rng), elites),
+            ("mutation", encoding.mutate(elites, rng, moves=2), elites),
+        )
         for _ in range(2):
             parents = np.repeat(candidates.best(_ELITES), _MUTANTS, axis=0)
-            candidates.add(encoding.mutate(parents, rng), "mutation", parents)
+            candidates.add(("mutation", encoding.mutate(parents, rng), parents))
         return candidates
 
     def _proposal(self, policy: AutoregressivePolicy, imagined: Array, candidates: "_Candidates") -> Proposal:
@@ -215,18 +217,20 @@ class _Candidates:
     def __len__(self) -> int:
         return len(self.rewards)
 
-    def add(self, units: Array, phase: str, parents: Array | None = None) -> None:
-        kept = []
-        for i, key in enumerate(self._encoding.keys(units)):
-            if key not in self._seen:
-                self._seen.add(key)
-                kept.append(i)
-        if not kept:
-            return
-        self.units = np.concatenate([self.units, units[kept]])
-        self.rewards = np.append(self.rewards, self._reward(units[kept]))
-        self.phases += [phase] * len(kept)
-        self.parents += [None if parents is None else parents[i] for i in kept]
+    def add(self, *groups: tuple[str, Array, Array | None]) -> None:
+        """Add what is new of each group of phase, rows and their parents."""
+        new = []
+        for phase, units, parents in groups:
+            for i, key in enumerate(self._encoding.keys(units)):
+                if key not in self._seen:
+                    self._seen.add(key)
+                    new.append(units[i])
+                    self.phases.append(phase)
+                    self.parents.append(None if parents is None else parents[i])
+        if new:
+            rows = np.array(new)
+            self.units = np.concatenate([self.units, rows])
+            self.rewards = np.append(self.rewards, self._reward(rows))
 
     def best(self, count: int) -> Array:
         return self.units[np.argsort(-self.rewards, kind="stable")[:count]]
@@ -237,12 +241,13 @@ def _train(policy: AutoregressivePolicy, reward: _ExpectedImprovement, rounds: i
     optimizer = Adam(policy, 0.2)
     imagined = []
     for _ in range(rounds):
-        units = policy.sample(_BATCH, rng)
+        units, before, _ = policy.draw(_BATCH, rng)
         imagined.append(units)
         advantages = centered_ranks(reward(units).tolist())
-        before = policy.step_log_probabilities(units)
-        for _ in range(2):
-            ratios = np.exp(policy.step_log_probabilities(units) - before)
+        ratios = np.ones_like(before)
+        for epoch in range(2):
+            if epoch:
+                ratios = np.exp(policy.step_log_probabilities(units) - before)
             weights = surrogate_weights(ratios, advantages, 0.2)
             optimizer.step(policy.gradient(units, weights, 0.05) / len(units))
     return np.concatenate(imagined)

@@ -1,5 +1,7 @@
 """The flagship: what it does with little data, much data, and trials under way."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -18,7 +20,7 @@ BEST = dict.fromkeys((d.name for d in DECISIONS), "b")
 def score_of(choices):
     """Three points for each right decision, and three more for each right pair of neighbours."""
     right = [choices[d.name] == BEST[d.name] for d in DECISIONS]
-    return 3 * sum(right) + 3 * sum(a and b for a, b in zip(right, right[1:], strict=False))
+    return 3 * sum(right) + 3 * sum(a and b for a, b in pairwise(right))
 
 
 def search(strategy, trials, seed=0, score=score_of):
