@@ -38,11 +38,11 @@ class PPO(Strategy):
     def __init__(
         self,
         *,
-        learning_rate: float = 0.1,
-        clip: float = 0.2,
+        learning_rate: float = 0.2,
+        clip: float = 0.3,
         epochs: int = 4,
-        batch: int = 16,
-        entropy_weight: float = 0.01,
+        batch: int = 8,
+        entropy_weight: float = 0.03,
     ) -> None:
         if not learning_rate > 0:
             raise ValueError(f"learning_rate must be > 0, got {learning_rate}.")
