@@ -139,7 +139,8 @@ class Range(Decision):
             value = low * (top / low) ** unit
         else:
             value = top + low - low * (top / low) ** (1 - unit)
-        return math.floor(min(value, self.high)) if self.integer else float(min(max(value, low), self.high))
+        value = min(max(value, low), self.high)
+        return math.floor(value) if self.integer else float(value)
 
     def to_unit(self, value: Scalar) -> float:
         """Return the position of `value`, clipped to [0, 1]."""

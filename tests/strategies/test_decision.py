@@ -95,3 +95,8 @@ def test_every_kind_of_hyperparameter_becomes_a_decision():
     assert d["reverse"].values == (1.0, 5.0, 7.0, 8.0)
     assert d["kernel"].conditions == (Condition("kind", ("conv",)),)
     assert all(math.isfinite(x.to_unit(x.from_unit(0.3))) for x in d.values())
+
+
+def test_rounding_takes_no_integer_below_its_range():
+    ranges = [Range(name="n", low=low, high=low + 40, scale="reverse_log", integer=True) for low in range(1, 60)]
+    assert all(decision.from_unit(0.0) == decision.low for decision in ranges)
