@@ -36,8 +36,8 @@ def best_arm(decisions: Sequence[Decision], observations: Sequence[Observation])
     """Return the observation whose configuration scores best in the mean, as far as all observations together tell.
 
     The score of a single training is the mean of its configuration plus luck. A reward model fitted to all of them says what
-    similar configurations let expect; where a score differs from that, three quarters of the difference are taken for luck, the rest
-    for what is particular to the configuration. Single trainings cannot tell the two apart.
+    similar configurations let expect; where a score differs from that, three quarters of the difference are taken for luck, one
+    quarter for what is particular to the configuration. Single trainings cannot tell the two apart.
 
     Args:
         decisions: the space.

@@ -12,6 +12,9 @@ __all__ = ["Encoding"]
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+# The shares of up to so many integers are worked out once.
+_LISTED = 4096
+
 
 class Encoding:
     """A list of decisions as columns: each row of a matrix is a configuration.
@@ -28,6 +31,7 @@ class Encoding:
         self.sizes = tuple(decision.size for decision in decisions)
         self.ordered: Mask = np.array([decision.is_ordered for decision in decisions], bool)
         self._column = {id(decision): i for i, decision in enumerate(self.decisions)}
+        self._integers = {i: _shares(decision) for i, decision in enumerate(self.decisions) if _is_listed_integer(decision)}
         # For each decision: the columns before it of its name, and for each condition its parents with the units that hold.
         names = [decision.name for decision in self.decisions]
         self._rivals = [[j for j in range(i) if names[j] == name] for i, name in enumerate(names)]
@@ -77,6 +81,9 @@ class Encoding:
             return np.asarray((np.minimum(np.floor(units * size), size - 1) + 0.5) / size)
         if isinstance(decision, Range) and not decision.integer:
             return np.asarray(np.clip(units, 0, 1))
+        if column in self._integers:
+            borders, middles = self._integers[column]
+            return np.asarray(middles[np.searchsorted(borders, units, side="right")])
         return np.array([decision.to_unit(decision.from_unit(float(u))) if u == u else np.nan for u in units])
 
     def sample(self, count: int, rng: np.random.Generator) -> Array:
@@ -135,3 +142,15 @@ class Encoding:
         if isinstance(decision, Discrete):
             return np.array([(i + 0.5) / len(decision.values) for i, v in enumerate(decision.values) if v in values])
         return np.array([decision.to_unit(v) for v in values if not isinstance(v, str)])
+
+
+def _is_listed_integer(decision: Decision) -> bool:
+    return isinstance(decision, Range) and decision.integer and (decision.size or 0) <= _LISTED
+
+
+def _shares(decision: Decision) -> tuple[Array, Array]:
+    """Return the borders between the shares of an integer's values, and the middles of the shares."""
+    assert isinstance(decision, Range)
+    values = range(int(decision.low), int(decision.high) + 1)
+    middles = np.array([decision.to_unit(value) for value in values])
+    return np.array([decision.to_unit(value - 0.5) for value in values[1:]]), middles

@@ -70,6 +70,10 @@ class Surrogate:
         ensemble = _ensemble(self._encoding, networks=False)
         ensemble.tune(units, targets)
         ensemble.fit(units, targets)
+        for name, model in ensemble.models.items():
+            fresh = self._ensemble.models[name]
+            if isinstance(model, GaussianProcess) and isinstance(fresh, GaussianProcess):
+                fresh.expect(model)
         self._earlier.append(ensemble)
 
     def tune(self, units: Array, targets: Array) -> None:
