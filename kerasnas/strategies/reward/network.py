@@ -13,7 +13,7 @@ __all__ = ["NetworkEnsemble"]
 Array = NDArray[np.float64]
 
 _FEWEST_ROWS = 64
-_BATCH = 512
+_SMALLEST_BATCH, _LARGEST_BATCH = 512, 65_536
 
 
 class NetworkEnsemble(RewardModel):
@@ -53,12 +53,7 @@ class NetworkEnsemble(RewardModel):
         self._seen = folds[:, None] != np.arange(self._members)
         truth_and_seen = np.stack([np.broadcast_to(targets[:, None], self._seen.shape), self._seen], axis=-1).astype("float32")
         self._model = self._build(inputs.shape[1])
-        self._model.compile(
-            optimizer=keras.optimizers.AdamW(0.01, weight_decay=1.0),
-            loss=_seen_error,
-            steps_per_execution=self._epochs,
-            jit_compile=False,
-        )
+        self._model.compile(optimizer=keras.optimizers.AdamW(0.01, weight_decay=1.0), loss=_seen_error, jit_compile=False)
         # All steps as one epoch of repeated rows: what surrounds an epoch costs more than the steps.
         repeats = (self._epochs, 1)
         self._model.fit(
@@ -104,10 +99,11 @@ class NetworkEnsemble(RewardModel):
         return model
 
     def _outputs(self, inputs: NDArray[np.float32]) -> Array:
-        """Evaluate in batches of one size, so that the backend compiles once."""
-        padded = np.zeros((-(-len(inputs) // _BATCH) * _BATCH, inputs.shape[1]), "float32")
+        """Evaluate in batches whose sizes are powers of two, so that the backend compiles few times."""
+        size = min(max(_SMALLEST_BATCH, 2 ** int(np.ceil(np.log2(max(len(inputs), 1))))), _LARGEST_BATCH)
+        padded = np.zeros((-(-len(inputs) // size) * size, inputs.shape[1]), "float32")
         padded[: len(inputs)] = inputs
-        batches = [np.asarray(self._model.predict_on_batch(padded[i : i + _BATCH])) for i in range(0, len(padded), _BATCH)]
+        batches = [np.asarray(self._model.predict_on_batch(padded[i : i + size])) for i in range(0, len(padded), size)]
         return np.concatenate(batches)[: len(inputs)].astype(np.float64)
 
     def _inputs(self, units: Array) -> NDArray[np.float32]:

@@ -24,16 +24,19 @@ class TreeEnsemble(RewardModel):
         Geurts et al. 2006; Hutter et al. 2011 (SMAC: disagreement of trees as uncertainty).
     """
 
-    def __init__(self, encoding: Encoding, *, trees: int = 24) -> None:
+    def __init__(self, encoding: Encoding, *, trees: int = 16) -> None:
         self._encoding = encoding
         self._forest = ExtraTreesRegressor(trees, bootstrap=True, oob_score=True, min_samples_leaf=2, random_state=0)
 
-    def fit(self, units: Array, targets: Array) -> None:
+    def tune(self, units: Array, targets: Array) -> None:
         """Grow the trees."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Some inputs do not have OOB scores")
             warnings.filterwarnings("ignore", "R.2 score is not well-defined")
             self._forest.fit(self._inputs(units), targets)
+
+    def fit(self, units: Array, targets: Array) -> None:
+        """Keep the trees: to grow them anew costs more than a few more rows are worth."""
 
     def predict(self, units: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation of the trees' predictions."""
