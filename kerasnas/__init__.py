@@ -22,6 +22,7 @@ _MODULES = (
     "search",
     "spaces",
     "strategies",
+    "testing",
 )
 
 __all__ = ["ImageClassifier", "NASTuner", "SearchRecord", *_MODULES]
