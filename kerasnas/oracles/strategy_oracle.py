@@ -38,7 +38,7 @@ class StrategyOracle(kt.Oracle):
     trial's "number" from 0, "after" how many observations it was proposed, how many trials were "pending", how many trials of
     an "earlier" search were known, its "phase" and what else the strategy says of it (see `kerasnas.strategies.Proposal`), and
     the "beliefs" of the strategy. When the trial has ended, "observed" tells how many observations the strategy had before it,
-    and "advantage" by how much the score was better than it expected. Scores there are as the strategy sees them: higher is
+    and "advantage" the one that the strategy gave to its score. Scores there are as the strategy sees them: higher is
     better.
 
     Args:

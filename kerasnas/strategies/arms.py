@@ -57,7 +57,8 @@ class Arms:
             middles = (self.edges[1:] + self.edges[:-1]) / 2
             return [str(self._decision.from_unit(float(middle))) for middle in middles]
         ends = [self._decision.from_unit(float(edge)) for edge in self.edges]
-        return [f"{low:.3g} to {high:.3g}" for low, high in pairwise(ends)]
+        texts = [end if isinstance(end, str) else f"{end:.3g}" for end in ends]
+        return [f"{low} to {high}" for low, high in pairwise(texts)]
 
 
 def _border(decision: Decision, index: int) -> float:

@@ -62,7 +62,10 @@ class Strategy(ABC):
         """Take in an earlier search, called after `start`; its scores may be of another data set and in another unit."""
 
     def advantage(self, choices: Choices, score: float) -> float | None:  # noqa: ARG002
-        """Return by how much `score` is better than what the strategy expects now, or None if it expects nothing."""
+        """Return the advantage that the strategy gives `score` now, larger for better, or None if it knows no such thing.
+
+        For most it is the rank of the score among all so far, from -1 to 1.
+        """
         return None
 
     def beliefs(self) -> Beliefs | None:

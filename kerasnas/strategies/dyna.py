@@ -34,8 +34,8 @@ class Dyna(Strategy):
     The reward model is an ensemble with uncertainty (`Surrogate`) on the ranks of the scores. The imagined reward of a
     configuration is the logarithm of its expected improvement over the best posterior mean so far; the policy is trained on it
     with PPO. A trial is the best of the policy's draws, of changes to the best configurations, and of changes to those. Until
-    there are `initial` trials, or while no model predicts held-out trials better than chance, trials are drawn at random.
-    Configurations under way count as if they had scored what the model predicts.
+    there are `initial` trials, or while no model ranks held-out trials the right way round, trials are drawn at random.
+    Configurations under way count, for the Gaussian processes, as if they had scored what the ensemble predicts.
 
     Args:
         initial: number of trials that are drawn at random first, >= 2; none where an earlier search was learnt from.
@@ -46,8 +46,8 @@ class Dyna(Strategy):
     """
 
     def __init__(self, *, initial: int = 10) -> None:
-        if not initial >= 2:
-            raise ValueError(f"initial must be >= 2, got {initial}.")
+        if not isinstance(initial, int) or initial < 2:
+            raise ValueError(f"initial must be an integer >= 2, got {initial}.")
         self.initial = initial
 
     def start(self, decisions: Sequence[Decision]) -> None:
@@ -256,7 +256,7 @@ def _train(policy: AutoregressivePolicy, reward: _ExpectedImprovement, rounds: i
 def _checkpoint(count: int, initial: int) -> int:
     """Return the last number of trials, up to `count`, at which the models are tuned."""
     if count < initial:
-        return count
+        return count - (count - 1) % 3 if count else 0
     checkpoint = initial
     while (following := int(checkpoint * _GROWTH) + 1) <= count:
         checkpoint = following

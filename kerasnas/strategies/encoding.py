@@ -1,5 +1,6 @@
 """Configurations as rows of numbers, so that thousands of imagined ones cost a few array operations."""
 
+import contextlib
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
@@ -32,6 +33,11 @@ class Encoding:
         self.ordered: Mask = np.array([decision.is_ordered for decision in decisions], bool)
         self._column = {id(decision): i for i, decision in enumerate(self.decisions)}
         self._integers = {i: _shares(decision) for i, decision in enumerate(self.decisions) if _is_listed_integer(decision)}
+        self._repeated = {
+            i: np.array([decision.values.index(value) for value in decision.values])
+            for i, decision in enumerate(self.decisions)
+            if isinstance(decision, Discrete) and len(set(decision.values)) < len(decision.values)
+        }
         # For each decision: the columns before it of its name, and for each condition its parents with the units that hold.
         names = [decision.name for decision in self.decisions]
         self._rivals = [[j for j in range(i) if names[j] == name] for i, name in enumerate(names)]
@@ -46,11 +52,12 @@ class Encoding:
         return len(self.decisions)
 
     def encode(self, choices: Sequence[Mapping[str, Scalar]]) -> Array:
-        """Return one row for each configuration; a decision it lacks a value for counts as not active."""
+        """Return one row for each configuration; a decision it lacks a possible value for counts as not active."""
         units = np.full((len(choices), len(self)), np.nan)
         for row, made in enumerate(choices):
             for decision in active_decisions(self.decisions, made):
-                units[row, self._column[id(decision)]] = decision.to_unit(made[decision.name])
+                with contextlib.suppress(ValueError):  # a value that is not on the list
+                    units[row, self._column[id(decision)]] = decision.to_unit(made[decision.name])
         return units
 
     def decode(self, row: Array) -> Choices:
@@ -76,9 +83,14 @@ class Encoding:
     def snap(self, column: int, units: Array) -> Array:
         """Move positions to the middle of the share of their value."""
         decision, size = self.decisions[column], self.sizes[column]
+        if size == 1:
+            return np.where(np.isnan(units), np.nan, decision.to_unit(decision.from_unit(0.5)))
         if isinstance(decision, Discrete):
             assert size is not None
-            return np.asarray((np.minimum(np.floor(units * size), size - 1) + 0.5) / size)
+            shares = np.minimum(np.floor(units * size), size - 1)
+            if column in self._repeated:  # of equal values the first stands for all
+                shares = np.where(np.isnan(shares), np.nan, self._repeated[column][np.nan_to_num(shares).astype(int)])
+            return np.asarray((shares + 0.5) / size)
         if isinstance(decision, Range) and not decision.integer:
             return np.asarray(np.clip(units, 0, 1))
         if column in self._integers:

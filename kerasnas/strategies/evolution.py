@@ -58,8 +58,8 @@ class Evolution(Strategy):
         mutation_rate: float | None = None,
         aging: bool = True,
     ) -> None:
-        if population is not None and not population >= 2:
-            raise ValueError(f"population must be >= 2 or None, got {population}.")
+        if population is not None and (not isinstance(population, int) or population < 2):
+            raise ValueError(f"population must be an integer >= 2 or None, got {population}.")
         if selection not in ("tournament", "truncation"):
             raise ValueError(f"selection must be 'tournament' or 'truncation', got {selection!r}.")
         if not 0 < selection_share <= 1:

@@ -35,8 +35,8 @@ class LocalSearch(Strategy):
     """
 
     def __init__(self, *, starts: int = 10) -> None:
-        if not starts >= 1:
-            raise ValueError(f"starts must be >= 1, got {starts}.")
+        if not isinstance(starts, int) or starts < 1:
+            raise ValueError(f"starts must be an integer >= 1, got {starts}.")
         self.starts = starts
 
     def start(self, decisions: Sequence[Decision]) -> None:

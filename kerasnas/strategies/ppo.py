@@ -48,10 +48,10 @@ class PPO(Strategy):
             raise ValueError(f"learning_rate must be > 0, got {learning_rate}.")
         if not 0 < clip < 1:
             raise ValueError(f"clip must be in (0, 1), got {clip}.")
-        if not epochs >= 1:
-            raise ValueError(f"epochs must be >= 1, got {epochs}.")
-        if not batch >= 1:
-            raise ValueError(f"batch must be >= 1, got {batch}.")
+        if not isinstance(epochs, int) or epochs < 1:
+            raise ValueError(f"epochs must be an integer >= 1, got {epochs}.")
+        if not isinstance(batch, int) or batch < 1:
+            raise ValueError(f"batch must be an integer >= 1, got {batch}.")
         if not entropy_weight >= 0:
             raise ValueError(f"entropy_weight must be >= 0, got {entropy_weight}.")
         self.learning_rate = learning_rate

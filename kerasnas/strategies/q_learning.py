@@ -136,10 +136,10 @@ class QLearning(Strategy):
             raise ValueError(f"learning_rate must be in (0, 1], got {learning_rate}.")
         if not 0 <= discount <= 1:
             raise ValueError(f"discount must be in [0, 1], got {discount}.")
-        if not replay >= 1:
-            raise ValueError(f"replay must be >= 1, got {replay}.")
-        if not warm_up >= 1:
-            raise ValueError(f"warm_up must be >= 1, got {warm_up}.")
+        if not isinstance(replay, int) or replay < 1:
+            raise ValueError(f"replay must be an integer >= 1, got {replay}.")
+        if not isinstance(warm_up, int) or warm_up < 1:
+            raise ValueError(f"warm_up must be an integer >= 1, got {warm_up}.")
         if not 0 < final_epsilon <= 1:
             raise ValueError(f"final_epsilon must be in (0, 1], got {final_epsilon}.")
         self.learning_rate = learning_rate

@@ -174,6 +174,25 @@ def test_checkpoints_are_a_function_of_the_count_alone():
     assert len(set(found)) < 30
 
 
-def test_wrong_settings():
+@pytest.mark.parametrize("wrong", [1, 2.5, None])
+def test_wrong_settings(wrong):
     with pytest.raises(ValueError, match="initial must be"):
-        Dyna(initial=1)
+        Dyna(initial=wrong)
+
+
+def test_decisions_without_a_choice_do_not_hide_repeats():
+    """A real number with one value and a list that names a value twice: 9 configurations in all, each tried once."""
+    decisions = [
+        Discrete(name="a", values=(1, 1, 2, 3)),
+        Discrete(name="b", values=("x", "y", "z")),
+        Range(name="fixed", low=2.0, high=2.0),
+    ]
+    history = search(started(decisions, initial=2), 9, score=lambda c: float(c["a"]))
+    assert len({identity(decisions, c) for c in history}) == 9
+
+
+def test_an_earlier_search_from_which_nothing_can_be_learnt_changes_nothing():
+    strategy = started()
+    strategy.learn_earlier([(BEST, 1.0)])
+    strategy.learn_earlier([(random_choices(DECISIONS, np.random.default_rng(i)), np.nan) for i in range(20)])
+    assert [dict(c) for c in search(strategy, 12)] == [dict(c) for c in search(started(), 12)]

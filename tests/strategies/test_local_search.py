@@ -138,5 +138,5 @@ def test_a_neighbour_differs_in_one_of_the_decisions_that_both_made(spaces, data
 
 
 def test_local_search_refuses_nonsense():
-    with pytest.raises(ValueError, match="starts must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="starts must be an integer >= 1, got 0"):
         LocalSearch(starts=0)

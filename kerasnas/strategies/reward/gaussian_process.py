@@ -1,5 +1,7 @@
 """Gaussian processes over mixed, conditional spaces."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
@@ -49,9 +51,9 @@ class GaussianProcess(RewardModel):
         self._deviation: Array = np.array([_SCALE_DEVIATION] * self._maps + [_AMPLITUDE_DEVIATION] * 3 + [_NOISE_DEVIATION])
         self._parameters = self._prior.copy()
 
-    def expect(self, earlier: "GaussianProcess") -> None:
-        """Expect the decisions to matter as much, and as smoothly, as in another data set with the same features."""
-        self._prior[: self._maps] = earlier._parameters[: self._maps]
+    def expect(self, earlier: "Sequence[GaussianProcess]") -> None:
+        """Expect the decisions to matter as much, and as smoothly, as in other data sets with the same features."""
+        self._prior[: self._maps] = np.mean([model._parameters[: self._maps] for model in earlier], axis=0)
 
     def tune(self, units: Array, targets: Array) -> None:
         """Maximise the posterior of the hyperparameters."""

@@ -53,7 +53,11 @@ class NetworkEnsemble(RewardModel):
         self._seen = folds[:, None] != np.arange(self._members)
         truth_and_seen = np.stack([np.broadcast_to(targets[:, None], self._seen.shape), self._seen], axis=-1).astype("float32")
         self._model = self._build(inputs.shape[1])
-        self._model.compile(optimizer=keras.optimizers.AdamW(0.01, weight_decay=1.0), loss=_seen_error, jit_compile=False)
+        self._model.compile(
+            optimizer=keras.optimizers.AdamW(0.01, weight_decay=1.0),
+            loss=_seen_error,
+            jit_compile=keras.backend.backend() == "jax",
+        )
         # All steps as one epoch of repeated rows: what surrounds an epoch costs more than the steps.
         repeats = (self._epochs, 1)
         self._model.fit(
@@ -85,17 +89,22 @@ class NetworkEnsemble(RewardModel):
         import keras
 
         members, hidden, fan_in = self._members, self._width, width
-        model = keras.Sequential([keras.Input((width,)), keras.layers.RepeatVector(members)])
+        model = keras.Sequential([keras.Input((width,)), keras.layers.RepeatVector(members, dtype="float32")])
         for seed, (units, activation) in enumerate([(hidden, "relu"), (hidden, "relu"), (1, None)]):
             # A seed of its own: the global generator belongs to the user.
             initializer = keras.initializers.RandomNormal(stddev=(2 / fan_in) ** 0.5, seed=seed)
             fan_in = units
             model.add(
                 keras.layers.EinsumDense(
-                    "bmi,mio->bmo", (members, units), activation, bias_axes="mo", kernel_initializer=initializer
+                    "bmi,mio->bmo",
+                    (members, units),
+                    activation,
+                    bias_axes="mo",
+                    kernel_initializer=initializer,
+                    dtype="float32",
                 )
             )
-        model.add(keras.layers.Reshape((members,)))
+        model.add(keras.layers.Reshape((members,), dtype="float32"))
         return model
 
     def _outputs(self, inputs: NDArray[np.float32]) -> Array:

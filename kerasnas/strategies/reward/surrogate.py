@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 
 # Before any trial of this search an earlier one counts so much; it takes about so many trials to change that.
 _TRUST, _TRUST_TRIALS = 0.8, 5.0
+_FEWEST_TARGETS = 3
 
 
 class Surrogate:
@@ -62,19 +63,20 @@ class Surrogate:
         return self.knows_earlier or max(self.correlations.values(), default=0.0) > 0
 
     def learn_earlier(self, units: Array, targets: Array) -> None:
-        """Learn an earlier search; of several the mean is taken."""
-        if not len(targets):
+        """Learn an earlier search, unless nothing can be learnt from it; of several the mean is taken."""
+        if len(np.unique(targets)) < _FEWEST_TARGETS:
             return
-        # What is left of the targets changes with the slope: nothing for networks, which are trained once in a while.
-        self._ensemble = _ensemble(self._encoding, networks=False)
         ensemble = _ensemble(self._encoding, networks=False)
         ensemble.tune(units, targets)
+        if max(ensemble.correlations.values()) <= 0:
+            return
         ensemble.fit(units, targets)
-        for name, model in ensemble.models.items():
-            fresh = self._ensemble.models[name]
-            if isinstance(model, GaussianProcess) and isinstance(fresh, GaussianProcess):
-                fresh.expect(model)
         self._earlier.append(ensemble)
+        # What is left of the targets changes with the slope: nothing for networks, which are trained once in a while.
+        self._ensemble = _ensemble(self._encoding, networks=False)
+        for name, model in self._ensemble.models.items():
+            if isinstance(model, GaussianProcess):
+                model.expect([m for e in self._earlier if isinstance(m := e.models[name], GaussianProcess)])
 
     def tune(self, units: Array, targets: Array) -> None:
         """Tune the models and choose among them."""
