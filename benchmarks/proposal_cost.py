@@ -1,7 +1,7 @@
-"""What a proposal costs as the trials add up: milliseconds and memory of each strategy.
+"""What a proposal costs as the trials add up: CPU milliseconds and memory of each strategy.
 
 A made-up objective on a space of --decisions decisions (categories, integers, logarithmic and conditional numbers). A line for
-every tenth of the trials: mean milliseconds of propose and observe together in that tenth, and resident memory at its end.
+every tenth of the trials: mean CPU milliseconds of propose and observe together in that tenth, and resident memory at its end.
 
     python benchmarks/proposal_cost.py --trials 300 --decisions 9
     python benchmarks/proposal_cost.py --trials 1000 --decisions 30 --strategies Dyna
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES))
     arguments = parser.parse_args()
     decisions, blocks = space(arguments.decisions), np.array_split(np.arange(arguments.trials), 10)
-    print(f"ms a trial (MB at the end), {arguments.decisions} decisions; the last column is the mean of all {arguments.trials}")
+    print(f"CPU ms a trial (MB at the end), {arguments.decisions} decisions; last column: mean of all {arguments.trials}")
     print(f"{'after trial':12}" + "".join(f"{block[-1] + 1:>14}" for block in blocks) + f"{'mean':>8}")
     for name in arguments.strategies:
         strategy = getattr(kerasnas.strategies, name)()
@@ -73,15 +73,15 @@ def main() -> None:
         for block in blocks:
             spent = 0.0
             for trial in block:
-                start = time.perf_counter()
+                start = time.process_time()
                 choices = propose_untried(strategy, decisions, tried, np.random.default_rng([0, trial]))
-                spent += time.perf_counter() - start
+                spent += time.process_time() - start
                 assert choices is not None
                 tried.add(identity(decisions, choices))
                 found = score(decisions, choices, noise)
-                start = time.perf_counter()
+                start = time.process_time()
                 strategy.observe(choices, found)
-                spent += time.perf_counter() - start
+                spent += time.process_time() - start
             total += spent
             cells.append(f"{1e3 * spent / len(block):.1f} ({resident_mb():.0f})")
         print(f"{name:12}" + "".join(f"{cell:>14}" for cell in cells) + f"{1e3 * total / arguments.trials:8.1f}", flush=True)
