@@ -13,7 +13,7 @@ __all__ = ["RewardEnsemble", "rank_correlation"]
 Array = NDArray[np.float64]
 
 # Costly models are asked only where the others leave this much of the ranks unexplained.
-_EXPLAINED = 0.7
+_EXPLAINED = 0.5
 
 
 class RewardEnsemble:
@@ -21,7 +21,7 @@ class RewardEnsemble:
 
     Args:
         models: by name.
-        costly: names of the models that are tried only where none of the others correlates better than 0.7.
+        costly: names of the models that are tried only where none of the others correlates better than 0.5.
 
     Attributes:
         correlations: Spearman's rank correlation of each tried model's held-out predictions with the targets.
