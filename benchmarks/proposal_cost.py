@@ -11,6 +11,7 @@ import argparse
 import time
 from pathlib import Path
 
+import keras  # noqa: F401 - a search has imported it long before its first proposal
 import numpy as np
 
 import kerasnas.strategies
