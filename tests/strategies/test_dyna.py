@@ -51,7 +51,7 @@ def test_it_never_repeats_itself_until_the_space_is_used_up():
 
 
 def test_trials_under_way_are_not_proposed_and_count_as_predicted():
-    """Asked twelve times without an answer it gives twelve configurations, more varied than the twelve best guesses."""
+    """Asked twelve times without an answer it gives twelve configurations; believing in one leaves less to gain from the next."""
     strategy = started()
     search(strategy, 25)
     pending = []
@@ -69,9 +69,10 @@ def test_little_data_and_pure_noise_are_met_with_exploration():
     phases = [c.why["phase"] for c in search(strategy, 10)]
     assert phases == ["exploration"] * 10
     rng = np.random.default_rng(0)
-    noise = [c.why for c in search(started(), 40, score=lambda _: float(rng.normal()))]
-    unsure = [why for why in noise[10:] if why["phase"] == "exploration"]
-    assert unsure or max(max(why["rank_correlations"].values()) for why in noise[10:]) < 0.7
+    noise = [c.why for c in search(started(), 40, score=lambda _: float(rng.normal()))][10:]
+    # No model ranks noise: whichever looks good at one checkpoint (chance: 1 / sqrt(n), .16 to .3) fails at the next.
+    assert sum(why["phase"] == "exploration" for why in noise) >= 5
+    assert all(max(why["rank_correlations"].values()) < 0.6 for why in noise if "rank_correlations" in why)
 
 
 def test_a_region_that_fails_is_left_alone():
@@ -116,7 +117,7 @@ def test_predicted_scores_are_in_the_unit_of_the_scores_and_right():
         errors.append(abs(proposal.why["predicted"]["mean"] - score_of(proposal)))
         scores.append(score_of(random_choices(DECISIONS, np.random.default_rng(t))))
         strategy.observe(proposal, score_of(proposal))
-    assert np.mean(errors) < np.std(scores)
+    assert np.mean(errors) < np.std(scores) / 5
 
 
 def test_it_does_not_depend_on_the_unit_of_the_score():
