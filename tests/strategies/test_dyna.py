@@ -51,7 +51,7 @@ def test_it_never_repeats_itself_until_the_space_is_used_up():
 
 
 def test_trials_under_way_are_not_proposed_and_count_as_predicted():
-    """Asked twelve times without an answer it gives twelve configurations; believing in one leaves less to gain from the next."""
+    """Asked twelve times without an answer it gives twelve configurations; believing one, the next has less to gain."""
     strategy = started()
     search(strategy, 25)
     pending = []
