@@ -75,7 +75,7 @@ def to_onnx(
     if opset not in _OPSETS:
         raise InvalidArgument(f"Expected an opset from {_OPSETS[0]} to {_OPSETS[-1]}, got {opset!r}. The default is 17.")
     view = functional_view(model)
-    _check_computation(model)
+    check_computation(model)
     names = _check_labels(labels, view)
     _check_preprocessing(preprocessing)
     if x is not None:
@@ -97,7 +97,7 @@ def to_onnx(
     )
 
 
-def _check_computation(model: keras.Model) -> None:
+def check_computation(model: keras.Model) -> None:
     if keras.config.backend() != "tensorflow":
         raise InvalidArgument(
             f"Expected Keras to run on TensorFlow, got {keras.config.backend()!r}. Save the model as a .keras file and "

@@ -1,0 +1,121 @@
+"""What a network may cost, and whether it does."""
+
+import difflib
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import keras
+
+from kerasnas.cost import Cost, cost_of
+from kerasnas.errors import InvalidArgument
+
+__all__ = ["CostReport", "Limits"]
+
+
+@dataclass(frozen=True)
+class CostReport:
+    """What was found out about the cost of one network.
+
+    Attributes:
+        cost: computed from its graph.
+        latency_ms: measured, milliseconds of one sample on this machine; None where no limit asked for it or another was
+            already exceeded.
+        violations: a sentence for each limit that is exceeded, none if the network may be trained.
+    """
+
+    cost: Cost
+    latency_ms: float | None = None
+    violations: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What is known, by the names of the limits, ready to be metrics of a trial."""
+        known: dict[str, float] = {name: float(getattr(self.cost, name)) for name in _COMPUTED}
+        return known if self.latency_ms is None else known | {"latency_ms": self.latency_ms}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that a network may cost; None sets no limit.
+
+    Attributes:
+        parameters: numbers in its weights.
+        macs: multiply-accumulates of one sample, see `kerasnas.cost.cost_of`.
+        activation_bytes: memory of activations for one sample, bytes, see there.
+        latency_ms: milliseconds of one sample on this machine, see `measure_latency`.
+
+    Raises:
+        InvalidArgument: for a limit that is not a finite number > 0.
+
+    Example:
+        >>> Limits.of({"parameters": 100_000})
+        Limits(parameters=100000, macs=None, activation_bytes=None, latency_ms=None)
+    """
+
+    parameters: float | None = None
+    macs: float | None = None
+    activation_bytes: float | None = None
+    latency_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in _NAMES:
+            value = getattr(self, name)
+            number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if value is not None and not (number and math.isfinite(value) and value > 0):
+                raise InvalidArgument(f"Expected the limit of {name} to be a finite number > 0, got {value!r}.")
+
+    @classmethod
+    def of(cls, limits: "Mapping[str, float | None] | Limits | None") -> "Limits":
+        """Return `limits` as Limits: a mapping by the names of the attributes, or None for no limits.
+
+        Raises:
+            InvalidArgument: for an unknown name, or a limit that is not a finite number > 0.
+        """
+        if isinstance(limits, Limits):
+            return limits
+        if limits is not None and not isinstance(limits, Mapping):
+            raise InvalidArgument(f"Expected limits by name, such as {{'parameters': 100_000}}, got {limits!r}.")
+        for name in limits or {}:
+            if name not in _NAMES:
+                near = difflib.get_close_matches(str(name), _NAMES, n=1, cutoff=0.0)[0]
+                raise InvalidArgument(f"Expected limits of {', '.join(_NAMES)}, got {name!r}. Did you mean {near!r}?")
+        return cls(**dict(limits or {}))
+
+    def check(self, model: keras.Model, *, cost: Cost | None = None) -> CostReport:
+        """Find out what a model costs and which limits that exceeds.
+
+        Latency is measured only if it is limited and all other limits are kept.
+
+        Args:
+            model: a built model, see `cost_of`.
+            cost: of the model, if it is known already.
+
+        Raises:
+            InvalidArgument: as `cost_of` and `measure_latency`.
+        """
+        cost = cost_of(model) if cost is None else cost
+        violations = [
+            f"{getattr(cost, name):,} {unit}; at most {_number(limit)} are allowed"
+            for name, unit in _COMPUTED.items()
+            if (limit := getattr(self, name)) is not None and getattr(cost, name) > limit
+        ]
+        if self.latency_ms is None or violations:
+            return CostReport(cost, violations=tuple(violations))
+        # It brings the converter and onnxruntime with it.
+        from kerasnas.search.latency import measure_latency
+
+        latency_ms = measure_latency(model)
+        if latency_ms > self.latency_ms:
+            violations.append(f"{latency_ms:.3g} ms of latency; at most {_number(self.latency_ms)} ms are allowed")
+        return CostReport(cost, latency_ms=latency_ms, violations=tuple(violations))
+
+
+_NAMES = tuple(field.name for field in fields(Limits))
+_COMPUTED = {"parameters": "parameters", "macs": "multiply-accumulates", "activation_bytes": "bytes of activations"}
+
+
+def _number(value: Any) -> str:
+    return f"{int(value):,}" if float(value).is_integer() else f"{float(value):,g}"
