@@ -1,0 +1,134 @@
+"""What a learning curve will gain by its last epoch, with the uncertainty of that."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+__all__ = ["Growth"]
+
+Array = NDArray[np.float64]
+
+# Chosen on the tables TUNED_ON of benchmarks/early_stopping.py.
+_MARGIN = 0.5
+_ALIKE = 0.5
+# Where a diverged curve is put, in spreads: its real place, 1e17 or infinity, would be all that the regression sees.
+_FAR = 1e6
+# The prior, and how many curves it is worth: on the rate at slope 0 and gap 0, on its change with the slope and with the gap,
+_RATE = np.array([0.0, 0.6, 0.0])
+_CURVES = np.array([5.0, 0.3, 5.0])
+# and on the deviation of the rate.
+_DEGREES = 2.0
+_DEVIATION = 0.3
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The predictive distribution of a curve's best value by its last epoch, in one objective.
+
+    The gap of a curve is how far its best value so far lies below a reference beyond all values: half as far above the best as
+    the upper quartile of the others lies below it. Along a power law the logarithm of the gap falls in proportion to that of
+    the epoch. The rate of this fall from epoch t to the last is regressed on the rate from t / 2 to t and on the logarithm of
+    the gap at t, over all curves that are longer than t. Curves that are alike in both count most; one that was stopped or
+    still runs counts with its rate so far, the less the shorter it is.
+
+    The regression is linear and Bayesian with a normal-inverse-gamma prior (the rate stays at a share of what it was): it
+    works from the first curve on, and predicts a Student t with few degrees of freedom where few curves are alike. A best
+    value never falls: what the distribution puts below the present one belongs to that one.
+
+    Args:
+        now: best value so far.
+        best: best value of all curves.
+        spread: unit of the gaps, > 0.
+        log_gap: logarithm of the present gap.
+        horizon: logarithm of the last epoch over the present one.
+        rate: location of the rate.
+        deviation: scale of the rate.
+        degrees: degrees of freedom.
+    Source:
+        The law: Cortes et al. 1994; the conjugate regression: Murphy 2012, section 7.6.3.
+    """
+
+    now: float
+    best: float
+    spread: float
+    log_gap: float
+    horizon: float
+    rate: float
+    deviation: float
+    degrees: float
+
+    @classmethod
+    def of(cls, own: Array, others: Array, lengths: NDArray[np.int64], *, learns: bool = True) -> "Growth | None":
+        """Predict a curve from others.
+
+        Args:
+            own: best values so far, shape (t,), the last one finite.
+            others: the same of other curves, shape (n, epochs), epochs > t; after its end a curve stays as it is.
+            lengths: shape (n,), the epochs that each of them really has.
+            learns: False keeps the coefficients of the prior, so that only the deviation is learned.
+        Returns:
+            The prediction, or None if no two values differ that it could be made of.
+        """
+        t, epochs = len(own), others.shape[1]
+        ends = others[:, -1][np.isfinite(others[:, -1])]
+        best = float(max(own[-1], ends.max(initial=-np.inf)))
+        longer = (lengths > t) & np.isfinite(others[:, t - 1])
+        others, lengths = others[longer], lengths[longer]
+        spread = _spread(best, ends, [*others[:, t - 1], own[np.isfinite(own)][0]])
+        if spread is None:
+            return None
+        half = (t + 1) // 2
+        curves = np.vstack([own[[half - 1, t - 1, t - 1]], others[:, [half - 1, t - 1, epochs - 1]]])
+        before, gap, after = _log_gap(curves, best, spread).T
+        slope = (before - gap) / np.log(t / half) if t > half else np.zeros(len(gap))
+        features = np.column_stack([np.ones(len(gap)), slope, gap - gap[0]])
+        alike = 1 / (1 + ((slope - slope[0]) / _ALIKE) ** 2 + ((gap - gap[0]) / _ALIKE) ** 2)
+        horizons = np.log(lengths / t)
+        horizon = float(np.log(epochs / t))
+        rate, deviation, degrees = _regress(
+            features[1:], (gap - after)[1:] / horizons, alike[1:] * horizons / horizon, features[0], learns
+        )
+        return cls(float(own[-1]), best, spread, float(gap[0]), horizon, rate, deviation, degrees)
+
+    def below(self, values: Array) -> Array:
+        """Return the probability that the curve ends at or below each of `values`, none of them above `best`."""
+        rates = (self.log_gap - _log_gap(values, self.best, self.spread)) / self.horizon
+        chances = special.stdtr(self.degrees, (rates - self.rate) / self.deviation)
+        return np.asarray(np.where(values < self.now, 0.0, chances))
+
+    def middle(self) -> tuple[float, float]:
+        """Return the median of the value that the curve ends at, and half the distance between those one deviation off."""
+        rates = self.rate + self.deviation * np.array([-1.0, 0.0, 1.0])
+        gaps = np.exp(self.log_gap - np.maximum(rates, 0.0) * self.horizon) - _MARGIN
+        with np.errstate(over="ignore"):
+            low, median, high = np.clip(self.best - gaps * self.spread, self.now, np.finfo(float).max)
+        return float(median), float(high / 2 - low / 2)
+
+
+def _spread(best: float, ends: Array, others: list[float]) -> float | None:
+    """Return how far the upper quartile of `ends` is below `best`, or else the worst of `others`; None if that is nothing."""
+    quartile = np.sort(ends)[3 * (len(ends) - 1) // 4] if len(ends) else best
+    with np.errstate(over="ignore"):
+        for spread in (best - quartile, best - min(others)):
+            if 0 < spread < np.inf:
+                return float(spread)
+    return None
+
+
+def _log_gap(values: Array, best: float, spread: float) -> Array:
+    with np.errstate(over="ignore"):
+        return np.asarray(np.log(np.minimum((best - values) / spread, _FAR) + _MARGIN))
+
+
+def _regress(features: Array, targets: Array, weights: Array, point: Array, learns: bool) -> tuple[float, float, float]:
+    """Return location, scale and degrees of freedom of Student's t for the target at `point`."""
+    weighted = features.T * weights
+    precision = np.diag(_CURVES) + weighted @ features
+    coefficients = np.linalg.solve(precision, _CURVES * _RATE + weighted @ targets) if learns else _RATE
+    degrees = _DEGREES + weights.sum()
+    squares = _DEGREES * _DEVIATION**2 + weights @ (targets - features @ coefficients) ** 2
+    squares += _CURVES @ (coefficients - _RATE) ** 2
+    variance = squares / degrees * (1 + point @ np.linalg.solve(precision, point))
+    return float(point @ coefficients), float(np.sqrt(variance)), float(degrees)
