@@ -1,76 +1,27 @@
 """A search as its project folder tells it: read-only, running or finished."""
 
-import copyreg
-import json
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kerasnas.decisions import decisions_of
 from kerasnas.errors import InvalidArgument
+from kerasnas.pareto import hypervolume, knee_point, pareto_front, pareto_scores
 from kerasnas.strategies import Decision, Observation
 from kerasnas.strategies.best_arm import best_arm
+from kerasnas.trial_record import WRONG, RejectedRecord, TrialRecord, ignore, mean, read_file, read_trial
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SearchRecord", "TrialRecord"]
-
-
-def _read_only(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
-    return MappingProxyType(mapping)
-
-
-def _frozen(content: Any) -> Any:
-    """Make what JSON holds read-only."""
-    if isinstance(content, dict):
-        return _read_only({key: _frozen(value) for key, value in content.items()})
-    return tuple(map(_frozen, content)) if isinstance(content, list) else content
-
-
-# Python does not copy or pickle read-only mappings by itself; a record, and what holds one, can be both.
-copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """One trial of a search.
-
-    Attributes:
-        trial_id: KerasTuner's id.
-        status: "COMPLETED", "FAILED", "INVALID" or "RUNNING".
-        score: value of the objective at the best epoch; None unless completed.
-        best_epoch: index of that epoch, from 0.
-        values: active hyperparameters.
-        metrics: metrics at the best epoch, means over executions.
-        curves: one mapping for each execution, metric name to its value at every epoch (NaN where it was not finite).
-        seconds: wall-clock seconds of the trial; None if not recorded.
-        parameters: number of weights; None if not recorded.
-        message: why the trial failed.
-        decision: how the trial was proposed and what came of it, as `kerasnas.oracles.StrategyOracle` describes it; None if not
-            recorded.
-    """
-
-    trial_id: str
-    status: str
-    score: float | None
-    best_epoch: int
-    values: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    curves: tuple[Mapping[str, tuple[float, ...]], ...]
-    seconds: float | None
-    parameters: int | None
-    message: str | None
-    decision: Mapping[str, Any] | None
-
-    @property
-    def policy(self) -> Mapping[str, Mapping[str, float]] | None:
-        """For each decision, the probability of each value when the trial was proposed; None if not recorded."""
-        return None if self.decision is None else self.decision.get("beliefs")
+__all__ = ["RejectedRecord", "SearchRecord", "TrialRecord"]
 
 
 @dataclass(frozen=True)
@@ -79,13 +30,15 @@ class SearchRecord:
 
     Attributes:
         path: the project folder.
-        objective: name of the metric that was searched for.
-        direction: "max" or "min".
+        objective: name of the metric that was searched for; "multi_objective" if there are several.
+        direction: "max" or "min"; "min" if there are several objectives.
         max_trials: number of trials asked for; None if not recorded or without limit.
         oracle: name of the oracle; None if not recorded.
         seed: seed of the oracle; None if not recorded.
         space: the configuration of every hyperparameter, in the order of registration.
         trials: the trials.
+        objectives: name and direction of each objective; one, as a rule.
+        rejected: the proposals that no trial was spent on, in order.
     """
 
     path: Path
@@ -96,13 +49,17 @@ class SearchRecord:
     seed: int | None
     space: tuple[Mapping[str, Any], ...]
     trials: tuple[TrialRecord, ...]
+    objectives: tuple[tuple[str, str], ...]
+    rejected: tuple[RejectedRecord, ...]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "SearchRecord":
         """Read the project folder `directory/project_name` of a kerasnas or KerasTuner search.
 
+        A damaged file is named in a warning, and the record is read without it.
+
         Raises:
-            InvalidArgument: if there is no search in `path`, or a file of it is damaged.
+            InvalidArgument: if there is no search in `path`, or nothing of its trials can be read.
         """
         path = Path(path)
         files = sorted(path.glob("trial_*/trial.json"), key=_order)
@@ -111,20 +68,25 @@ class SearchRecord:
                 f"Expected a project folder with trial_*/trial.json, found none in {path}. "
                 "Pass the folder directory/project_name of a search that has begun."
             )
-        states = [_read(file) for file in files]
-        trials = tuple(_trial(file.parent, state) for file, state in zip(files, states, strict=True))
-        search = _read(path / "search.json") if (path / "search.json").exists() else _guess(states)
-        oracle = _read(path / "oracle.json") if (path / "oracle.json").exists() else {}
-        space = oracle.get("hyperparameters", states[-1]["hyperparameters"])["space"]
+        read = [(file, state) for file in files if (state := read_file(file)) is not None]
+        whole = [(trial, state) for file, state in read if (trial := read_trial(file, state)) is not None]
+        if not whole:
+            raise InvalidArgument(f"None of the {len(files)} files trial.json in {path} is whole.")
+        trials, states = tuple(trial for trial, _ in whole), [state for _, state in whole]
+        oracle = read_file(path / "oracle.json") or {}
+        search = _search(path, oracle, states)
+        objectives = tuple((one["name"], one["direction"]) for one in search["objectives"])
         return cls(
             path=path,
             objective=search["objective"],
             direction=search["direction"],
-            max_trials=search.get("max_trials"),
-            oracle=search.get("oracle"),
-            seed=oracle.get("seed"),
-            space=tuple(MappingProxyType({"kind": hp["class_name"], **hp["config"]}) for hp in space),
-            trials=trials,
+            max_trials=_typed(search, "max_trials", int),
+            oracle=_typed(search, "oracle", str),
+            seed=_typed(oracle, "seed", int),
+            space=_space(path, oracle, states),
+            trials=_rescored(trials, search["objective"], objectives),
+            objectives=objectives,
+            rejected=_rejected(path, oracle),
         )
 
     @property
@@ -134,7 +96,7 @@ class SearchRecord:
 
     @property
     def best(self) -> TrialRecord:
-        """The completed trial with the best score; the first of equals.
+        """The completed trial with the best score; the first of equals. Of several objectives, the knee point.
 
         Raises:
             InvalidArgument: if no trial is completed.
@@ -167,18 +129,56 @@ class SearchRecord:
 
     @property
     def observations(self) -> tuple[Observation, ...]:
-        """The values and score of each ended trial as strategies see them: higher is better, NaN if it failed."""
+        """The values and score of each ended trial as strategies see them: higher is better, NaN if it failed.
+
+        Of several objectives the knee comes first; a running strategy is told scores that favour the whole front.
+        """
         return tuple(
             (dict(trial.values), math.nan if trial.score is None else self._sign * trial.score) for trial in self.ended
         )
 
     def best_so_far(self) -> tuple[float, ...]:
-        """Return the best score after each completed trial."""
+        """Return the best score after each completed trial; of several objectives, of the scores that the trials have now."""
         best: list[float] = []
         for trial in self.completed:
             score = trial.score or 0.0
             best.append(score if not best else self._sign * max(self._sign * best[-1], self._sign * score))
         return tuple(best)
+
+    def pareto_front(self) -> tuple[TrialRecord, ...]:
+        """Return the completed trials that no other beats in one objective without losing in another, in order.
+
+        With a single objective these are the trials of the best score.
+        """
+        completed = self.completed
+        return tuple(completed[i] for i in pareto_front(self._values)) if completed else ()
+
+    def knee_point(self) -> TrialRecord:
+        """Return the trial of the Pareto front that is the best compromise: see `kerasnas.pareto.knee_distance`.
+
+        Raises:
+            InvalidArgument: if no trial is completed.
+        """
+        _ = self.best  # raises if there is none
+        front = pareto_front(self._values)
+        return self.completed[front[knee_point(self._values[front])]]
+
+    def hypervolume(self, reference: Mapping[str, float] | None = None) -> float:
+        """Return the volume between the Pareto front and a reference, in the product of the objectives' units.
+
+        Args:
+            reference: for each objective, the worst value that is of any worth. None takes the worst of the completed trials,
+                which tells searches apart only if they share it.
+        Raises:
+            InvalidArgument: if no trial is completed, or `reference` does not hold one number for each objective.
+        """
+        _ = self.best  # raises if there is none
+        if reference is None:
+            return hypervolume(self._values, np.nanmin(self._values, axis=0))
+        names = [name for name, _ in self.objectives]
+        if not isinstance(reference, Mapping) or set(reference) != set(names):
+            raise InvalidArgument(f"Expected `reference` to hold a value for each of {names}, got {reference!r}.")
+        return hypervolume(self._values, self._signs * np.array([reference[name] for name in names], float))
 
     def to_dataframe(self) -> "pd.DataFrame":
         """Return one row for each trial; hyperparameters that were not active are missing values."""
@@ -191,6 +191,15 @@ class SearchRecord:
     def _sign(self) -> int:
         return 1 if self.direction == "max" else -1
 
+    @property
+    def _signs(self) -> NDArray[np.float64]:
+        return np.array([1.0 if direction == "max" else -1.0 for _, direction in self.objectives])
+
+    @property
+    def _values(self) -> NDArray[np.float64]:
+        """The objectives of each completed trial: higher is better."""
+        return _objective_values(self.completed, self.objective, self.objectives)
+
 
 def _order(file: Path) -> tuple[int, str]:
     """Sort by number: a search that was resumed with more trials has ids of more digits (9, 010)."""
@@ -198,59 +207,86 @@ def _order(file: Path) -> tuple[int, str]:
     return (int(trial_id) if trial_id.isdecimal() else -1, trial_id)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"expected an object, got {type(content).__name__}")
-        return content
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are of its kind
-        raise _damaged(path, error) from error
+def _search(path: Path, oracle: Mapping[str, Any], states: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what search.json tells, completed by what else tells the objectives."""
+    search = read_file(path / "search.json")
+    if search is not None and not (isinstance(search.get("objective"), str) and search.get("direction") in ("max", "min")):
+        ignore(path / "search.json", ValueError("expected an objective and its direction"))
+        search = None
+    told: list[Any] = [source.get("objectives") for source in (search or {}, oracle)]
+    several: list[Any] = next((objectives for objectives in told if _are_objectives(objectives)), [])
+    if search is None:
+        search = {"objective": "multi_objective", "direction": "min"} if several else _guess(states)
+    return {**search, "objectives": several or [{"name": search["objective"], "direction": search["direction"]}]}
 
 
-def _damaged(path: Path, error: Exception) -> InvalidArgument:
-    return InvalidArgument(f"{path} is not whole: {error!r}. Remove its folder to read the rest of the search.")
+def _typed(content: Mapping[str, Any], name: str, kind: type) -> Any:
+    value = content.get(name)
+    return value if isinstance(value, kind) else None
 
 
-def _trial(folder: Path, state: dict[str, Any]) -> TrialRecord:
-    try:
-        return _parse_trial(folder, state)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise _damaged(folder / "trial.json", error) from error
-
-
-def _parse_trial(folder: Path, state: dict[str, Any]) -> TrialRecord:
-    history = _read(folder / "history.json") if (folder / "history.json").exists() else {}
-    decision = _read(folder / "decision.json") if (folder / "decision.json").exists() else None
-    if decision is None and (folder / "policy.json").exists():  # the ledger of version 0.1
-        decision = {"beliefs": _read(folder / "policy.json")["probabilities"]}
-    metrics = {
-        name: _mean(history["observations"][-1]["value"])
-        for name, history in state["metrics"]["metrics"].items()
-        if history["observations"]
-    }
-    score = state["score"]
-    return TrialRecord(
-        trial_id=state["trial_id"],
-        status=state["status"],
-        score=None if score is None or not math.isfinite(score) else float(score),
-        best_epoch=int(state["best_step"] or 0),
-        values=MappingProxyType(state["hyperparameters"]["values"]),
-        metrics=MappingProxyType(metrics),
-        curves=tuple(
-            MappingProxyType({name: tuple(math.nan if v is None else float(v) for v in values) for name, values in run.items()})
-            for run in history.get("executions", [])
-        ),
-        seconds=history.get("seconds"),
-        parameters=history.get("parameters"),
-        message=state.get("message"),
-        decision=_frozen(decision),
+def _are_objectives(content: Any) -> bool:
+    return (
+        isinstance(content, list)
+        and bool(content)
+        and all(
+            isinstance(one, dict) and isinstance(one.get("name"), str) and one.get("direction") in ("max", "min")
+            for one in content
+        )
     )
 
 
-def _mean(value: Any) -> float:
-    values = value if isinstance(value, list) else [value]
-    return sum(values) / len(values)
+def _space(path: Path, oracle: Mapping[str, Any], states: list[dict[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """Return the space of oracle.json, or else of the last trial whose space can be used."""
+    sources = [oracle] if "hyperparameters" in oracle else []
+    spaces, damage = [], None
+    for source in (*sources, *reversed(states)):
+        try:
+            hyperparameters = source["hyperparameters"]["space"]
+            spaces.append(tuple(MappingProxyType({"kind": hp["class_name"], **hp["config"]}) for hp in hyperparameters))
+            decisions_of(spaces[-1])
+        except (*WRONG, InvalidArgument) as error:
+            damage = damage or error
+            continue
+        if damage is not None:
+            ignore(path / "oracle.json" if sources else path, damage)
+        return spaces[-1]
+    return spaces[0] if spaces else ()
+
+
+def _rejected(path: Path, oracle: Mapping[str, Any]) -> tuple[RejectedRecord, ...]:
+    try:
+        return tuple(
+            RejectedRecord(MappingProxyType(one["values"]), str(one["reason"]), one["twin"])
+            for one in oracle.get("rejected", [])
+        )
+    except WRONG as error:
+        ignore(path / "oracle.json", error)
+        return ()
+
+
+def _rescored(
+    trials: tuple[TrialRecord, ...], objective: str, objectives: tuple[tuple[str, str], ...]
+) -> tuple[TrialRecord, ...]:
+    """Score the completed trials of a search with several objectives by where they lie now: trial.json holds older scores."""
+    done = [trial for trial in trials if trial.score is not None and trial.status == "COMPLETED"]
+    if not done or objective in dict(objectives):
+        return trials
+    scores = pareto_scores(_objective_values(done, objective, objectives))
+    new = {trial.trial_id: float(score) for trial, score in zip(done, scores, strict=True)}
+    return tuple(replace(trial, score=new.get(trial.trial_id, trial.score)) for trial in trials)
+
+
+def _objective_values(
+    trials: Iterable[TrialRecord], objective: str, objectives: tuple[tuple[str, str], ...]
+) -> NDArray[np.float64]:
+    """Return the objectives of each trial, higher is better; NaN for what is not among its metrics."""
+    signs = [1.0 if direction == "max" else -1.0 for _, direction in objectives]
+    rows = []
+    for trial in trials:
+        values = [trial.score if name == objective else trial.metrics.get(name) for name, _ in objectives]
+        rows.append([math.nan if value is None else sign * value for sign, value in zip(signs, values, strict=True)])
+    return np.array(rows, float).reshape(len(rows), len(objectives))
 
 
 def _guess(states: list[dict[str, Any]]) -> dict[str, Any]:
@@ -259,6 +295,6 @@ def _guess(states: list[dict[str, Any]]) -> dict[str, Any]:
     for state in scored:
         for name, history in state["metrics"]["metrics"].items():
             values = [s["metrics"]["metrics"].get(name, {"observations": []})["observations"] for s in scored]
-            if all(v and _mean(v[-1]["value"]) == s["score"] for v, s in zip(values, scored, strict=True)):
+            if all(v and mean(v[-1]["value"]) == s["score"] for v, s in zip(values, scored, strict=True)):
                 return {"objective": name, "direction": history["direction"]}
     return {"objective": "score", "direction": "min"}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from kerasnas.atomic import write_text
 
-__all__ = ["write_decision", "write_outcome"]
+__all__ = ["read_decision", "write_decision", "write_outcome"]
 
 _FILE = "decision.json"
 
@@ -20,18 +21,30 @@ def write_decision(folder: str | Path, content: Mapping[str, Any]) -> None:
     _write(Path(folder) / _FILE, {**content, "observed": None, "advantage": None})
 
 
+def read_decision(folder: str | Path) -> dict[str, Any] | None:
+    """Return what is known of a proposal: None for a trial of version 0.1 or of another oracle, and if the file is damaged."""
+    path = Path(folder) / _FILE
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"expected an object, got {type(content).__name__}")
+        return content
+    except (ValueError, RecursionError, OSError) as error:
+        warnings.warn(f"{path} is not whole, and is ignored: {error!r}", stacklevel=3)
+        return None
+
+
 def write_outcome(folder: str | Path, observed: int, advantage: Callable[[], float | None]) -> None:
     """Add that a trial was the `observed`-th that the strategy took in, and its advantage, unless that is known already.
 
     A resumed search replays its trials, perhaps in a space that it knew only in part when they ended: what was written then
     stands.
     """
-    path = Path(folder) / _FILE
-    if not path.exists():  # a trial of version 0.1, or of another oracle
-        return
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if content.get("observed") is None:
-        _write(path, {**content, "observed": observed, "advantage": advantage()})
+    content = read_decision(folder)
+    if content is not None and content.get("observed") is None:
+        _write(Path(folder) / _FILE, {**content, "observed": observed, "advantage": advantage()})
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -3,8 +3,8 @@
 import json
 import math
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,25 @@ import numpy as np
 from kerasnas.atomic import write_text
 from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.errors import InvalidArgument, SearchFailed
+from kerasnas.oracles.excuses import GIVEN_UP, LOST, check_failures
 from kerasnas.oracles.head_start import HeadStart
-from kerasnas.oracles.ledger import write_decision, write_outcome
+from kerasnas.oracles.ledger import write_decision
+from kerasnas.oracles.recovery import ENDED, Recovery
+from kerasnas.oracles.rejections import Rejected, Rejection, Screen, by_turns, explain, read_rejected
+from kerasnas.oracles.replay import Replay, Turn
+from kerasnas.oracles.several_objectives import SeveralObjectives
 from kerasnas.record import SearchRecord
-from kerasnas.strategies import Decision, Observation, Proposal, Strategy
+from kerasnas.strategies import Proposal, RandomSearch, Strategy
 from kerasnas.strategies.best_arm import best_arm
 from kerasnas.strategies.decision import active_decisions
 from kerasnas.strategies.novelty import propose_untried
 from kerasnas.strategies.space import identity
 
 __all__ = ["StrategyOracle"]
+
+# After so many rejections in a row every second proposal is drawn at random (a strategy that was told the good score of a twin
+# goes on proposing its like), and after so many the search ends.
+_PATIENCE, _REJECTED_IN_A_ROW = 20, 200
 
 
 class StrategyOracle(kt.Oracle):
@@ -41,6 +50,17 @@ class StrategyOracle(kt.Oracle):
     and "advantage" the one that the strategy gave to its score. Scores there are as the strategy sees them: higher is
     better.
 
+    Several objectives: KerasTuner would add them up. Here a trial's score is the number of its front, 0 for the Pareto front,
+    plus its place within that front, the knee first (`kerasnas.pareto.pareto_scores`): lower is better, and the best trial is
+    the best compromise. Scores change as other trials end; `trial.json` keeps the one at the trial's own end, and whoever reads
+    the folder gets those of now. The strategy is told fronts, too, but within a front the lonely trials come first
+    (`kerasnas.pareto.spread_scores`), so that it looks for the whole front; it begins anew when a trial ends. The epoch of a
+    trial is chosen by KerasTuner's sum.
+
+    Screening: before a trial is spent on a configuration, `screen` is asked whether it breaks a limit or trains the same
+    network as an earlier trial. If so, the strategy is told (NaN, or the score of that trial once it has ended) and proposes
+    again. What was rejected counts as tried and is kept in `oracle.json`.
+
     Args:
         strategy: what proposes; it is told `-score` where the objective is to be minimised.
         objective: as in `kt.Oracle`: a metric name, a `kt.Objective` or a list of them.
@@ -50,13 +70,19 @@ class StrategyOracle(kt.Oracle):
         allow_new_entries: as in `kt.Oracle`.
         tune_new_entries: as in `kt.Oracle`.
         max_retries_per_trial: as in `kt.Oracle`.
-        max_consecutive_failed_trials: as in `kt.Oracle`: so many failures in a row end the search with an error.
+        max_consecutive_failed_trials: as in `kt.Oracle`: so many failures in a row end the search with an error. Trials whose
+            memory ran out, or whose architecture is infeasible (any `kt.errors.FailedTrialError`), are passed over. A chief
+            does not hear from its workers that memory ran out.
         initial_points: configurations to try first, in order: dicts of name to value, or `kt.HyperParameters`. What one leaves
             out takes the default of its hyperparameter. They are checked as soon as the space is known.
         warm_start: a `SearchRecord` of an earlier search on the same or other data, or a list of them. Its trials,
             restricted to the choices that this space can make, are told to a strategy that learns from earlier searches; for
             any other strategy the best three configurations are tried first. Once a trial has begun, a resumed search goes
             by the initial points and the earlier searches that it began with.
+    Attributes:
+        screen: None, the default, screens nothing. Else it is called with the `kt.HyperParameters` of a proposal, in the
+            process that holds the oracle, and returns a `kerasnas.oracles.rejections.Rejection`, or None if a trial is to be
+            spent on them. If it raises, the proposal is not rejected: the trial itself will fail and say why.
     Raises:
         InvalidArgument: for a strategy, max_trials, seed, initial point or earlier search that cannot be used.
     """
@@ -99,10 +125,11 @@ class StrategyOracle(kt.Oracle):
         if seed is not None:  # kt.Oracle takes `seed or randint(...)`, and so replaces 0
             self.seed = self._seed_state = seed
         self.strategy = strategy
+        self.screen: Screen | None = None
         self._head_start = HeadStart(initial_points, warm_start)
-        self._decisions: list[Decision] | None = None
-        self._observed: list[str] = []
-        self._tried: set[Hashable] = set()  # identities of the observed trials
+        self._several = SeveralObjectives(self.objective)
+        self._rejected: list[Rejected] = []
+        self._replayed = Replay(strategy)
         self._error: Exception | None = None
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -129,7 +156,7 @@ class StrategyOracle(kt.Oracle):
         """
         if not any(self.trials[trial_id].status == "COMPLETED" for trial_id in self.end_order):
             raise InvalidArgument(f"No trial is completed, so there is nothing to recommend; {len(self.trials)} were begun.")
-        observations = [self._observation(trial_id) for trial_id in self.end_order]
+        observations = [(dict(self.trials[i].hyperparameters.values), self._merit(i)) for i in self.end_order]
         best = best_arm(decisions_of(entries_of(self.hyperparameters)), observations)
         return self.trials[self.end_order[best.index]].hyperparameters.copy()
 
@@ -148,8 +175,18 @@ class StrategyOracle(kt.Oracle):
         trial.metrics = type(trial.metrics)()
         return trial
 
+    def score_trial(self, trial: Any) -> None:
+        """Set the score of a trial that ended; with several objectives, those of all trials."""
+        if not self._several:
+            super().score_trial(trial)
+            return
+        done = [t for t in self.trials.values() if t.status == "COMPLETED" and t is not trial]
+        self._several.rescore([*done, trial])
+        trial.best_step = trial.metrics.get_history(next(iter(self._several.directions)))[-1].step
+
     def update_trial(self, trial_id: str, metrics: dict[str, float], step: int = 0) -> Any:
         """Take in the metrics of a trial; as in `kt.Oracle`."""
+        self._several.register(self.trials[trial_id], metrics)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # a diverged trial; judged in end_trial
             return super().update_trial(trial_id, metrics, step=step)
@@ -160,14 +197,9 @@ class StrategyOracle(kt.Oracle):
         error = self._end_trial(trial, status)
         if error is not None:
             raise error
-        limit = self.max_consecutive_failed_trials
-        # kt.Oracle raises this before it saves the trial and with its lock held.
-        recent = [self.trials[trial_id] for trial_id in self.end_order[-limit:]] if limit else []
-        if recent and len(recent) == limit and all(t.status == "FAILED" for t in recent):
-            raise SearchFailed(
-                f"The last {limit} trials failed, and `max_consecutive_failed_trials` is {limit}. "
-                f"The last of them said:\n{recent[-1].message or 'nothing'}"
-            )
+        # kt.Oracle does this before it saves the trial and with its lock held.
+        ended = self.trials[trial if isinstance(trial, str) else trial.trial_id]
+        check_failures([self.trials[i] for i in self.end_order], ended, self.max_consecutive_failed_trials)
 
     @kt.synchronized
     def _end_trial(self, trial: Any, status: str) -> Exception | None:
@@ -177,6 +209,8 @@ class StrategyOracle(kt.Oracle):
                 super().end_trial(trial, status)
             else:
                 self._reject_unless_finite(trial)
+                if trial.status == "FAILED" and trial.message is None:
+                    trial.message = GIVEN_UP
                 super().end_trial(trial)
             self._replay()
         except Exception as error:
@@ -193,42 +227,60 @@ class StrategyOracle(kt.Oracle):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
             self.score_trial(known)
-        if known.score is None or not math.isfinite(known.score):
-            trial.status = "INVALID"
-            trial.message = f"The objective {self.objective.name!r} was {known.score}; expected a finite number."
-            known.score, known.best_step = None, 0
+        values = self._several.values(known) if self._several else {self.objective.name: known.score}
+        for name, value in values.items():
+            if value is None or not math.isfinite(value):
+                trial.status = "INVALID"
+                trial.message = f"The objective {name!r} was {value}; expected a finite number."
+                known.score, known.best_step = None, 0
 
     def reload(self) -> None:
-        """Load the project folder, and mend what a kill between two writes leaves behind."""
-        super().reload()
-        # KerasTuner saves before it takes an ended trial off the ongoing ones, and so queues it to be run again.
-        self._retry_queue = [i for i in dict.fromkeys(self._retry_queue) if i not in self.end_order]
-        for trial_id in list(self._retry_queue):
-            # Killed after trial.json and before oracle.json: the trial had ended.
-            if self.trials[trial_id].status in ("COMPLETED", "FAILED"):
-                self._retry_queue.remove(trial_id)
+        """Load the project folder, and mend what a kill between two writes, or a damaged disk, leaves behind."""
+        recovery = Recovery(Path(self._project_dir), self.get_state(), self._trial_id)
+        self.trials = recovery.trials
+        self.set_state(recovery.state)
+        self._retry_queue = []
+        for trial_id in sorted(self.trials, key=int):
+            trial = self.trials[trial_id]
+            if trial_id not in self.start_order:
+                # Killed between the two writes of a new trial.
+                self.start_order.append(trial_id)
+                self._retry_queue.append(trial_id)
+            elif trial.status not in ENDED:
+                self._retry_queue.append(trial_id)
+            elif trial_id not in self.end_order:
+                # Killed after trial.json and before oracle.json: the trial had ended.
                 self.end_order.append(trial_id)
                 self._run_times[trial_id] += 1
-                self.update_space(self.trials[trial_id].hyperparameters)
-                self._record_values(self.trials[trial_id])
-        for trial_id in sorted(set(self.trials) - set(self.start_order)):
-            # Killed between the two writes of a new trial.
-            self.start_order.append(trial_id)
-            self._retry_queue.append(trial_id)
-        # KerasTuner breaks ties by this order, and globbed the files in any.
+                self.update_space(trial.hyperparameters)
+                self._record_values(trial)
+        # KerasTuner breaks ties by this order.
         self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
         # The queue is served from its end: oldest first.
-        self._retry_queue.sort(reverse=True)
-        # Not only at the next proposal: the outcome of the last trial may be missing, and the space is still that of its end.
+        self._retry_queue.reverse()
+        if self._several:
+            self._several = SeveralObjectives(self.objective)
+            self._several.rescore(t for t in self.trials.values() if t.status == "COMPLETED")
+        for trial_id in recovery.restored:
+            self._save_trial(self.trials[trial_id])
+        if recovery.damaged:
+            self.save()
+        # Not only at the next proposal: the last outcome may be missing, and the space is still that of its end.
         self._replay()
 
     def get_state(self) -> dict[str, Any]:
-        """Return what `oracle.json` holds; as in `kt.Oracle`, with the initial points and the earlier searches."""
-        return {**super().get_state(), "head_start": self._head_start.get_state()}
+        """Return what `oracle.json` holds: as in `kt.Oracle`, and what a resumed search goes by."""
+        return {
+            **super().get_state(),
+            "objectives": [{"name": name, "direction": way} for name, way in self._several.directions.items()],
+            "head_start": self._head_start.get_state(),
+            "rejected": [vars(one) for one in self._rejected],
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take over what `oracle.json` holds; as in `kt.Oracle`."""
         super().set_state(state)
+        self._rejected = [read_rejected(one) for one in state.get("rejected", [])]
         if self.trials:  # otherwise nothing rests on it yet, and a mistake in it can be mended
             self._head_start = HeadStart()
             self._head_start.set_state(state.get("head_start", self._head_start.get_state()))  # version 0.1 had none
@@ -240,54 +292,109 @@ class StrategyOracle(kt.Oracle):
     def _save_trial(self, trial: Any) -> None:
         write_text(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", json.dumps(trial.get_state()))
 
+    def _trial_id(self, number: int) -> str:
+        return f"{number:0{len(str(self.max_trials))}d}"  # as KerasTuner has it
+
     def _propose(self, trial_id: str) -> Proposal | None:
+        known = len(self._rejected)
+        try:
+            for _ in range(_REJECTED_IN_A_ROW):
+                proposal = self._ask()
+                if proposal is None:
+                    if self._rejected and not self.trials:
+                        raise SearchFailed(f"No configuration of the space is left to try.\n{explain(self._rejected)}")
+                    return None
+                if not self._reject(proposal):
+                    self._write_decision(trial_id, proposal)
+                    return proposal
+            raise SearchFailed(
+                f"The last {_REJECTED_IN_A_ROW} proposals were all rejected: no new configuration within the limits was "
+                f"found. Loosen them, or search a space that has more within them.\n{explain(self._rejected[known:])}"
+            )
+        finally:
+            # Before the trial is known: a resumed search must have been told the same as this one.
+            if len(self._rejected) > known:
+                self.save()
+
+    def _ask(self) -> Proposal | None:
+        """Return an untried configuration, or None if none is left."""
         self._replay()
-        decisions, number = self._decisions or [], len(self.start_order)
-        ended = set(self.end_order)
-        running = [self.trials[i].hyperparameters.values for i in self.start_order if i not in ended]
-        tried = self._tried.union(identity(decisions, values) for values in running)
+        decisions, number = self._replayed.decisions or [], len(self.start_order)
+        running = self._running()
+        # A twin of a trial that is still running was rejected, but the strategy has not been told yet.
+        under_way = [*running, *(one.values for one in self._rejected if one.twin is not None)]
+        tried = self._replayed.tried.union(identity(decisions, values) for values in under_way)
         proposal = self._head_start.propose(decisions, tried, (t.hyperparameters.values for t in self.trials.values()))
-        if proposal is None:
-            pending = [{d.name: values[d.name] for d in active_decisions(decisions, values)} for values in running]
-            rng = np.random.default_rng([self.seed, number])
-            proposal = propose_untried(self.strategy, decisions, tried, rng, pending)
-        if proposal is None:
-            return None
+        if proposal is not None:
+            return proposal
+        pending = [{d.name: values[d.name] for d in active_decisions(decisions, values)} for values in running]
+        attempt = self._attempts()
+        rng = np.random.default_rng([self.seed, number, attempt] if attempt else [self.seed, number])
+        strategy = self.strategy
+        if attempt >= _PATIENCE and attempt % 2:
+            strategy = RandomSearch()
+            strategy.start(decisions)
+        return propose_untried(strategy, decisions, tried, rng, pending)
+
+    def _reject(self, proposal: Proposal) -> bool:
+        """Tell whether `screen` rejects a proposal, and remember it if so."""
+        hp = self.hyperparameters.copy()
+        hp.values = dict(proposal)
+        rejection: Rejection | None = None
+        if self.screen is not None:
+            with suppress(Exception):  # the trial will meet the same error, and tell it
+                rejection = self.screen(hp)
+        if rejection is None:
+            return False
+        with suppress(RuntimeError):  # new entries that are not allowed
+            self.update_space(hp)
+        phase = proposal.why.get("phase")
+        place = {"after": len(self.end_order), "number": len(self.start_order)}
+        self._rejected.append(Rejected(dict(hp.values), rejection.reason, rejection.twin, **place, phase=phase))
+        if self.verbose and phase in ("initial point", "warm start"):
+            print(f"The {phase} {dict(proposal)} is not tried: {rejection.reason}")
+        return True
+
+    def _attempts(self) -> int:
+        """Return how many proposals for the next trial were rejected."""
+        return sum(one.number == len(self.start_order) for one in self._rejected)
+
+    def _running(self) -> list[dict[str, Any]]:
+        ended = set(self.end_order)
+        return [self.trials[i].hyperparameters.values for i in self.start_order if i not in ended]
+
+    def _write_decision(self, trial_id: str, proposal: Proposal) -> None:
         earlier, total = self._head_start.earlier
         if total and self.verbose and not self.trials:
             print(f"Warm start: {earlier} of {total} earlier trials can be used.")
         ledger = {
             "strategy": type(self.strategy).__name__,
-            "number": number,
-            "after": len(self._observed),
-            "pending": len(running),
+            "number": len(self.start_order),
+            "after": len(self._replayed.observed),
+            "pending": len(self._running()),
+            "rejected": self._attempts(),
             "earlier": earlier,
             "phase": None,
             **proposal.why,
+            "values": dict(proposal),
             "beliefs": self.strategy.beliefs(),
         }
         write_decision(self._get_trial_dir(trial_id), ledger)
-        return proposal
 
     def _replay(self) -> None:
-        """Bring the strategy up to date with the trials that have ended."""
-        entries = entries_of(self.hyperparameters)
-        decisions = decisions_of(entries)
-        if decisions != self._decisions or self._observed != self.end_order[: len(self._observed)]:
-            self._decisions, self._observed, self._tried = None, [], set()  # begun again if what follows raises
-            self.strategy.start(decisions)
-            self._head_start.begin(self.strategy, entries)
-            self._decisions = decisions
-        for trial_id in self.end_order[len(self._observed) :]:
-            choices, score = self._observation(trial_id)
-            expect = partial(self.strategy.advantage, dict(choices), score)
-            write_outcome(self._get_trial_dir(trial_id), len(self._observed), expect)
-            self.strategy.observe(choices, score)
-            self._tried.add(identity(decisions, choices))
-            self._observed.append(trial_id)
+        """Bring the strategy up to date with the trials that have ended and what was rejected."""
+        spread = self._several.spread(self.end_order, self.trials) if self._several else None
+        turns = []
+        for trial_id, rejected in by_turns(self.end_order, self._rejected):
+            if rejected is None and self.trials[trial_id].message == LOST:
+                continue
+            score = math.nan if not trial_id else spread[trial_id] if spread else self._merit(trial_id)
+            values = rejected.values if rejected else self.trials[trial_id].hyperparameters.values
+            turns.append(Turn(dict(values), None if math.isnan(score) else score, None if rejected else trial_id))
+        self._replayed.update(entries_of(self.hyperparameters), turns, self._head_start, self._get_trial_dir)
 
-    def _observation(self, trial_id: str) -> Observation:
-        """Return what the strategy is told of a trial that has ended."""
+    def _merit(self, trial_id: str) -> float:
+        """Return the score of a trial that has ended: higher is better, NaN if it failed."""
         trial = self.trials[trial_id]
         sign = 1.0 if self.objective.direction == "max" else -1.0
-        return dict(trial.hyperparameters.values), sign * trial.score if trial.status == "COMPLETED" else math.nan
+        return sign * trial.score if trial.status == "COMPLETED" else math.nan

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from contextlib import contextmanager
 
 import keras_tuner as kt
 import pytest
@@ -94,3 +95,33 @@ def play(tmp_path):
 def _no_fsync(monkeypatch):
     """No test here pulls the plug of the machine, and an fsync takes as long as all the rest."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+class Killed(BaseException):
+    """Nothing in the package may catch it, as nothing catches a SIGKILL."""
+
+
+@pytest.fixture
+def kill_after(monkeypatch):
+    """Run a block that is killed at the write of a file that follows `writes` others."""
+
+    @contextmanager
+    def kill_after(writes):
+        replace = os.replace
+
+        def count_down(source, target):
+            nonlocal writes
+            if writes == 0:
+                raise Killed
+            writes -= 1
+            replace(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", count_down)
+            try:
+                yield
+            except Killed:
+                return
+        raise AssertionError("the block ended before it was to be killed")
+
+    return kill_after

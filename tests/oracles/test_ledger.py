@@ -7,7 +7,7 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 
-from kerasnas.oracles import RandomOracle, ReinforceOracle, StrategyOracle
+from kerasnas.oracles import ReinforceOracle, StrategyOracle
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Proposal, RandomSearch
 
@@ -154,16 +154,3 @@ def test_the_policy_of_each_proposal_is_kept_and_its_probabilities_are_those_of_
     assert record.trials[-1].policy == ledger[-1]["beliefs"]
     with pytest.raises(TypeError):
         record.trials[-1].decision["beliefs"]["kind"]["conv"] = 0.0
-
-
-def test_several_objectives_reach_the_strategy_as_one_score_to_be_maximised(play):
-    oracle = play.make(mean, known=True, max_trials=2, objective=[kt.Objective("accuracy", "max"), kt.Objective("size", "min")])
-    for accuracy, size in ((0.5, 2.0), (0.75, 1.0)):
-        trial = oracle.create_trial("tuner0")
-        metrics = {"accuracy": accuracy, "size": size}
-        oracle.update_trial(trial.trial_id, metrics | {"multi_objective": oracle.objective.get_value(metrics)})
-        trial.status = "COMPLETED"
-        oracle.end_trial(trial)
-    assert oracle.strategy.scores == [0.5 - 2.0, 0.75 - 1.0]
-    assert play.ledger()[1]["advantage"] == 1.25
-    assert play.make(RandomOracle).objective.direction == "max"

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 
 import keras_tuner as kt
 import pytest
@@ -147,24 +148,114 @@ def test_the_space_and_the_trials_as_strategies_see_them(direction, sign, tmp_pa
     assert math.isnan(scores[1])
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [b"", b"{", b"[]", b"{}", b"null", b"\xff\xfe\x00", b'{"trial_id": "001"}', b'{"metrics": 3, "trial_id": "1"}'],
-)
-@pytest.mark.parametrize("file", ["trial.json", "history.json", "decision.json", "policy.json"])
-def test_a_damaged_file_is_named(damage, file, tmp_path):
+DAMAGE = [
+    b"",
+    b"{",
+    b"[]",
+    b"{}",
+    b"null",
+    b"\xff\xfe\x00",
+    b"[" * 100_000,
+    b'{"trial_id": "001"}',
+    b'{"metrics": 3, "trial_id": "1"}',
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_trial_is_named_and_the_rest_is_read(damage, tmp_path):
+    write(tmp_path, [0.1, 0.2, 0.3])
+    (tmp_path / "trial_001" / "trial.json").write_bytes(damage)
+    with pytest.warns(UserWarning, match=r"trial_001.trial\.json is not whole"):
+        record = SearchRecord.load(tmp_path)
+    assert [t.trial_id for t in record.trials] == ["000", "002"]
+    assert record.best.score == 0.3
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("file", ["history.json", "decision.json", "policy.json"])
+def test_of_a_trial_with_another_damaged_file_the_rest_is_read(damage, file, tmp_path):
     write(tmp_path, [0.1, 0.2])
     (tmp_path / "trial_001" / file).write_bytes(damage)
-    if file != "trial.json" and damage.startswith(b"{") and damage.endswith(b"}"):
-        if file == "history.json":
-            assert SearchRecord.load(tmp_path).trials[1].curves == ()  # empty, but whole
-            return
-        if file == "decision.json":
-            assert SearchRecord.load(tmp_path).trials[1].policy is None
-            return
-        file = "trial.json"  # the folder is named by its trial
-    with pytest.raises(InvalidArgument, match=rf"trial_001.{file}"):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trial = SearchRecord.load(tmp_path).trials[1]
+    assert (trial.score, trial.curves, trial.seconds, trial.policy) == (0.2, (), None, None)
+    whole = damage.startswith(b"{") and damage.endswith(b"}") and not (file == "policy.json" and damage != b"{}")
+    assert [f"trial_001/{file}" in str(warning.message) for warning in caught] == ([] if whole else [True])
+
+
+@pytest.mark.parametrize(
+    "history",
+    [{"executions": 3}, {"executions": [{"loss": ["a"]}]}, {"seconds": "a"}, {"parameters": [1]}, {"executions": [3]}],
+)
+def test_a_history_with_wrong_types_is_left_out(history, tmp_path):
+    write(tmp_path, [0.1])
+    (tmp_path / "trial_000" / "history.json").write_text(json.dumps(history))
+    with pytest.warns(UserWarning, match=r"history\.json is not whole"):
+        (trial,) = SearchRecord.load(tmp_path).trials
+    assert (trial.score, trial.curves, trial.seconds, trial.parameters) == (0.1, (), None, None)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("file", ["search.json", "oracle.json"])
+def test_a_damaged_description_is_guessed_from_the_trials(damage, file, tmp_path):
+    write(tmp_path, [0.1, 0.2])
+    (tmp_path / file).write_bytes(damage)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        record = SearchRecord.load(tmp_path)
+    assert (record.objective, record.direction, record.best.score) == ("score", "max", 0.2)
+    assert (record.seed, record.rejected, record.space) == (None, (), ())
+    assert caught or (file == "oracle.json" and damage.startswith(b"{") and damage.endswith(b"}"))
+
+
+def test_where_no_trial_can_be_read_there_is_no_record(tmp_path):
+    write(tmp_path, [0.1])
+    (tmp_path / "trial_000" / "trial.json").write_bytes(b"{")
+    with (
+        pytest.warns(UserWarning, match=r"trial\.json is not whole"),
+        pytest.raises(InvalidArgument, match=r"None of the 1 files trial\.json"),
+    ):
         SearchRecord.load(tmp_path)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 10) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_field_of_another_type_breaks_nothing(data, tmp_path_factory):
+    folder = write(tmp_path_factory.mktemp("p"), [0.1, 0.2, None])
+    hp = kt.HyperParameters()
+    hp.Int("a", 0, 9)
+    rejected = [{"values": {"a": 3}, "reason": "no", "twin": None}]
+    (folder / "oracle.json").write_text(json.dumps({"hyperparameters": hp.get_config(), "rejected": rejected, "seed": 1}))
+    objectives = [{"name": "score", "direction": "max"}]
+    (folder / "search.json").write_text(json.dumps({"objective": "score", "direction": "max", "objectives": objectives}))
+    history = {"seconds": 1.5, "parameters": 7, "executions": [{"loss": [0.5, None]}]}
+    (folder / "trial_001" / "history.json").write_text(json.dumps(history))
+    name = data.draw(st.sampled_from(["oracle.json", "search.json", "trial_001/trial.json", "trial_001/history.json"]))
+    content = at = json.loads((folder / name).read_text())
+    while True:
+        key = data.draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
+        if not at[key] or not isinstance(at[key], dict | list) or data.draw(st.booleans()):
+            break
+        at = at[key]
+    at[key] = data.draw(json_values)
+    (folder / name).write_text(json.dumps(content))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        record = SearchRecord.load(folder)
+        assert {"000", "002"} <= {t.trial_id for t in record.trials}
+        assert name == "search.json" or record.trials[0].score == 0.1
+        assert record.best in record.pareto_front() or name == "search.json"
+        record.hypervolume()
+        record.to_dataframe()
+        _ = record.decisions, record.observations
 
 
 def test_there_is_no_search(tmp_path):
@@ -215,3 +306,81 @@ assert not {"tensorflow", "kerasnas.search.tuner"} & set(sys.modules)
     environment = os.environ | {"KERAS_BACKEND": "jax"}
     run = subprocess.run([sys.executable, "-c", script, tmp_path], env=environment, capture_output=True, text=True, timeout=120)
     assert run.stdout.strip() == "0.1", run.stderr
+
+
+def several(folder, values, *, objectives=(("accuracy", "max"), ("size", "min")), in_oracle=False):
+    """Write the folder of a search with these values of several objectives; None stands for a trial that failed."""
+    write(folder, [None if row is None else 0.0 for row in values])
+    for i, row in enumerate(values):
+        file = folder / f"trial_{i:03d}" / "trial.json"
+        state = json.loads(file.read_text())
+        for (name, direction), value in zip(objectives, row or (), strict=False):
+            state["metrics"]["metrics"][name] = {"direction": direction, "observations": [{"value": [value], "step": 0}]}
+        file.write_text(json.dumps(state))
+    told = {"objectives": [{"name": name, "direction": direction} for name, direction in objectives]}
+    search = {"objective": "multi_objective", "direction": "min"}
+    (folder / "search.json").write_text(json.dumps(search if in_oracle else search | told))
+    (folder / "oracle.json").write_text(json.dumps(told if in_oracle else {}))
+    return SearchRecord.load(folder)
+
+
+@pytest.mark.parametrize("in_oracle", [False, True])
+def test_several_objectives_have_a_front_a_knee_and_a_volume(in_oracle, tmp_path):
+    rows = [(0.5, 10.0), (0.9, 40.0), None, (0.8, 12.0), (0.7, 50.0), (0.5, 10.0)]
+    record = several(tmp_path, rows, in_oracle=in_oracle)
+    assert record.objectives == (("accuracy", "max"), ("size", "min"))
+    assert (record.objective, record.direction) == ("multi_objective", "min")
+    assert [t.trial_id for t in record.pareto_front()] == ["000", "001", "003", "005"]
+    assert record.knee_point() == record.best == record.trials[3]
+    assert [t.score for t in record.trials] == [0.25, 0.25, None, 0.0, 1.0, 0.25]
+    assert record.best_so_far() == (0.25, 0.25, 0.0, 0.0, 0.0)
+    volume = (0.9 - 0.4) * (60 - 40) + (0.8 - 0.4) * (40 - 12) + (0.5 - 0.4) * (12 - 10)
+    assert record.hypervolume({"size": 60.0, "accuracy": 0.4}) == pytest.approx(volume)
+    assert record.hypervolume() == pytest.approx(0.4 * 10 + 0.3 * (40 - 12))  # from accuracy 0.5 and size 50
+    assert [score for _, score in record.observations][3:] == [0.0, -1.0, -0.25]
+    for wrong in ({"size": 1.0}, {"size": 1.0, "accuracy": 0.0, "more": 1.0}, 3, {"size": math.nan, "accuracy": 0.0}):
+        with pytest.raises(InvalidArgument, match="reference"):
+            record.hypervolume(wrong)
+
+
+def test_a_trial_that_lacks_an_objective_comes_last(tmp_path):
+    record = several(tmp_path, [(0.5, 10.0), (0.9,), (0.4, 20.0)])
+    assert [math.floor(t.score) for t in record.trials] == [0, 2, 1]
+    assert record.pareto_front() == (record.trials[0],)
+    assert record.hypervolume() == pytest.approx(0.1 * 10.0)
+
+
+def test_of_a_single_objective_the_front_is_the_best(tmp_path):
+    record = SearchRecord.load(write(tmp_path, [0.1, 0.4, None, 0.4], direction="max"))
+    assert record.objectives == (("score", "max"),)
+    assert record.pareto_front() == (record.trials[1], record.trials[3])
+    assert record.knee_point() == record.best == record.trials[1]
+    assert record.hypervolume({"score": 0.0}) == 0.4
+    record = SearchRecord.load(write(tmp_path / "min", [0.1, 0.4], direction="min"))
+    assert record.pareto_front() == (record.trials[0],)
+    assert record.hypervolume({"score": 1.0}) == pytest.approx(0.9)
+
+
+def test_before_a_trial_is_completed_there_is_no_front(tmp_path):
+    record = SearchRecord.load(write(tmp_path, [None]))
+    assert record.pareto_front() == ()
+    for ask in (record.knee_point, record.hypervolume):
+        with pytest.raises(InvalidArgument, match="No trial"):
+            ask()
+
+
+def test_what_was_rejected_is_told_in_order(tmp_path):
+    write(tmp_path, [0.1])
+    rejected = [
+        {"values": {"a": 3}, "reason": "too large", "twin": None, "after": 0, "number": 0, "phase": None},
+        {"values": {"a": 4}, "reason": "the same", "twin": "000", "after": 1, "number": 1, "phase": "policy"},
+    ]
+    (tmp_path / "oracle.json").write_text(json.dumps({"rejected": rejected}))
+    record = SearchRecord.load(tmp_path)
+    assert [(dict(one.values), one.reason, one.twin) for one in record.rejected] == [
+        ({"a": 3}, "too large", None),
+        ({"a": 4}, "the same", "000"),
+    ]
+    with pytest.raises(TypeError):
+        record.rejected[0].values["a"] = 1
+    assert pickle.loads(pickle.dumps(record)) == record

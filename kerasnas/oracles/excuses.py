@@ -1,0 +1,62 @@
+"""Which failures of trials say nothing against the search as a whole, and when the others are too many."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from kerasnas.errors import SearchFailed
+
+__all__ = ["GIVEN_UP", "LOST", "check_failures", "is_excused"]
+
+# What a trial says that a worker of a distributed search gave up: KerasTuner does not send the message along.
+GIVEN_UP = "FailedTrialError: its worker gave it up; the output of the worker says why."
+# What a trial says whose files were damaged.
+LOST = "DamagedFile: its trial.json was not whole, and nothing tells what was tried."
+
+_CLASSES = {
+    "DamagedFile",
+    "FailedTrialError",
+    "InfeasibleArchitecture",
+    "MemoryError",
+    "OutOfMemoryError",
+    "ResourceExhaustedError",
+    "_ArrayMemoryError",
+}
+# JAX, and PyTorch on some devices, raise a general class.
+_NO_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
+_ERROR = re.compile(r"^([A-Za-z_][\w.]*)(?:: ?(.*))?$", re.MULTILINE)
+
+
+def is_excused(message: str | None) -> bool:
+    """Tell whether a trial failed because memory ran out, or because its architecture was given up on purpose.
+
+    Such failures are the business of single architectures; only others count towards the limit of consecutive failures. The
+    message is all that a resumed search knows of a failure.
+
+    Args:
+        message: what the trial says: a traceback, or the line `Class: text` of an error.
+    """
+    last = (message or "").rpartition("Traceback (most recent call last):\n")[2]
+    # Below the frames, which are indented, stands the error itself.
+    error = _ERROR.search(last)
+    if error is None:
+        return False
+    return error[1].rpartition(".")[2] in _CLASSES or bool(error[2] and _NO_MEMORY.search(error[2]))
+
+
+def check_failures(ended: Sequence[Any], trial: Any, limit: int | None) -> None:
+    """Raise SearchFailed if `trial`, which has just ended, was the last of `limit` failures in a row, the excused passed over.
+
+    Args:
+        ended: all trials that have ended, in order.
+        trial: one of them.
+        limit: None for no limit.
+    """
+    if not limit or trial.status != "FAILED" or is_excused(trial.message):
+        return
+    counted = [other for other in ended if not (other.status == "FAILED" and is_excused(other.message))]
+    if len(counted) >= limit and all(other.status == "FAILED" for other in counted[-limit:]):
+        raise SearchFailed(
+            f"The last {limit} trials failed, and `max_consecutive_failed_trials` is {limit}. "
+            f"The last of them said:\n{trial.message or 'nothing'}"
+        )

@@ -1,0 +1,100 @@
+"""Proposals that no trial was spent on, and what the strategy is told of them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras_tuner as kt
+
+from kerasnas.strategies import Choices
+
+__all__ = ["Rejected", "Rejection", "Screen", "by_turns", "explain"]
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why no trial is to be spent on a configuration.
+
+    Attributes:
+        reason: a sentence for people.
+        twin: id of an ended or running trial that trains the same network; None if the configuration breaks a limit.
+    """
+
+    reason: str
+    twin: str | None = None
+
+
+Screen = Callable[[kt.HyperParameters], Rejection | None]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A proposal that was rejected, as `oracle.json` keeps it.
+
+    Attributes:
+        values: the active hyperparameters.
+        reason: as in `Rejection`.
+        twin: as in `Rejection`.
+        after: number of trials that had ended.
+        number: number, from 0, of the trial that it was proposed for.
+        phase: what made the proposal, as in the decision ledger.
+    """
+
+    values: Choices
+    reason: str
+    twin: str | None
+    after: int
+    number: int
+    phase: str | None = None
+
+
+def by_turns(end_order: Sequence[str], rejected: Sequence[Rejected]) -> Iterator[tuple[str, Rejected | None]]:
+    """Yield what the strategy is told, in order: (id of an ended trial, None), or (id of the twin or "", what was rejected).
+
+    A rejection has its turn after the trials that had ended before it; one whose twin was still running then has it right after
+    the twin, and none if the twin never ends. Appending to either list appends turns and moves none.
+    """
+    place = {trial_id: i for i, trial_id in enumerate(end_order)}
+    turns: list[list[Rejected]] = [[] for _ in range(len(end_order) + 1)]
+    for one in rejected:
+        if one.twin is None:
+            turns[min(one.after, len(end_order))].append(one)
+        elif one.twin in place:
+            turns[min(max(one.after, place[one.twin] + 1), len(end_order))].append(one)
+    for i, group in enumerate(turns):
+        yield from ((one.twin or "", one) for one in group)
+        if i < len(end_order):
+            yield end_order[i], None
+
+
+def explain(rejected: Iterable[Rejected]) -> str:
+    """Say in a few lines why configurations were rejected; the reasons are those of the last ones."""
+    rejected = list(rejected)
+    limits = [one.reason for one in rejected if one.twin is None]
+    twins = len(rejected) - len(limits)
+    lines = [f"{twins} train the same network as an earlier trial."] if twins else []
+    if limits:
+        lines.append(f"{len(limits)} break a limit; the last ones:")
+        lines += [f"  {reason}" for reason in list(dict.fromkeys(reversed(limits)))[:5]]
+    return "\n".join(lines)
+
+
+def read_rejected(content: Mapping[str, Any]) -> Rejected:
+    """Return what `vars` made of a `Rejected`.
+
+    Raises:
+        ValueError: if it is nothing of the kind.
+    """
+    one = Rejected(**{name: content.get(name) for name in Rejected.__dataclass_fields__})  # type: ignore[arg-type]
+    whole = (
+        isinstance(one.values, dict)
+        and isinstance(one.reason, str)
+        and isinstance(one.twin, str | None)
+        and isinstance(one.after, int)
+        and one.after >= 0
+        and isinstance(one.number, int)
+        and isinstance(one.phase, str | None)
+    )
+    if not whole:
+        raise ValueError(f"expected a rejected proposal, got {content!r}")
+    return one

@@ -1,0 +1,205 @@
+"""Searches with several objectives: scores that compare, a strategy that is told the present ones, and exact resumes."""
+
+import json
+import math
+import shutil
+
+import keras_tuner as kt
+import numpy as np
+import pytest
+
+from kerasnas.oracles import DynaOracle, EvolutionOracle, RandomOracle, ReinforceOracle, StrategyOracle
+from kerasnas.pareto import hypervolume, spread_scores
+from kerasnas.record import SearchRecord
+from kerasnas.strategies import Discrete, Evolution, RandomSearch
+from kerasnas.strategies.novelty import propose_untried
+from kerasnas.strategies.space import identity
+
+OBJECTIVES = [kt.Objective("accuracy", "max"), kt.Objective("size", "min")]
+
+
+class Listener(RandomSearch):
+    """Remembers what it was told since it was started last."""
+
+    starts = 0
+
+    def start(self, decisions):
+        super().start(decisions)
+        self.starts += 1
+        self.told = []
+
+    def observe(self, choices, score):
+        self.told.append((choices, score))
+
+    def advantage(self, choices, score):
+        return score - max((s for _, s in self.told), default=score)
+
+
+def listener(**kwargs):
+    return StrategyOracle(Listener(), **kwargs)
+
+
+def finish(oracle, trial, values):
+    """End a trial with (accuracy, size), or as failed."""
+    if values is None:
+        trial.status, trial.message = "FAILED", "out of luck"
+    else:
+        metrics = {"accuracy": values[0], "size": values[1]}
+        metrics["multi_objective"] = oracle.objective.get_value(metrics)
+        oracle.update_trial(trial.trial_id, metrics)
+        trial.status = "COMPLETED"
+    oracle.end_trial(trial)
+
+
+def run(oracle, results):
+    for values in results:
+        finish(oracle, oracle.create_trial("tuner0"), values)
+
+
+def scores(oracle):
+    return [trial.score for trial in oracle.trials.values()]
+
+
+def test_a_score_is_the_front_and_the_place_there_and_changes_with_what_comes(play):
+    oracle = play.make(RandomOracle, known=True, objective=OBJECTIVES)
+    run(oracle, [(0.5, 5e6)])
+    assert scores(oracle) == [0.0]
+    run(oracle, [(0.4, 6e6)])
+    assert scores(oracle) == [0.0, 1.0]
+    run(oracle, [(0.6, 4e6), None, (0.1, 1e5), (0.9, 9e6)])
+    # Front: 2, 4 and 5; its knee is 2.
+    assert scores(oracle) == [1.0, 2.0, 0.0, None, pytest.approx(1 / 3), pytest.approx(1 / 3)]
+    assert [t.trial_id for t in oracle.get_best_trials(3)] == ["02", "04", "05"]
+    assert oracle.trials["00"].metrics.get_direction("accuracy") == "max"
+    assert oracle.trials["00"].metrics.get_direction("size") == "min"
+    written = json.loads((play.folder / "p" / "trial_00" / "trial.json").read_text())
+    assert written["score"] == 0.0  # as it was at its end
+    record = SearchRecord.load(play.folder / "p")
+    assert [t.score for t in record.trials] == scores(oracle)
+    assert record.best == record.knee_point() == record.trials[2]
+    resumed = play.make(RandomOracle, objective=OBJECTIVES)
+    resumed.reload()
+    assert scores(resumed) == scores(oracle)
+    assert oracle.recommend().values == dict(record.preferred.values)
+
+
+def test_no_unit_counts(play):
+    results = [(0.1 * (i * 7 % 10), 3 * (i * 3 % 10) + 1) for i in range(10)]
+    told = []
+    for scale in (1e-9, 1.0, 1e12):
+        oracle = play.make(listener, known=True, project=str(scale), objective=OBJECTIVES)
+        run(oracle, [(accuracy, size * scale) for accuracy, size in results])
+        told.append((scores(oracle), [score for _, score in oracle.strategy.told]))
+    assert told[0] == told[1] == told[2]
+
+
+def test_the_strategy_is_told_the_scores_of_now_and_is_begun_anew_only_if_they_changed(play):
+    oracle = play.make(listener, known=True, objective=OBJECTIVES)
+    results = [(0.5, 5.0), (0.4, 6.0), None, (0.6, 4.0), (0.9, 9.0)]
+    starts = []
+    for values in results:
+        run(oracle, [values])
+        starts.append(oracle.strategy.starts)
+    told = [score for _, score in oracle.strategy.told]
+    assert math.isnan(told[2])
+    done = [values for values in results if values]
+    expected = -spread_scores([[accuracy, -size] for accuracy, size in done])
+    assert [score for score in told if score == score] == expected.tolist()
+    assert [choices for choices, _ in oracle.strategy.told] == [t.hyperparameters.values for t in oracle.trials.values()]
+    # The second is behind the first, which changes nothing, as a failure does not.
+    assert starts[0] == starts[1] == starts[2] < starts[3]
+    before = oracle.strategy.starts
+    oracle.create_trial("tuner0")
+    assert oracle.strategy.starts == before
+
+
+def test_the_ledger_keeps_the_advantage_at_the_end_of_the_trial(play):
+    oracle = play.make(listener, known=True, objective=OBJECTIVES)
+    run(oracle, [(0.5, 5.0), (0.6, 4.0), (0.1, 6.0), (0.7, 3.0)])
+    assert [entry["advantage"] for entry in play.ledger()] == [0.0, 1.0, -2.0, 1.0]
+    assert [entry["observed"] for entry in play.ledger()] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_one_objective_that_is_not_finite_fails_the_trial(bad, play):
+    oracle = play.make(RandomOracle, known=True, objective=OBJECTIVES)
+    run(oracle, [(0.5, 5.0), (0.5, bad), (0.7, 3.0)])
+    assert [t.status for t in oracle.trials.values()] == ["COMPLETED", "FAILED", "COMPLETED"]
+    assert "'size' was" in oracle.trials["01"].message
+    assert scores(oracle) == [1.0, None, 0.0]
+
+
+def work(oracle):
+    """Run all trials; two run at once."""
+    while True:
+        running = {}
+        for worker in range(2):
+            trial = oracle.create_trial(f"tuner{worker}")
+            if trial.status == "RUNNING":
+                running[trial.trial_id] = trial
+        if not running:
+            return
+        trial = running[sorted(running)[len(oracle.end_order) % len(running)]]
+        hp = trial.hyperparameters
+        size = hp.get("kernel") ** 2 if hp.get("kind") == "conv" else hp.get("units")
+        fails = hp.get("kind") == "dense" and hp.get("lr") > 0.01
+        finish(oracle, trial, None if fails else (-abs(math.log10(hp.get("lr")) + 3) + math.log(size), size))
+
+
+@pytest.mark.parametrize(
+    "cls", [RandomOracle, EvolutionOracle, ReinforceOracle, pytest.param(DynaOracle, marks=pytest.mark.slow)]
+)
+def test_a_resumed_search_goes_on_exactly(cls, play, kill_after):
+    settings = {"objective": OBJECTIVES, "max_trials": 14, "max_consecutive_failed_trials": 99}
+    whole = play.make(cls, project="whole", known=True, **settings)
+    work(whole)
+    expected = [(t.trial_id, t.status, t.score, dict(t.values)) for t in SearchRecord.load(play.folder / "whole").trials]
+    assert len(expected) == 14
+
+    for writes in (1, 11, 28):
+        shutil.rmtree(play.folder / "killed", ignore_errors=True)
+        first = play.make(cls, project="killed", known=True, **settings)
+        first.save()
+        with kill_after(writes):
+            work(first)
+        second = play.make(cls, project="killed", **settings | {"seed": 99})
+        second.reload()
+        work(second)
+        record = SearchRecord.load(play.folder / "killed")
+        assert [(t.trial_id, t.status, t.score, dict(t.values)) for t in record.trials] == expected
+        assert play.ledger("killed") == play.ledger("whole")
+
+
+def test_a_list_of_one_objective_is_searched_for_by_its_order(play):
+    oracle = play.make(listener, known=True, objective=[kt.Objective("size", "min")])
+    for size in (3.0, 1.0, 2.0, 1.0):
+        trial = oracle.create_trial("tuner0")
+        oracle.update_trial(trial.trial_id, {"size": size, "multi_objective": size})
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    assert [math.floor(score) for score in scores(oracle)] == [2, 0, 1, 0]
+    record = SearchRecord.load(play.folder / "p")
+    assert [t.trial_id for t in record.pareto_front()] == ["01", "03"]
+    assert record.hypervolume({"size": 4.0}) == 3.0
+
+
+def test_evolution_finds_more_of_the_front_than_chance():
+    """Accuracy and size both grow with a + b, and c and d can only waste: one configuration in a hundred is on the front."""
+    decisions = [Discrete(name=name, values=tuple(range(10)), ordered=True) for name in "abcd"]
+
+    def search(strategy, seed):
+        told, found, tried = [], [], set()
+        for trial in range(60):
+            strategy.start(decisions)
+            if found:
+                for choices, score in zip(told, -spread_scores(found), strict=True):
+                    strategy.observe(choices, score)
+            choices = dict(propose_untried(strategy, decisions, tried, np.random.default_rng([seed, trial])))
+            waste = abs(choices["c"] - 5) + abs(choices["d"] - 2)
+            told.append(choices)
+            found.append((choices["a"] + choices["b"] - waste, -(2.0 ** (choices["a"] + choices["b"])) - 2.0**waste))
+            tried.add(identity(decisions, choices))
+        return hypervolume(found, [-20.0, -(2.0**19)])
+
+    chance, evolution = ([search(make(), seed) for seed in range(5)] for make in (RandomSearch, Evolution))
+    assert min(evolution) > max(chance)
