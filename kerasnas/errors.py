@@ -2,7 +2,15 @@
 
 from keras_tuner import errors as kt_errors
 
-__all__ = ["ExportMismatch", "InfeasibleArchitecture", "InvalidArgument", "KerasNASError", "MissingExtra", "SearchFailed"]
+__all__ = [
+    "DiskFull",
+    "ExportMismatch",
+    "InfeasibleArchitecture",
+    "InvalidArgument",
+    "KerasNASError",
+    "MissingExtra",
+    "SearchFailed",
+]
 
 
 class KerasNASError(Exception):
@@ -19,6 +27,10 @@ class InfeasibleArchitecture(KerasNASError, kt_errors.FailedTrialError):
 
 class SearchFailed(KerasNASError, RuntimeError):
     """Too many trials failed in a row; KerasTuner raises a plain RuntimeError for it."""
+
+
+class DiskFull(KerasNASError, kt_errors.FatalError):
+    """No space is left for the files of a search; what was written stays, and the search goes on when it is run again."""
 
 
 class ExportMismatch(KerasNASError):

@@ -2,14 +2,9 @@
 
 import copy
 import dataclasses
-import json
-import math
 import os
-import sys
-import tempfile
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import keras
 import keras_tuner as kt
@@ -20,13 +15,12 @@ from sklearn.metrics import classification_report
 from sklearn.utils.validation import check_is_fitted
 
 import kerasnas
-from kerasnas.atomic import write_json
+from kerasnas.classifier_files import read_classifier, save_classifier, write_classifier
 from kerasnas.errors import InvalidArgument
 from kerasnas.image_data import channel_statistics, check_lengths, collect, split, to_codes, to_images
-from kerasnas.keras_file import load_model
 from kerasnas.oracles.by_name import BY_NAME
 from kerasnas.search.claim import Claim
-from kerasnas.search.final_epochs import final_epochs
+from kerasnas.search.final_fit import final_fit
 from kerasnas.search.tuner import NASTuner
 from kerasnas.spaces import ConvDense
 
@@ -43,12 +37,21 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     """Search for an image classifier, train the winner on all the data, explain it, compress it, export it.
 
     Args:
-        max_trials: number of networks to try, >= 1.
-        objective: metric to search for, as in KerasTuner: "val_accuracy", "val_loss" or a `kt.Objective`.
+        max_trials: number of networks to try, >= 1; None for no limit, which needs `max_time`.
+        max_time: seconds for the search, after which the trial under way ends; the final training comes on top of it.
+        objective: metric to search for, as in KerasTuner: "val_accuracy", "val_loss", a `kt.Objective`, a
+            `kerasnas.objectives.MnasNetReward`, or a list of objectives.
         oracle: "auto" (which is "dyna"), "evolution", "local-search", "ppo", "q-learning", "random", "reinforce", or any
             `kt.Oracle`, whose own objective and max_trials then count.
         space: "auto" (by the size of the pictures), "tiny", "small", "base", or any `kt.HyperModel`; one of your own gets
             pictures and integer labels 0 to classes - 1, and its models must give probabilities.
+        stopping: what ends trials early that will not win: "auto" (which is "learning-curve"), "asha", any
+            `kerasnas.stopping.StoppingRule`, or None.
+        inherit: True starts each network from the weights of the most similar good one: good networks sooner, and scores that
+            compare less well.
+        limits: what no network may exceed: a mapping with any of "parameters", "macs", "activation_bytes", "latency_ms".
+        finalists: this many best networks are trained once more and compared before the winner is trained on all the data.
+        ensemble: the winner is the weighted mean of up to this many of the best networks, as one model; 1 for a single one.
         directory: folder of searches; the working folder by default.
         project_name: folder of this search; `fit` resumes a search that it finds there, and refuses one on other data.
         overwrite: True deletes an earlier search of that name.
@@ -59,6 +62,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         record_: the `SearchRecord`.
         best_hyperparameters_: the winner's hyperparameters, as a dict.
         epochs_: epochs of the final training: if the winner's trial was stopped early, up to the last that equals its best.
+        members_: trial id to share in the output of each network of the winner.
         history_: metrics of the final training, name to one value per epoch.
         pixel_range_: lowest and highest pixel value seen in training.
     Example:
@@ -71,19 +75,31 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        max_trials: int = 20,
+        max_trials: int | None = 20,
+        max_time: float | None = None,
         objective: Any = "val_accuracy",
         oracle: Any = "auto",
         space: Any = "auto",
+        stopping: Any = "auto",
+        inherit: bool = False,
+        limits: Any = None,
+        finalists: int = 1,
+        ensemble: int = 1,
         directory: Any = None,
         project_name: str = "image_classifier",
         overwrite: bool = False,
         seed: int | None = None,
     ) -> None:
         self.max_trials = max_trials
+        self.max_time = max_time
         self.objective = objective
         self.oracle = oracle
         self.space = space
+        self.stopping = stopping
+        self.inherit = inherit
+        self.limits = limits
+        self.finalists = finalists
+        self.ensemble = ensemble
         self.directory = directory
         self.project_name = project_name
         self.overwrite = overwrite
@@ -117,7 +133,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             InvalidArgument: for data or settings that cannot be used, or if `project_name` holds a search on other data.
         """
-        _check_positive(max_trials=self.max_trials, epochs=epochs, batch_size=batch_size)
+        _check_positive(finalists=self.finalists, ensemble=self.ensemble, epochs=epochs, batch_size=batch_size)
+        if self.max_trials is not None or self.max_time is None:
+            _check_positive(max_trials=self.max_trials)
         if self.seed is not None and (not isinstance(self.seed, int | np.integer) or self.seed < 0):
             raise InvalidArgument(f"Expected `seed` to be an integer >= 0 or None, got {self.seed!r}.")
         oracle = self._oracle()
@@ -135,35 +153,40 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         )
         if not self.overwrite:
             claim.check()
-        tuner = NASTuner(hypermodel, oracle, directory=self.directory, project_name=self.project_name, overwrite=self.overwrite)
+        tuner = NASTuner(
+            hypermodel,
+            oracle,
+            max_time=self.max_time,
+            stopping="learning-curve" if self.stopping == "auto" else self.stopping,
+            inherit=self.inherit,
+            limits=self.limits,
+            keep_checkpoints=max(3, self.finalists, self.ensemble),
+            directory=self.directory,
+            project_name=self.project_name,
+            overwrite=self.overwrite,
+        )
         claim.write()
         tuner.search(
             *train, validation_data=valid, epochs=epochs, batch_size=batch_size, callbacks=callbacks or [], verbose=verbose
         )
+        final = final_fit(
+            tuner,
+            train,
+            valid,
+            epochs=int(epochs),
+            batch_size=batch_size,
+            finalists=self.finalists,
+            ensemble=self.ensemble,
+            verbose=verbose,
+        )
         self.record_ = tuner.record()
-        hp = tuner.oracle.get_trial(self.record_.best.trial_id).hyperparameters
-
-        everything = tuple(np.concatenate(pair) for pair in zip(train, valid, strict=True))
         self.classes_ = classes
-        self.best_hyperparameters_ = dict(self.record_.best.values)
-        self.epochs_ = final_epochs(self.record_, int(epochs))
-        self.pixel_range_ = (float(everything[0].min()), float(everything[0].max()))
-        keras.utils.set_random_seed(oracle.seed % 2**32)
-        model = hypermodel.build(hp)
-        if verbose:
-            print(f"training the winner on all {len(everything[0]):,} pictures, {self.epochs_} epochs", flush=True)
-        bar = 0 if not verbose else 1 if sys.stdout.isatty() else 2
-        history = hypermodel.fit(hp, model, *everything, epochs=self.epochs_, batch_size=batch_size, verbose=bar)
-        curves = getattr(history, "history", {})  # a HyperModel with a fit of its own may return figures instead
-        self.history_ = {name: [float(v) for v in values] for name, values in curves.items()}
-        if not math.isfinite(self.history_.get("loss", [0.0])[-1]):
-            warnings.warn(
-                "Training the winner on all the data diverged; keeping the weights that its trial found.", stacklevel=2
-            )
-            model = tuner.get_best_models(1)[0]
-        self.model_ = model
+        self.best_hyperparameters_ = dict(final.best.values)
+        self.epochs_, self.history_, self.members_ = final.epochs, dict(final.history), dict(final.weights)
+        self.pixel_range_ = (float(min(train[0].min(), valid[0].min())), float(max(train[0].max(), valid[0].max())))
+        self.model_ = final.model
         try:
-            self._check_probabilities(everything[0][:8])
+            self._check_probabilities(train[0][:8])
         except InvalidArgument:
             del self.model_  # not fitted
             raise
@@ -268,45 +291,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             InvalidArgument: if `path` exists and is no saved classifier.
         """
         check_is_fitted(self)
-        target = Path(path)
-        if target.exists() and not (target / "classifier.json").exists():
-            raise InvalidArgument(f"{target} exists and is no saved classifier; choose another path.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-            draft = Path(folder) / target.name
-            draft.mkdir()  # with the usual permissions, unlike the temporary folder itself
-            self.write_files(draft)
-            if target.exists():  # file by file: it may hold exports, a report or the search, too
-                for file in draft.iterdir():
-                    os.replace(file, target / file.name)
-            else:
-                draft.rename(target)
+        save_classifier(self, Path(path))
 
     def write_files(self, folder: str | os.PathLike[str]) -> None:
         """Write `model.keras` and `classifier.json` into an existing folder, beside what is there."""
         check_is_fitted(self)
-        from kerasnas.atomic import atomic_path
-
-        with atomic_path(Path(folder) / "model.keras") as draft:
-            self.model_.save(draft)
-        write_json(
-            Path(folder) / "classifier.json",
-            {
-                "kerasnas": kerasnas.__version__,
-                "classes": self.classes_.tolist(),
-                "classes_dtype": "str" if self.classes_.dtype.kind == "U" else str(self.classes_.dtype),
-                "pixel_range": list(self.pixel_range_),
-                "best_hyperparameters": self.best_hyperparameters_,
-                "epochs": self.epochs_,
-                "history": self.history_,
-                "project": str(self.record_.path.resolve()) if getattr(self, "record_", None) else None,
-                "parameters": {
-                    name: value
-                    for name, value in ((n, str(v) if isinstance(v, Path) else v) for n, v in self.get_params().items())
-                    if isinstance(value, str | int | float | bool | None)
-                },
-            },
-        )
+        write_classifier(self, Path(folder))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "ImageClassifier":
@@ -315,23 +305,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             InvalidArgument: if `path` is no saved classifier.
         """
-        path = Path(path)
-        if not ((path / "classifier.json").is_file() and (path / "model.keras").is_file()):
-            raise InvalidArgument(f"Expected a folder with classifier.json and model.keras, as save() writes it, got {path}.")
-        try:
-            state = json.loads((path / "classifier.json").read_text(encoding="utf-8"))
-            classifier = cls(**state["parameters"])
-            classifier.classes_ = np.asarray(state["classes"], dtype=state["classes_dtype"])
-            classifier.pixel_range_ = tuple(state["pixel_range"])
-            classifier.best_hyperparameters_ = state["best_hyperparameters"]
-            classifier.epochs_, classifier.history_ = state["epochs"], state["history"]
-            project = Path(state["project"] or "")
-        except (ValueError, KeyError, TypeError) as error:
-            raise InvalidArgument(f"{path}/classifier.json is damaged: {type(error).__name__} {error}.") from error
-        classifier.model_ = load_model(path / "model.keras")
-        if state["project"] and any(project.glob("trial_*/trial.json")):
-            classifier.record_ = kerasnas.SearchRecord.load(project)
-        return classifier
+        return cast(ImageClassifier, read_classifier(cls, Path(path)))
 
     def summary(self) -> None:
         """Print the winner's hyperparameters, its score in the search and its layers."""
@@ -377,7 +351,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             raise InvalidArgument(f"Expected `oracle` to be one of {sorted(BY_NAME)} or a kt.Oracle, got {self.oracle!r}.")
         seed = None if self.seed is None else int(self.seed)
         try:
-            return BY_NAME[self.oracle](objective=self.objective, max_trials=int(self.max_trials), seed=seed)
+            limit = None if self.max_trials is None else int(self.max_trials)
+            return BY_NAME[self.oracle](objective=self.objective, max_trials=limit, seed=seed)
         except (ValueError, TypeError) as error:
             raise InvalidArgument(
                 f"Expected `objective` to be a metric or a kt.Objective, got {self.objective!r}: {error}"

@@ -140,7 +140,7 @@ def test_fit_leaves_the_parameters_and_adds_underscored_attributes(classifier):
     assert clone(classifier).get_params() == classifier.get_params()
     added = set(vars(classifier)) - set(classifier.get_params())
     assert added == {
-        "classes_", "model_", "record_", "best_hyperparameters_", "epochs_", "history_", "pixel_range_",
+        "classes_", "model_", "record_", "best_hyperparameters_", "epochs_", "history_", "members_", "pixel_range_",
     }  # fmt: skip
     assert classifier.classes_.tolist() == sorted(set(NAMES))
     assert classifier.pixel_range_ == (0, 16)

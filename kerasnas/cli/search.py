@@ -8,22 +8,30 @@ import click
 from kerasnas.cli.backend_command import BackendCommand
 from kerasnas.cli.options import image_size_option
 
-__all__ = ["ORACLES", "command", "search"]
+__all__ = ["ORACLES", "STOPPING", "command", "search"]
 
 # Those of kerasnas.oracles.by_name, whose import would take seconds.
 ORACLES = ["auto", "dyna", "evolution", "local-search", "ppo", "q-learning", "random", "reinforce"]
+# Those of kerasnas.stopping.by_name.
+STOPPING = ["auto", "asha", "learning-curve", "none"]
 
 
 @click.command(cls=BackendCommand, short_help="Search for an image classifier and train the winner.")
 @click.argument("data")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="kerasnas-run", show_default=True)
 @click.option("--max-trials", type=click.IntRange(1), default=20, show_default=True, help="Networks to try.")
+@click.option("--max-time", type=click.FloatRange(0, min_open=True), help="Seconds of the search at most.")
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True, help="Epochs of each trial at most.")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--limit", type=click.IntRange(2), help="Use only so many training pictures, stratified.")
 @image_size_option
 @click.option("--oracle", type=click.Choice(ORACLES), default="auto", show_default=True, help="auto is dyna.")
 @click.option("--space", type=click.Choice(["auto", "tiny", "small", "base"]), default="auto", show_default=True)
+@click.option("--stopping", type=click.Choice(STOPPING), default="auto", show_default=True, help="auto is learning-curve.")
+@click.option("--inherit", is_flag=True, help="Start networks from the weights of similar good ones.")
+@click.option("--max-parameters", type=click.IntRange(1), help="Try no network with more.")
+@click.option("--max-latency-ms", type=click.FloatRange(0, min_open=True), help="Try no network that is slower here.")
+@click.option("--ensemble", type=click.IntRange(1), default=1, show_default=True, help="Average up to so many networks.")
 @click.option("--objective", default="val_accuracy", show_default=True, help="val_accuracy, val_loss, ...")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--overwrite", is_flag=True, help="Delete an earlier search in OUT instead of resuming it.")
@@ -47,12 +55,18 @@ def search(
     out: Path,
     *,
     max_trials: int,
+    max_time: float | None = None,
     epochs: int,
     batch_size: int,
     limit: int | None = None,
     image_size: tuple[int, int] | None = None,
     oracle: str = "auto",
     space: str = "auto",
+    stopping: str = "auto",
+    inherit: bool = False,
+    max_parameters: int | None = None,
+    max_latency_ms: float | None = None,
+    ensemble: int = 1,
     objective: str = "val_accuracy",
     seed: int = 0,
     overwrite: bool = False,
@@ -69,11 +83,17 @@ def search(
     dataset = load(data, image_size=image_size or None)
     if limit:
         dataset = dataset.take(limit)
+    limits = {"parameters": max_parameters, "latency_ms": max_latency_ms}
     classifier = ImageClassifier(
         max_trials=max_trials,
+        max_time=max_time,
         objective=objective,
         oracle=oracle,
         space=space,
+        stopping=None if stopping == "none" else stopping,
+        inherit=inherit,
+        limits={name: limit for name, limit in limits.items() if limit is not None} or None,
+        ensemble=ensemble,
         directory=str(out),
         project_name="search",
         overwrite=overwrite,

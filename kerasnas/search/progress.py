@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -71,8 +72,14 @@ class SearchProgress:
         text = f"epoch {done}/{self._epochs}" + (f" {self._objective} {_number(value)}" if value is not None else "")
         self._show(text, part=min(done / self._epochs, 1.0))
 
-    def end_trial(self, number: int, score: float | None, parameters: int | None, message: str | None) -> None:
-        """Leave a line for the finished trial."""
+    def say(self, text: str) -> None:
+        """Leave a line of any text."""
+        if self._enabled:
+            self._console.print(text, markup=False, soft_wrap=True)
+
+    def end_trial(self, number: int, score: float | None, history: Mapping[str, Any], message: str | None) -> None:
+        """Leave a line for the finished trial; `history` is what its `history.json` holds."""
+        parameters, stopped = history.get("parameters"), history.get("stopped")
         seconds = time.perf_counter() - self._trial_start
         self._seconds.append(seconds)
         self._done += 1
@@ -87,7 +94,10 @@ class SearchProgress:
                 result = f"failed: {_last_line(message)}"
             else:
                 result = f"{self._objective} {_number(score)} {'best so far' if best else f'(best {_number(self._best)})'}"
-            self._console.print(f"trial {count}  {size}  {seconds:6.1f} s  {result}", markup=False, soft_wrap=True)
+            if stopped and score is not None:
+                epochs = max((len(values) for run in history["executions"] for values in run.values()), default=0)
+                result += f", stopped after epoch {epochs}: {stopped['reason']}"
+            self.say(f"trial {count}  {size}  {seconds:6.1f} s  {result}")
         self._show("")
 
     def _show(self, epoch: str, part: float = 0.0) -> None:

@@ -1,22 +1,42 @@
-"""A kt.Tuner that keeps learning curves, shows progress and keeps only the checkpoints that matter."""
+"""A kt.Tuner that loses nothing: curves, budgets, early stopping, and trials that go on from their last epoch."""
 
+import errno
 import gc
-import math
+import json
 import os
+import shutil
 import time
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 import keras_tuner as kt
-import numpy as np
 
 from kerasnas.atomic import write_json
-from kerasnas.errors import InvalidArgument
+from kerasnas.cost import cost_of
+from kerasnas.decisions import decisions_of, entries_of
+from kerasnas.errors import DiskFull, InfeasibleArchitecture, InvalidArgument
 from kerasnas.oracles import StrategyOracle
 from kerasnas.record import SearchRecord
+from kerasnas.search.best_epoch import load_weights
+from kerasnas.search.compilation import steps_per_execution, worth_compiling
+from kerasnas.search.data_check import check_data, check_input_shape
+from kerasnas.search.inheritance import most_similar
+from kerasnas.search.isolation import TrialProcess
+from kerasnas.search.limits import Limits
+from kerasnas.search.live_log import LiveLog
 from kerasnas.search.progress import SearchProgress
+from kerasnas.search.project_lock import project_lock
+from kerasnas.search.screening import Screening
+from kerasnas.search.time_budget import TimeBudget
+from kerasnas.search.trial_curves import TrialCurves
+from kerasnas.search.trial_history import TrialHistory
+from kerasnas.search.trial_training import TrialTraining, has_batch_hooks
+from kerasnas.stopping import StoppingRule
+from kerasnas.stopping.by_name import by_name
 
 __all__ = ["NASTuner"]
 
@@ -25,12 +45,26 @@ class NASTuner(kt.Tuner):
     """Run the trials of a search.
 
     On disk it keeps KerasTuner's layout, `directory/project_name/trial_*/trial.json`, and adds for each trial a
-    `history.json` with its learning curves, seconds and parameters, rewritten after every epoch. The same call after a crash
-    resumes the search. Each trial seeds Keras, NumPy and Python from the oracle's seed and its own id.
+    `history.json` (see `TrialHistory`), rewritten after every epoch. The same call after a crash resumes the search: finished
+    trials are kept, and the one that was under way goes on from its last finished epoch. All settings but the space and the
+    data may change then. Each trial seeds Keras, NumPy and Python from the oracle's seed and its own id.
 
     Args:
         hypermodel: a `kt.HyperModel`, or a function from `hp` to a compiled model.
-        oracle: any `kt.Oracle`, such as `kerasnas.oracles.ReinforceOracle`.
+        oracle: any `kt.Oracle`, such as `kerasnas.oracles.DynaOracle`.
+        max_time: seconds for the whole search, of all its processes; the trial under way then ends with what it has.
+        max_trial_time: seconds for one trial, which then ends with what it has.
+        stopping: a `kerasnas.stopping.StoppingRule`, or the name of one ("asha", "learning-curve"), that ends trials early;
+            None lets each run through.
+        inherit: True starts each network from the weights of the most similar of the trials whose weights are kept.
+        limits: what no network may exceed, known before it is trained: a mapping with any of "parameters", "macs",
+            "activation_bytes" and "latency_ms". A proposal that breaks one is replaced, without a trial or a failure; needs
+            an oracle of kerasnas.
+        compilation: "auto" lets TensorFlow, on a CPU, take several training steps at once, and compile with XLA only where that
+            is expected to pay: see `kerasnas.search.compilation`. False leaves that as the HyperModel compiled the model.
+        tensorboard: True writes logs for TensorBoard into `project_name/tensorboard`, on every backend.
+        isolate: True runs the trials in a process of its own, which is reused: one that uses up the memory, or crashes, is
+            then a failed trial and not the end. Data must be arrays.
         keep_checkpoints: weights are kept for this many best trials, >= 1.
         directory: folder of all searches; the working folder by default.
         project_name: folder of this search.
@@ -39,7 +73,7 @@ class NASTuner(kt.Tuner):
         executions_per_trial: trainings per trial, whose metrics are averaged.
         **kwargs: as in `kt.Tuner`.
     Raises:
-        InvalidArgument: for an oracle or keep_checkpoints that cannot be used.
+        InvalidArgument: for an oracle or a setting that cannot be used, or if a search is running in the folder.
     """
 
     def __init__(
@@ -47,6 +81,14 @@ class NASTuner(kt.Tuner):
         hypermodel: Any,
         oracle: kt.Oracle,
         *,
+        max_time: float | None = None,
+        max_trial_time: float | None = None,
+        stopping: StoppingRule | str | None = None,
+        inherit: bool = False,
+        limits: Mapping[str, float] | None = None,
+        compilation: bool | str = "auto",
+        tensorboard: bool = False,
+        isolate: bool = False,
         keep_checkpoints: int = 3,
         directory: str | os.PathLike[str] | None = None,
         project_name: str | None = None,
@@ -55,42 +97,71 @@ class NASTuner(kt.Tuner):
         **kwargs: Any,
     ) -> None:
         if not isinstance(oracle, kt.Oracle):
-            raise InvalidArgument(
-                f"Expected `oracle` to be a kt.Oracle such as kerasnas.oracles.ReinforceOracle(), got {oracle!r}."
-            )
+            raise InvalidArgument(f"Expected `oracle` to be a kt.Oracle such as kerasnas.oracles.DynaOracle(), got {oracle!r}.")
         if keep_checkpoints < 1:
             raise InvalidArgument(f"Expected `keep_checkpoints` to be at least 1, got {keep_checkpoints}.")
+        self._budget = TimeBudget(max_time, max_trial_time)
+        self.stopping = by_name(stopping)
+        self.limits = Limits.of(limits)
+        if self.limits != Limits() and not isinstance(oracle, StrategyOracle):
+            raise InvalidArgument(f"`limits` need an oracle of kerasnas, such as DynaOracle, got {type(oracle).__name__}.")
+        if compilation not in ("auto", False):
+            raise InvalidArgument(f"Expected `compilation` to be 'auto' or False, got {compilation!r}.")
+        self.inherit, self.compilation = inherit, compilation
         oracle.verbose = 0  # its display is replaced by SearchProgress
+        folder = Path(directory or ".") / (project_name or "untitled_project")
+        # A worker that starts after the chief would delete the search that is running.
+        overwrite = overwrite and not self._is_worker()
+        if overwrite and folder.exists():
+            with project_lock(folder):
+                pass  # nobody searches in what is about to be deleted
         super().__init__(
             oracle=oracle,
             hypermodel=hypermodel,
             directory=str(directory) if directory is not None else None,
             project_name=project_name,
-            # A worker that starts after the chief would delete the search that is running.
-            overwrite=overwrite and not self._is_worker(),
+            overwrite=overwrite,
             executions_per_trial=executions_per_trial,
             **kwargs,
         )
         self.keep_checkpoints = keep_checkpoints
+        self._curves = TrialCurves(Path(self.project_dir), self.oracle.objective)
+        self._screening = Screening(self)
+        self.tensorboard = LiveLog(self) if tensorboard else None
+        self._isolate = isolate
+        self._process: TrialProcess | None = None
+        self._donor: Any = None
         self._seed = oracle.seed
         self._oracle_name = type(oracle).__name__
-        self._input_shape: tuple[int, ...] | None = None
-        self._history: dict[str, Any] = {}
-        self._new_execution = True
-        self._trial_start = 0.0
+        self._sample_shape: tuple[int, ...] | None = None
+        self._history = TrialHistory(Path(self.project_dir) / "history.json")
+        self._training: TrialTraining | None = None
         self._progress: SearchProgress | None = None
 
     def search(self, *fit_args: Any, verbose: int | str = "auto", **fit_kwargs: Any) -> None:
-        """Run trials until the oracle ends the search; arguments are those of `keras.Model.fit`.
+        """Run trials until the oracle or the time ends the search; arguments are those of `keras.Model.fit`.
 
         Args:
             *fit_args: x and y, as for `fit`.
             verbose: 0 for silence; anything else shows progress.
             **fit_kwargs: `validation_data`, `epochs`, `callbacks`, ... as for `fit`.
         Raises:
-            InvalidArgument: for data that no trial can be trained on, or an oracle's initial points that are not in the space.
+            InvalidArgument: for data that no trial can be trained on, an oracle's initial points that are not in the space, or
+                if another search is running in the folder.
+            DiskFull: if no space is left; nothing is lost, the same call goes on.
         """
-        self._check_data(*fit_args, **fit_kwargs)
+        self._check_objective(fit_kwargs)
+        self._sample_shape = check_data(fit_args, fit_kwargs)
+        if self._is_worker():
+            self._search(fit_args, fit_kwargs, verbose)
+            return
+        with project_lock(Path(self.project_dir)):
+            try:
+                self._search(fit_args, fit_kwargs, verbose)
+            except OSError as error:
+                raise (self._disk_full(error) or error) from error
+
+    def _search(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any], verbose: int | str) -> None:
         if isinstance(self.oracle, StrategyOracle):  # a worker has a proxy
             used, total = self.oracle.earlier_trials()  # checks the initial points, too
             if total and verbose:
@@ -101,11 +172,17 @@ class NASTuner(kt.Tuner):
             {
                 "objective": objective.name,
                 "direction": objective.direction,
+                "objectives": [
+                    {"name": o.name, "direction": o.direction} for o in getattr(objective, "objectives", [objective])
+                ],
                 "max_trials": self.oracle.max_trials,
                 "oracle": self._oracle_name,
                 "hypermodel": self.hypermodel.name or type(self.hypermodel).__name__,
             },
         )
+        self._budget.begin_search(self._seconds_spent())
+        if self.tensorboard is not None:
+            self.tensorboard.look_at(fit_args, fit_kwargs)
         with SearchProgress(
             objective=objective.name,
             direction=objective.direction,
@@ -119,10 +196,41 @@ class NASTuner(kt.Tuner):
             self._progress.resume(len(done), best)
             # KerasTuner collects garbage twice a trial; without what TensorFlow made at its import that takes no time.
             gc.freeze()
+            if isinstance(self.oracle, StrategyOracle):
+                self.oracle.screen = self._screening
+            if self._isolate:
+                self._process = TrialProcess(Path(self.project_dir))
             try:
-                super().search(*fit_args, verbose=0, **fit_kwargs)
+                if "KERASTUNER_ORACLE_IP" in os.environ and not self._is_worker():
+                    super().search(*fit_args, verbose=0, **fit_kwargs)  # serves the workers
+                else:
+                    self._run_trials(fit_args, fit_kwargs)
             finally:
                 gc.unfreeze()
+                if self._process is not None:
+                    self._process.close()
+                    self._process = None
+
+    def _run_trials(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> None:
+        # kt.Tuner.search with a clock, and without its busy waiting.
+        fit_kwargs = fit_kwargs | {"verbose": 0}
+        self.on_search_begin()
+        while True:
+            if self._budget.search_is_over:
+                if self._progress:
+                    self._progress.say(f"The {self._budget.max_time:g} seconds of the search are over.")
+                break
+            self.pre_create_trial()
+            trial = self.oracle.create_trial(self.tuner_id)
+            if trial.status == "STOPPED":
+                break
+            if trial.status == "IDLE":
+                time.sleep(0.1)
+                continue
+            self.on_trial_begin(trial)
+            self._try_run_and_update_trial(trial, *fit_args, **fit_kwargs)
+            self.on_trial_end(trial)
+        self.on_search_end()
 
     def record(self) -> SearchRecord:
         """Return what the project folder tells of this search so far."""
@@ -146,17 +254,58 @@ class NASTuner(kt.Tuner):
             raise InvalidArgument(f"No trial of {self.project_dir} is completed, so there is no best model.")
         return [self.load_model(trial) for trial in done]
 
+    def load_model(self, trial: Any) -> keras.Model:
+        """Return the model of `trial` with the weights of its best epoch; as in `kt.Tuner`."""
+        model = self._try_build(trial.hyperparameters)
+        if not model.built:
+            config = Path(self.get_trial_dir(trial.trial_id)) / "build_config.json"
+            model.build_from_config(json.loads(config.read_text("utf-8")))
+        load_weights(model, self._get_checkpoint_fname(trial.trial_id))
+        return model
+
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
-        """Train the model of `trial`; as in `kt.Tuner`."""
-        results = super().run_trial(trial, *args, **kwargs)
-        for result in results if isinstance(results, list) else [results]:
-            if isinstance(result, keras.callbacks.History) and not self.oracle.objective.has_value(result.history):
-                raise InvalidArgument(
-                    f"Expected the objective {self.oracle.objective.name!r} among the metrics of the training, "
-                    f"which are {sorted(result.history)}. Compile the model with that metric, pass validation data if its "
-                    "name begins with 'val_', or choose another objective."
-                )
-        return results
+        """Train the model of `trial`, from its last finished epoch if a process was killed; as in `kt.Tuner`."""
+        if self._process is not None:
+            return self._run_isolated(self._process, trial, args, kwargs)
+        self._training = TrialTraining(self, trial, seed=f"{self._seed}/{trial.trial_id}", budget=self._budget)
+        self._history = self._training.history
+        try:
+            return self._training.run(args, kwargs)
+        finally:
+            self._training = None
+
+    def choose_execution(self, model: keras.Model, samples: int, batch_size: int, epochs: int) -> None:
+        """Let TensorFlow run a training on arrays as it is fastest on a CPU, unless the model itself says how."""
+        if self.compilation != "auto" or keras.backend.backend() != "tensorflow" or keras.distribution.list_devices("gpu"):
+            return
+        if model.steps_per_execution == 1 and not has_batch_hooks(self):
+            model.steps_per_execution = steps_per_execution(samples, batch_size)
+        try:
+            # Keras' "auto" compiles whatever can be compiled, and XLA is five times slower at depthwise convolutions on a CPU.
+            model.jit_compile = not model.run_eagerly and worth_compiling(
+                model, cost_of(model), samples=samples, epochs=epochs
+            )
+        except InvalidArgument:
+            pass  # what it costs is not known
+
+    def _run_isolated(self, process: TrialProcess, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        path, shown = self._history.path, 0
+
+        def watch() -> None:
+            nonlocal shown
+            history = TrialHistory(path, TrialHistory.read(path))
+            if self._progress and history.epochs > shown:
+                shown = history.epochs
+                self._progress.end_epoch(shown, {name: v[-1] for name, v in history.curves.items() if v[-1] is not None})
+
+        results = process.run(_train, self, trial, args, kwargs, watch=watch)
+        self._history = TrialHistory(path, TrialHistory.read(path))
+        return [TrialTraining.revived(result) for result in results]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # For the process of a trial, which needs no oracle.
+        oracle = SimpleNamespace(objective=self.oracle.objective)
+        return self.__dict__ | {"oracle": oracle, "_progress": None, "_process": None, "_training": None, "_isolate": False}
 
     # -- what KerasTuner calls as a search goes on --
 
@@ -169,39 +318,35 @@ class NASTuner(kt.Tuner):
         """Seed the trial and open its history."""
         super().on_trial_begin(trial)
         keras.utils.set_random_seed(zlib.crc32(f"{self._seed}/{trial.trial_id}".encode()))
-        self._trial_start = time.perf_counter()
-        self._history = {"seconds": 0.0, "parameters": None, "executions": []}
+        self._history = TrialHistory(Path(self.get_trial_dir(trial.trial_id)) / "history.json")
+        self._budget.begin_trial(0.0)
+        self._donor = self._choose_donor(trial)
         if self._progress:
             self._progress.begin_trial(self._number(trial))
 
     def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write the curves; end a training whose loss is no longer a number."""
+        """Write the curves; end a training that has diverged or whose time is over."""
         super().on_epoch_end(trial, model, epoch, logs=logs)
         logs = {name: float(value) for name, value in (logs or {}).items()}
-        if self._new_execution:
-            self._new_execution = False
-            self._history["parameters"] = model.count_params()
-            self._history["executions"].append({})
-        curves = self._history["executions"][-1]
-        for name, value in logs.items():
-            curves.setdefault(name, []).append(value if math.isfinite(value) else None)
-        self._save_history(trial)
-        if not math.isfinite(logs.get("loss", 0.0)):
-            model.stop_training = True
+        if self._training is not None:
+            self._training.end_epoch(model, logs)
+            self._save_history()
         if self._progress:
-            done = sum(max((len(values) for values in run.values()), default=0) for run in self._history["executions"])
-            self._progress.end_epoch(done, logs)
+            self._progress.end_epoch(self._history.epochs, logs)
 
     def on_trial_end(self, trial: Any) -> None:
         """Close the history, tell the oracle, and drop the checkpoints of trials that are not among the best."""
-        self._save_history(trial)
+        self._save_history()
         try:
             super().on_trial_end(trial)
         finally:
             known = self.oracle.get_trial(trial.trial_id)
             if self._progress:
                 message = known.message or trial.message  # a chief does not hear the message
-                self._progress.end_trial(self._number(trial), known.score, self._history["parameters"], message)
+                self._progress.end_trial(self._number(trial), known.score, self._history.content, message)
+        if self.tensorboard is not None:
+            self.tensorboard.end_trial(self.oracle.get_trial(trial.trial_id))
+        TrialTraining.forget(self.get_trial_dir(trial.trial_id))
         self._drop_checkpoints()
 
     def save(self) -> None:
@@ -219,10 +364,20 @@ class NASTuner(kt.Tuner):
         else:
             super()._populate_initial_space()
 
+    def _run_and_update_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> None:
+        try:
+            super()._run_and_update_trial(trial, *fit_args, **fit_kwargs)
+        except Exception as error:
+            full = self._disk_full(error) if isinstance(error, OSError) else None
+            if full is not None:
+                raise full from error
+            if _is_out_of_memory(error):
+                raise InfeasibleArchitecture(f"The trial ran out of memory: {error}") from error
+            raise
+
     def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
-        # Not at epoch 0: a fit of your own may begin at another one, train twice, or tell only the ends of epochs.
-        self._new_execution = True
-        return super()._build_and_fit_model(trial, *args, **kwargs)
+        assert self._training is not None
+        return self._training.fit(self._try_build(trial.hyperparameters), args, kwargs)
 
     def _build_hypermodel(self, hp: kt.HyperParameters) -> Any:
         model = super()._build_hypermodel(hp)
@@ -233,50 +388,49 @@ class NASTuner(kt.Tuner):
             raise InvalidArgument(
                 "The model that the HyperModel built is not compiled. Call model.compile(optimizer, loss, metrics) in build()."
             )
-        shape = model.input_shape if model.built and len(model.inputs or ()) == 1 else None
-        if isinstance(shape, tuple) and self._input_shape is not None:
-            fits = len(shape) == len(self._input_shape) + 1 and all(
-                a in (None, b) for a, b in zip(shape[1:], self._input_shape, strict=True)
-            )
-            if not fits:
-                raise InvalidArgument(f"The model takes inputs of shape {shape[1:]}, but x has samples of {self._input_shape}.")
+        check_input_shape(model, self._sample_shape)
         return model
 
-    def _check_data(self, *args: Any, **kwargs: Any) -> None:
-        x = kwargs.get("x", args[0] if args else None)
-        y = kwargs.get("y", args[1] if len(args) > 1 else None)
-        self._input_shape = None
-        validation = kwargs.get("validation_data")
-        plain_fit = type(self.hypermodel).fit is kt.HyperModel.fit
-        scored = validation is not None or kwargs.get("validation_split")
-        if (
-            plain_fit
-            and type(self).run_trial is NASTuner.run_trial
-            and self.oracle.objective.name.startswith("val_")
-            and not scored
-        ):
+    def _check_objective(self, fit_kwargs: Mapping[str, Any]) -> None:
+        plain_fit = type(self.hypermodel).fit is kt.HyperModel.fit and type(self).run_trial is NASTuner.run_trial
+        scored = fit_kwargs.get("validation_data") is not None or fit_kwargs.get("validation_split")
+        if plain_fit and self.oracle.objective.name.startswith("val_") and not scored:
             raise InvalidArgument(
                 f"The objective {self.oracle.objective.name!r} needs validation data, got none. "
                 "Pass validation_data=(x, y) or validation_split to search(), or choose an objective without 'val_'."
             )
-        pairs = [("x", x, y)]
-        if isinstance(validation, tuple | list) and len(validation) >= 2:
-            pairs.append(("validation_data", validation[0], validation[1]))
-        for name, inputs, targets in pairs:
-            if not isinstance(inputs, np.ndarray):
-                continue
-            if len(inputs) == 0:
-                raise InvalidArgument(f"Expected {name} to hold samples, got shape {inputs.shape}.")
-            if targets is not None and hasattr(targets, "__len__") and len(targets) != len(inputs):
-                raise InvalidArgument(f"Expected a label for each sample of {name}, got {len(inputs)} and {len(targets)}.")
-            if np.issubdtype(inputs.dtype, np.floating) and not np.isfinite(inputs).all():
-                raise InvalidArgument(f"Expected finite numbers in {name}, got NaN or infinity. Clean or fill them first.")
-            if name == "x":
-                self._input_shape = inputs.shape[1:]
 
-    def _save_history(self, trial: Any) -> None:
-        self._history["seconds"] = time.perf_counter() - self._trial_start
-        write_json(Path(self.get_trial_dir(trial.trial_id)) / "history.json", self._history)
+    def _save_history(self) -> None:
+        self._history.content |= {"seconds": self._budget.trial_seconds, "search_seconds": self._budget.search_seconds}
+        self._history.save()
+
+    def _seconds_spent(self) -> float:
+        """Return the time that earlier processes have spent on this search."""
+        histories = (TrialHistory.read(file) for file in Path(self.project_dir).glob("trial_*/history.json"))
+        return max((float(h.get("search_seconds") or 0.0) for h in histories), default=0.0)
+
+    def _disk_full(self, error: OSError) -> DiskFull | None:
+        # HDF5 reports a full disk without its number.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and shutil.disk_usage(self.project_dir).free > 1 << 16:
+            return None
+        return DiskFull(
+            f"No space is left on the disk of {self.project_dir}: {error}. Nothing that was finished is lost: make room, "
+            "then run the same search again. keep_checkpoints says for how many trials weights are kept."
+        )
+
+    def _choose_donor(self, trial: Any) -> Any:
+        """Return the trial whose weights the network of `trial` begins with; None for weights of its own."""
+        if not self.inherit:
+            return None
+        # By rank, not by file: a search that was killed may have left one file more.
+        best = [t for t in self.oracle.get_best_trials(self.keep_checkpoints) if t.status == "COMPLETED"]
+        kept = {t.trial_id: t for t in best if Path(self._get_checkpoint_fname(t.trial_id)).exists()}
+        candidates: list[Any] = [
+            SimpleNamespace(trial_id=i, status=t.status, score=t.score, values=t.hyperparameters.values)
+            for i, t in kept.items()
+        ]
+        chosen = most_similar(trial.hyperparameters.values, candidates, decisions_of(entries_of(trial.hyperparameters)))
+        return None if chosen is None else kept[chosen.trial_id]
 
     def _all_trials(self) -> list[Any]:
         return list(self.oracle.get_best_trials(1_000_000))
@@ -289,3 +443,14 @@ class NASTuner(kt.Tuner):
 
     def _number(self, trial: Any) -> int:
         return int(trial.trial_id) + 1 if trial.trial_id.isdigit() else len(self._all_trials())
+
+
+def _train(tuner: NASTuner, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """Run in the process of a trial; return results that can be sent back."""
+    return [TrialTraining.as_json(result) for result in tuner.run_trial(trial, *args, **kwargs)]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # By name: TensorFlow's error cannot be imported where another backend is used; JAX tells by its message alone.
+    names = {"ResourceExhaustedError", "OutOfMemoryError"}
+    return isinstance(error, MemoryError) or type(error).__name__ in names or "RESOURCE_EXHAUSTED" in str(error)

@@ -45,6 +45,8 @@ class ConvDense(kt.HyperModel):
 
     # Read by NASTuner: one call of declare_hyperparameters registers every entry, no model need be built for it.
     declares_whole_space = True
+    # Likewise: what `fit` reads besides `build`. Two configurations that agree in it, and whose networks are the same, are one.
+    fit_hyperparameters = ("schedule",)
 
     def __init__(
         self,

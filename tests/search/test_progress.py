@@ -53,10 +53,10 @@ def test_failures_and_unlimited_searches(direction, capsys):
     progress = SearchProgress(objective="loss", direction=direction, total=None, epochs=1)
     with progress:
         progress.begin_trial(1)
-        progress.end_trial(1, None, None, "Traceback ...\nValueError: [red] is no layer")
+        progress.end_trial(1, None, {}, "Traceback ...\nValueError: [red] is no layer")
         progress.end_epoch(1, {"loss": 0.25})
         for number, score in ((2, 2.0), (3, 1.0)):
-            progress.end_trial(number, score, 1234567, None)
+            progress.end_trial(number, score, {"parameters": 1234567}, None)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("failed: ValueError: [red] is no layer")
     assert "1,234,567 parameters" in lines[1]

@@ -1,0 +1,253 @@
+"""Test accuracy against wall-clock time: kerasnas, its parts left out one by one, and KerasTuner's own tuners.
+
+    python benchmarks/time_to_accuracy.py --data fashion --limit 10000 --budget 900 --seeds 3
+    python benchmarks/time_to_accuracy.py --data fashion --budget 300 --methods kerasnas kt.RandomSearch --seeds 1
+
+Every method searches the same ConvDense space on the same data with the same epochs, batch size and patience, in a process of
+its own, one after the other. When a trial has ended, the network that the method would give out is tested; the clock stands
+still meanwhile. Trials under way when the time is over end with what they have, for every method. Results are kept in
+--results, a file for each run, so that an interrupted benchmark goes on.
+
+Data are looked for where `kerasnas.datasets` looks; CIFAR-10 in $KERASNAS_DATA (default ../shared/data), file
+image/cifar10_jpeg_train.bin.xz.
+"""
+
+import argparse
+import io
+import json
+import lzma
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+METHODS = (
+    "kerasnas",
+    "kerasnas without early stopping",
+    "kerasnas without inheritance",
+    "kerasnas without the model",
+    "kerasnas without compilation",
+    "kerasnas without screening",
+    "kt.RandomSearch",
+    "kt.Hyperband",
+    "kt.BayesianOptimization",
+)
+EPOCHS, BATCH, PATIENCE = 10, 64, 3
+
+
+def cifar10() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Return the CIFAR-10 of $KERASNAS_DATA."""
+    from PIL import Image
+
+    folder = Path(os.environ.get("KERASNAS_DATA", "../shared/data")) / "image"
+    parts = []
+    for part in ("train", "test"):
+        file = folder / f"cifar10_jpeg_{part}.bin.xz"
+        if not file.exists():
+            sys.exit(f"{file} is missing: set KERASNAS_DATA to the folder that holds image/{file.name}.")
+        raw = lzma.decompress(file.read_bytes())
+        count, length = struct.unpack_from("<II", raw)
+        header, place = raw[8 : 8 + length], 8 + length
+        labels = np.frombuffer(raw, "u1", count, place).astype("int64")
+        sizes = np.frombuffer(raw, "<u2", count, place + count)
+        place += 3 * count
+        images = np.empty((count, 32, 32, 3), "uint8")
+        for i, size in enumerate(sizes):
+            images[i] = np.asarray(Image.open(io.BytesIO(header + raw[place : place + size])))
+            place += int(size)
+        parts.append((images.astype("float32"), labels))
+    return parts[0], parts[1]
+
+
+def data(name: str, limit: int | None, seed: int) -> tuple[Any, Any, Any]:
+    """Return (training, validation, test) pairs; the split follows from the seed."""
+    if name == "cifar10":
+        (x, y), test = cifar10()
+    else:
+        from kerasnas.datasets import load
+
+        loaded = load("fashion_mnist")
+        x, y = loaded.x_train.astype("float32"), loaded.y_train
+        test = loaded.x_test.astype("float32"), loaded.y_test
+    x, test = (x[..., None], (test[0][..., None], test[1])) if x.ndim == 3 else (x, test)
+    order = np.random.default_rng(seed).permutation(len(x))[: limit or len(x)]
+    cut = len(order) // 5
+    return (x[order[cut:]], y[order[cut:]]), (x[order[:cut]], y[order[:cut]]), test
+
+
+class Clock:
+    """Wall-clock seconds, without those spent on testing."""
+
+    def __init__(self) -> None:
+        self._start, self._paused = time.perf_counter(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._start - self._paused
+
+    def without(self, action: Any) -> Any:
+        """Return what `action` returns; the clock stands still."""
+        start = time.perf_counter()
+        result = action()
+        self._paused += time.perf_counter() - start
+        return result
+
+
+def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> dict[str, Any]:
+    """Run one search; return the incumbent's test accuracy at the end of each trial, and what the time went into."""
+    import keras
+    import keras_tuner as kt
+
+    from kerasnas.image_data import channel_statistics
+    from kerasnas.oracles import DynaOracle, RandomOracle
+    from kerasnas.search import NASTuner
+    from kerasnas.search.screening import Screening
+    from kerasnas.spaces import ConvDense
+
+    train, valid, test = data(name, limit, seed)
+    mean, deviation = channel_statistics(train[0])
+    space = ConvDense.small(train[0].shape[1:], 10, mean=mean, standard_deviation=deviation, flip=name == "cifar10")
+    points: list[dict[str, Any]] = []
+    clock = Clock()
+
+    class Follow:
+        """What a tuner of either kind is to do besides."""
+
+        def on_trial_end(self, trial: Any) -> None:
+            super().on_trial_end(trial)  # type: ignore[misc]
+            clock.without(self.note)
+
+        def note(self) -> None:
+            best = [t for t in self.oracle.get_best_trials(1) if t.status == "COMPLETED"]  # type: ignore[attr-defined]
+            accuracy = points[-1]["test"] if points else None
+            if best and (not points or points[-1]["trial"] != best[0].trial_id):
+                model = self.load_model(best[0])  # type: ignore[attr-defined]
+                accuracy = float(np.mean(model.predict(test[0], batch_size=256, verbose=0).argmax(axis=1) == test[1]))
+            trial, score = (best[0].trial_id, best[0].score) if best else (None, None)
+            points.append({"seconds": clock.seconds, "test": accuracy, "trial": trial, "valid": score})
+            print(
+                f"  {clock.seconds:7.1f} s  {len(points):>3} trials  valid {score}  test {accuracy}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings: dict[str, Any] = {"directory": folder, "project_name": "search"}
+        objective = kt.Objective("val_accuracy", "max")
+        if method.startswith("kerasnas"):
+
+            class Ours(Follow, NASTuner):
+                def pre_create_trial(self) -> None:
+                    self._budget.begin_search(clock.seconds)
+
+            oracle = RandomOracle if method.endswith("the model") else DynaOracle
+            tuner = Ours(
+                space,
+                oracle(objective=objective, max_trials=None, seed=seed),
+                max_time=budget,
+                stopping=None if method.endswith("early stopping") else "learning-curve",
+                inherit=not method.endswith("inheritance"),
+                compilation=False if method.endswith("compilation") else "auto",
+                **settings,
+            )
+        else:
+            kinds = {"kt.RandomSearch": kt.RandomSearch, "kt.Hyperband": kt.Hyperband}
+            kind = kinds.get(method, kt.BayesianOptimization)
+
+            class Theirs(Follow, kind):  # type: ignore[valid-type, misc]
+                def pre_create_trial(self) -> None:
+                    if clock.seconds >= budget:
+                        raise TimeoutError
+
+                def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
+                    super().on_epoch_end(trial, model, epoch, logs)
+                    model.stop_training = model.stop_training or clock.seconds >= budget
+
+            own = {"max_epochs": EPOCHS, "factor": 3} if method == "kt.Hyperband" else {"max_trials": 10_000}
+            tuner = Theirs(hypermodel=space, objective=objective, seed=seed + 1, **own, **settings)
+        if method.endswith("screening"):
+
+            class Unscreened(Screening):
+                def __call__(self, hp: Any) -> None:  # noqa: ARG002
+                    return None
+
+            tuner._screening = Unscreened(tuner)
+        stop = keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=PATIENCE)
+        fit_settings = {} if method == "kt.Hyperband" else {"epochs": EPOCHS}
+        try:
+            tuner.search(*train, validation_data=valid, batch_size=BATCH, callbacks=[stop], verbose=0, **fit_settings)
+        except TimeoutError:
+            pass
+        fit = None
+        if method.startswith("kerasnas"):
+            histories = [json.loads(f.read_text("utf-8")) for f in Path(folder).glob("search/trial_*/history.json")]
+            fit = sum(history["fit_seconds"] for history in histories)
+    return {"points": points, "seconds": clock.seconds, "fit_seconds": fit}
+
+
+def reached(points: list[dict[str, Any]], accuracy: float) -> float | None:
+    """Return the seconds after which the incumbent's test accuracy was at least `accuracy`."""
+    return next((p["seconds"] for p in points if (p["test"] or 0.0) >= accuracy), None)
+
+
+def report(results: dict[str, list[dict[str, Any]]]) -> None:
+    """Print the table: final accuracies, and when each method came to the best peer's final accuracy."""
+    finals = {m: [r["points"][-1]["test"] or 0.0 for r in runs if r["points"]] for m, runs in results.items()}
+    peers = {m: float(np.mean(v)) for m, v in finals.items() if m.startswith("kt.") and v}
+    goal = max(peers.values(), default=float("nan"))
+    print(f"| method | seeds | trials | test accuracy at the end | seconds to {goal:.4f} | outside of fit |")
+    print("|---|---|---|---|---|---|")
+    for method, runs in results.items():
+        runs = [r for r in runs if r["points"]]
+        if not runs:
+            continue
+        times = [reached(r["points"], goal) for r in runs]
+        when = ", ".join("never" if t is None else f"{t:.0f}" for t in times)
+        spread = f" ± {np.std(finals[method], ddof=1):.4f}" if len(runs) > 1 else ""
+        outside = [1 - r["fit_seconds"] / r["seconds"] for r in runs if r["fit_seconds"] is not None]
+        trials = ", ".join(str(len(r["points"])) for r in runs)
+        share = f"{np.mean(outside):.1%}" if outside else ""
+        print(f"| {method} | {len(runs)} | {trials} | {np.mean(finals[method]):.4f}{spread} | {when} | {share} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=["fashion", "cifar10"], default="fashion")
+    parser.add_argument("--limit", type=int, help="use only so many training images, validation included")
+    parser.add_argument("--budget", type=float, default=900.0, help="seconds of each search")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--results", type=Path, default=Path("time_to_accuracy"))
+    parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)  # the process of one search: where its result goes
+    options = parser.parse_args()
+    if options.run:
+        (method,) = options.methods
+        result = run(method, options.data, options.limit, options.budget, options.seeds)
+        options.run.write_text(json.dumps(result), encoding="utf-8")
+        return
+    options.results.mkdir(parents=True, exist_ok=True)
+    results: dict[str, list[dict[str, Any]]] = {method: [] for method in options.methods}
+    for seed in range(options.seeds):
+        for method in options.methods:
+            name = f"{options.data}-{options.limit or 'all'}-{options.budget:g}-{method.replace(' ', '_')}-{seed}.json"
+            file = options.results / name
+            if not file.exists():
+                print(f"{method}, seed {seed}", file=sys.stderr, flush=True)
+                command = [sys.executable, __file__, "--data", options.data, "--budget", str(options.budget)]
+                command += ["--limit", str(options.limit)] if options.limit else []
+                draft = file.with_suffix(".draft")
+                subprocess.run([*command, "--methods", method, "--seeds", str(seed), "--run", str(draft)], check=True)
+                draft.rename(file)
+            results[method].append(json.loads(file.read_text("utf-8")))
+    report(results)
+
+
+if __name__ == "__main__":
+    main()

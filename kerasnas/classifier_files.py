@@ -1,0 +1,76 @@
+"""A fitted classifier as a folder: `model.keras` and `classifier.json`."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import kerasnas
+from kerasnas.atomic import atomic_path, write_json
+from kerasnas.errors import InvalidArgument
+from kerasnas.keras_file import load_model
+from kerasnas.record import SearchRecord
+
+__all__ = ["read_classifier", "save_classifier", "write_classifier"]
+
+
+def save_classifier(classifier: Any, target: Path) -> None:
+    """Write a folder of its own, or replace the files of an earlier classifier in one; see `ImageClassifier.save`."""
+    if target.exists() and not (target / "classifier.json").exists():
+        raise InvalidArgument(f"{target} exists and is no saved classifier; choose another path.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        draft = Path(folder) / target.name
+        draft.mkdir()  # with the usual permissions, unlike the temporary folder itself
+        write_classifier(classifier, draft)
+        if target.exists():  # file by file: it may hold exports, a report or the search, too
+            for file in draft.iterdir():
+                os.replace(file, target / file.name)
+        else:
+            draft.rename(target)
+
+
+def write_classifier(classifier: Any, folder: Path) -> None:
+    """Write the two files into an existing folder."""
+    with atomic_path(folder / "model.keras") as draft:
+        classifier.model_.save(draft)
+    settings = {name: str(v) if isinstance(v, Path) else v for name, v in classifier.get_params().items()}
+    write_json(
+        folder / "classifier.json",
+        {
+            "kerasnas": kerasnas.__version__,
+            "classes": classifier.classes_.tolist(),
+            "classes_dtype": "str" if classifier.classes_.dtype.kind == "U" else str(classifier.classes_.dtype),
+            "pixel_range": list(classifier.pixel_range_),
+            "best_hyperparameters": classifier.best_hyperparameters_,
+            "epochs": classifier.epochs_,
+            "history": classifier.history_,
+            "members": getattr(classifier, "members_", None),
+            "project": str(classifier.record_.path.resolve()) if getattr(classifier, "record_", None) else None,
+            "parameters": {name: v for name, v in settings.items() if isinstance(v, str | int | float | bool | None)},
+        },
+    )
+
+
+def read_classifier(kind: type, path: Path) -> Any:
+    """Return a `kind` from what `write_classifier` wrote; see `ImageClassifier.load`."""
+    if not ((path / "classifier.json").is_file() and (path / "model.keras").is_file()):
+        raise InvalidArgument(f"Expected a folder with classifier.json and model.keras, as save() writes it, got {path}.")
+    try:
+        state = json.loads((path / "classifier.json").read_text(encoding="utf-8"))
+        classifier = kind(**state["parameters"])
+        classifier.classes_ = np.asarray(state["classes"], dtype=state["classes_dtype"])
+        classifier.pixel_range_ = tuple(state["pixel_range"])
+        classifier.best_hyperparameters_ = state["best_hyperparameters"]
+        classifier.epochs_, classifier.history_ = state["epochs"], state["history"]
+        classifier.members_ = state.get("members") or {}
+        project = Path(state["project"] or "")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidArgument(f"{path}/classifier.json is damaged: {type(error).__name__} {error}.") from error
+    classifier.model_ = load_model(path / "model.keras")
+    if state["project"] and any(project.glob("trial_*/trial.json")):
+        classifier.record_ = SearchRecord.load(project)
+    return classifier

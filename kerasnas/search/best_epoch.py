@@ -1,0 +1,73 @@
+"""The weights of a trial's best epoch."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasnas.atomic import atomic_path
+
+__all__ = ["BestEpoch", "load_weights"]
+
+
+class BestEpoch(keras.callbacks.Callback):
+    """Keeps the weights of the epoch with the best objective, of all executions of a trial, until they are written.
+
+    KerasTuner's callback writes its file at each gain, in place: a kill meanwhile leaves a broken one.
+
+    Args:
+        objective: a `kt.Objective`; without its value among the logs the last epoch is the best.
+        constants: metrics that are the same in each epoch, which the objective may use, too.
+    """
+
+    def __init__(self, objective: Any, constants: Mapping[str, float]) -> None:
+        super().__init__()
+        self._objective, self.constants = objective, constants
+        # Without an underscore: EpochStateFile keeps them.
+        self.best_value: float | None = None
+        self.best_weights: list[np.ndarray] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Take the weights if the epoch is the best so far."""
+        known = {**(logs or {}), **self.constants}
+        if self._objective.has_value(known):
+            value = float(self._objective.get_value(known))
+            if self.best_value is not None and not self._objective.better_than(value, self.best_value):
+                return
+            if not np.isfinite(value) and self.best_weights is not None:
+                return
+            self.best_value = value
+        self.best_weights = self.model.get_weights()
+
+    def write(self, model: keras.Model, path: Path) -> None:
+        """Write the best weights, of a model built as `model` is, to an `.weights.h5` file; nothing if no epoch ended."""
+        if self.best_weights is None:
+            return
+        now = model.get_weights()
+        model.set_weights(self.best_weights)
+        with atomic_path(path) as draft, _without_optimizer(model):
+            model.save_weights(draft)
+        model.set_weights(now)
+
+
+def load_weights(model: keras.Model, path: str | Path) -> None:
+    """Read what `BestEpoch.write` wrote."""
+    with _without_optimizer(model):
+        model.load_weights(path)
+
+
+@contextmanager
+def _without_optimizer(model: keras.Model) -> Iterator[None]:
+    # Its variables would treble the file, and Keras warns when they do not fit an optimizer that has not trained yet.
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        yield
+        return
+    model.optimizer = None
+    try:
+        yield
+    finally:
+        model.optimizer = optimizer

@@ -1,0 +1,138 @@
+"""What a training needs to go on from its last finished epoch, in one file."""
+
+import json
+import math
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasnas.atomic import atomic_path
+
+__all__ = ["EpochState", "EpochStateFile"]
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class EpochState:
+    """A training as it was after its last finished epoch.
+
+    Attributes:
+        content: what JSON can hold.
+        arrays: the variables of the model and of its optimizer, and lists of arrays that callbacks hold.
+    """
+
+    content: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray]
+
+    def prepare(self, model: keras.Model) -> str | None:
+        """Build `model` and its optimizer if they are not yet; return why the state does not fit them, if it does not."""
+        if not model.built and self.content["build_config"]:
+            model.build_from_config(self.content["build_config"])
+        if not model.built or getattr(model, "optimizer", None) is None:
+            return "its model is not built or not compiled before fit is called"
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        for name, variable in _variables(model).items():
+            saved = self.arrays[name].shape if name in self.arrays else None
+            if saved != tuple(variable.shape):
+                return f"{variable.path} has shape {tuple(variable.shape)}, saved was {saved}"
+        return None
+
+    def restore(self, model: keras.Model) -> None:
+        """Set every variable of a model that `prepare` has found to fit, and of its optimizer."""
+        for name, variable in _variables(model).items():
+            variable.assign(self.arrays[name])
+
+    def restore_callbacks(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        """Give callbacks back what they had counted: the patience of early stopping, the best value, ..."""
+        for i, (callback, saved) in enumerate(zip(callbacks, self.content["callbacks"], strict=False)):
+            if saved["class"] != type(callback).__name__:
+                continue
+            for name, value in saved["plain"].items():
+                setattr(callback, name, value)
+            for name, length in saved["lists"].items():
+                setattr(callback, name, [self.arrays[f"callback/{i}/{name}/{j}"] for j in range(length)])
+
+
+class EpochStateFile:
+    """The file of one trial's `EpochState`.
+
+    Args:
+        path: the file, an `.npz` that holds no pickled object.
+        key: plain values that a later training must share to go on from the file, such as its hyperparameters.
+    """
+
+    def __init__(self, path: Path, key: Mapping[str, Any]) -> None:
+        self.path, self._key = path, json.loads(json.dumps(dict(key)))
+
+    def save(
+        self, content: Mapping[str, Any], model: keras.Model | None = None, callbacks: Sequence[keras.callbacks.Callback] = ()
+    ) -> None:
+        """Replace the file; `model` is left out between two executions."""
+        arrays = {} if model is None else {name: _plain_array(v) for name, v in _variables(model).items()}
+        counted = []
+        for i, callback in enumerate(callbacks):
+            plain, lists = _counted(callback)
+            counted.append(
+                {"class": type(callback).__name__, "plain": plain, "lists": {name: len(v) for name, v in lists.items()}}
+            )
+            arrays |= {f"callback/{i}/{name}/{j}": v for name, values in lists.items() for j, v in enumerate(values)}
+        text = json.dumps({"version": _VERSION, "key": self._key, "callbacks": counted, **content})
+        with atomic_path(self.path) as draft:
+            np.savez(draft, content=np.asarray(text), **arrays)  # type: ignore[arg-type]
+
+    def load(self) -> EpochState | None:
+        """Return the state; None, with a warning that says why, if there is a file that cannot be gone on from."""
+        if not self.path.exists():
+            return None
+        try:
+            # Opened here: np.load leaves a file open that is no archive.
+            with open(self.path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            content = json.loads(str(arrays.pop("content")))
+            if content["version"] != _VERSION or content["key"] != self._key:
+                raise ValueError("it is of another version of kerasnas, or of other hyperparameters")
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            warnings.warn(
+                f"The trial in {self.path.parent} begins again at its first epoch: {self.path.name}: {error}", stacklevel=2
+            )
+            return None
+        return EpochState(content, arrays)
+
+    def remove(self) -> None:
+        """Remove the file: the trial has ended."""
+        self.path.unlink(missing_ok=True)
+
+
+def _variables(model: keras.Model) -> dict[str, Any]:
+    # Not by name: Keras counts names up from model to model.
+    optimizer = model.optimizer.variables if getattr(model, "optimizer", None) is not None else []
+    return {f"model/{i}": v for i, v in enumerate(model.variables)} | {f"optimizer/{i}": v for i, v in enumerate(optimizer)}
+
+
+def _plain_array(variable: Any) -> np.ndarray:
+    array = np.asarray(keras.ops.convert_to_numpy(variable))
+    return array.astype("float32") if array.dtype.kind == "V" or array.dtype.name == "bfloat16" else array  # exact
+
+
+def _counted(callback: keras.callbacks.Callback) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
+    plain: dict[str, Any] = {}
+    lists: dict[str, list[np.ndarray]] = {}
+    for name, value in vars(callback).items():
+        if name.startswith("_"):
+            continue
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or isinstance(value, bool | int | float | str):
+            if not (isinstance(value, float) and math.isnan(value)):
+                plain[name] = value
+        elif isinstance(value, list) and value and all(isinstance(v, np.ndarray) for v in value):
+            lists[name] = value
+    return plain, lists

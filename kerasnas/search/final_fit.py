@@ -1,0 +1,149 @@
+"""Training the winner of a search on all the data: one network, the best of several, or their ensemble."""
+
+import math
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.record import TrialRecord
+from kerasnas.search.ensemble import average, greedy_selection
+from kerasnas.search.final_epochs import final_epochs
+from kerasnas.search.tuner import NASTuner
+
+__all__ = ["FinalFit", "final_fit"]
+
+Pair = tuple[NDArray[Any], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class FinalFit:
+    """What came of the final training.
+
+    Attributes:
+        model: the network, or the ensemble as one network.
+        best: the trial of the network, or of the heaviest member.
+        epochs: epochs of its final training.
+        history: its metrics, name to one value per epoch.
+        weights: trial id to share of each member in the output; sums to 1.
+        refitted: trial id to (score in the search, score when it was trained once more); empty unless that was asked for.
+    """
+
+    model: keras.Model
+    best: TrialRecord
+    epochs: int
+    history: Mapping[str, list[float]]
+    weights: Mapping[str, float]
+    refitted: Mapping[str, tuple[float, float]]
+
+
+def final_fit(
+    tuner: NASTuner,
+    train: Pair,
+    valid: Pair,
+    *,
+    epochs: int,
+    batch_size: int,
+    finalists: int = 1,
+    ensemble: int = 1,
+    verbose: int | str = 0,
+) -> FinalFit:
+    """Train the winner on training and validation data together.
+
+    The epochs are what the curves of its trial say, see `final_epochs`. A trial that inherited its first weights is gone on
+    with from those of its best epoch: from nothing, so few epochs would not do.
+
+    Args:
+        tuner: a `NASTuner` whose search has ended.
+        train: inputs and labels that the trials were trained on.
+        valid: inputs and labels that scored them.
+        epochs: epochs of a trial at most.
+        batch_size: samples in one training step.
+        finalists: this many best trials are trained once more on the training data with another seed; the winner is the best by
+            the mean of both scores. A single score is partly luck.
+        ensemble: the outputs of up to this many of the best trials are averaged, with the weights that are best on the
+            validation data (Caruana et al. 2004); 1 for a single network.
+        verbose: 0 for silence.
+    Raises:
+        InvalidArgument: if no trial is completed, or for more finalists or members than the tuner keeps weights of.
+    """
+    record = tuner.record()
+    sign = 1 if record.direction == "max" else -1
+    for name, number in (("finalists", finalists), ("ensemble", ensemble)):
+        if not 1 <= number <= tuner.keep_checkpoints:
+            raise InvalidArgument(
+                f"Expected `{name}` from 1 to {tuner.keep_checkpoints}, the number of trials whose weights are kept, "
+                f"got {number}."
+            )
+    _ = record.best  # raises if there is none
+    ranked = sorted(record.completed, key=lambda trial: -sign * (trial.score or 0.0))
+    if record.best in ranked:  # of several objectives the best is not the highest score
+        ranked = [record.best, *(trial for trial in ranked if trial is not record.best)]
+    fit = _Fit(tuner, epochs, batch_size, verbose)
+
+    refitted = {}
+    if finalists > 1:
+        for trial in ranked[:finalists]:
+            fit.say(f"training trial {trial.trial_id} once more, to compare")
+            _, history = fit(trial, train, epochs=final_epochs(record, epochs, trial), seed=1, validation_data=valid)
+            values = [sign * v for v in history.get(record.objective, []) if math.isfinite(v)]
+            refitted[trial.trial_id] = (float(trial.score or 0.0), sign * max(values, default=-math.inf))
+        ranked.sort(
+            key=lambda trial: -sign * float(np.mean(refitted[trial.trial_id])) if trial.trial_id in refitted else math.inf
+        )
+
+    members = {ranked[0].trial_id: 1.0}
+    if ensemble > 1:
+        kept = {trial.trial_id: tuner.load_model(tuner.oracle.get_trial(trial.trial_id)) for trial in ranked[:ensemble]}
+        predictions = np.stack([model.predict(valid[0], batch_size=256, verbose=0) for model in kept.values()])
+        labels = valid[1] if valid[1].ndim == 1 else valid[1].argmax(axis=1)
+        shares = greedy_selection(predictions, labels, size=4 * ensemble)
+        members = {trial_id: float(share) for trial_id, share in zip(kept, shares, strict=True) if share > 0}
+
+    everything = tuple(np.concatenate(pair) for pair in zip(train, valid, strict=True))
+    chosen = sorted((t for t in ranked if t.trial_id in members), key=lambda trial: -members[trial.trial_id])
+    models, histories, lengths = [], [], []
+    for trial in chosen:
+        lengths.append(final_epochs(record, epochs, trial))
+        fit.say(f"training trial {trial.trial_id} on all {len(everything[0]):,} samples, {lengths[-1]} epochs")
+        model, history = fit(trial, everything, epochs=lengths[-1], seed=0)
+        models.append(model)
+        histories.append(history)
+    model = models[0] if len(models) == 1 else average(models, weights=[members[trial.trial_id] for trial in chosen])
+    return FinalFit(model, chosen[0], lengths[0], histories[0], members, refitted)
+
+
+class _Fit:
+    """Trains the network of a trial."""
+
+    def __init__(self, tuner: NASTuner, epochs: int, batch_size: int, verbose: int | str) -> None:
+        self._tuner, self._epochs, self._batch_size = tuner, epochs, batch_size
+        self._bar = 0 if not verbose else 1 if sys.stdout.isatty() else 2
+
+    def say(self, text: str) -> None:
+        if self._bar:
+            print(text, flush=True)
+
+    def __call__(
+        self, trial: TrialRecord, data: tuple[Any, ...], *, epochs: int, seed: int, **kwargs: Any
+    ) -> tuple[keras.Model, dict[str, list[float]]]:
+        tuner, hypermodel = self._tuner, self._tuner.hypermodel
+        known = tuner.oracle.get_trial(trial.trial_id)
+        keras.utils.set_random_seed((tuner.oracle.seed + seed) % 2**32)
+        model = tuner.load_model(known) if trial.inherited else hypermodel.build(known.hyperparameters)
+        tuner.choose_execution(model, len(data[0]), self._batch_size, epochs)
+        history = hypermodel.fit(
+            known.hyperparameters, model, *data, epochs=epochs, batch_size=self._batch_size, verbose=self._bar, **kwargs
+        )
+        curves = getattr(history, "history", {})  # a HyperModel with a fit of its own may return figures instead
+        curves = {name: [float(v) for v in values] for name, values in curves.items()}
+        if not math.isfinite(curves.get("loss", [0.0])[-1]):
+            warnings.warn("The final training diverged; keeping the weights that its trial found.", stacklevel=3)
+            model = tuner.load_model(known)
+        return model, curves

@@ -1,0 +1,116 @@
+"""Trials in a process of their own, so that one that runs out of memory does not end the search."""
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from pickle import PicklingError
+from typing import Any
+
+import keras
+import loky
+import numpy as np
+from loky.process_executor import TerminatedWorkerError
+
+from kerasnas.errors import InfeasibleArchitecture, InvalidArgument
+
+__all__ = ["TrialProcess"]
+
+
+class TrialProcess:
+    """A child process that runs one trial after the other; a new one is started only when it has died.
+
+    Arrays are handed over once, as files that both processes map into memory.
+
+    Args:
+        folder: where those files lie while the search runs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix=".data.", dir=folder))
+        self._files: dict[int, tuple[np.ndarray, str]] = {}  # the array is kept, so that its id stays its own
+
+    def run(self, function: Callable[..., Any], *arguments: Any, watch: Callable[[], None] = lambda: None) -> Any:
+        """Return what `function` returns in the child; `watch` is called twice a second meanwhile.
+
+        Raises:
+            InvalidArgument: if the arguments cannot be sent to another process.
+            InfeasibleArchitecture: if the child died.
+        """
+        sent = keras.tree.map_structure(self._to_file, arguments)
+        executor = loky.get_reusable_executor(max_workers=1, timeout=None, kill_workers=False)
+        future = executor.submit(_run, os.getpid(), function, sent)
+        while True:
+            try:
+                return future.result(timeout=0.5)
+            except FutureTimeout:
+                watch()
+            except TerminatedWorkerError as error:
+                codes = "".join(re.findall(r"exit codes of the workers are (\{.*\})", str(error)))
+                raise InfeasibleArchitecture(
+                    f"The process of the trial died {codes}: it ran out of memory, or crashed."
+                ) from error
+            except (BrokenProcessPool, PicklingError) as error:
+                raise InvalidArgument(
+                    f"The HyperModel or the data cannot be sent to the process of the trials: {error} Define the HyperModel in "
+                    "a module that can be imported, or pass isolate=False."
+                ) from error
+
+    def close(self) -> None:
+        """End the child and remove the files."""
+        loky.get_reusable_executor(max_workers=1, timeout=None).shutdown(wait=True, kill_workers=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _to_file(self, value: Any) -> Any:
+        if not isinstance(value, np.ndarray):
+            return value
+        if value.dtype.hasobject:
+            raise InvalidArgument("Expected arrays of numbers for trials in a process of their own, got an array of objects.")
+        if id(value) not in self._files:
+            path = self._folder / f"{len(self._files)}.npy"
+            np.save(path, value, allow_pickle=False)
+            self._files[id(value)] = value, str(path)
+        return _ArrayFile(self._files[id(value)][1])
+
+
+class _ArrayFile:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
+_loaded: dict[str, np.ndarray] = {}
+
+
+def _run(parent: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    if not _loaded:
+        _end_with(parent)
+        # Where memory runs out, Linux is to end this process, not the one that keeps the search.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000")
+    return function(*keras.tree.map_structure(_from_file, arguments))
+
+
+def _from_file(value: Any) -> Any:
+    if not isinstance(value, _ArrayFile):
+        return value
+    if value.path not in _loaded:
+        _loaded[value.path] = np.load(value.path, mmap_mode="r", allow_pickle=False)
+    return _loaded[value.path]
+
+
+def _end_with(parent: int) -> None:
+    """End this process as soon as its parent is gone: a search that is resumed must not meet its own past."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,102 @@
+"""What is known of a network before it is trained: its cost, and whether it was trained before."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner as kt
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.fingerprint import fingerprint
+from kerasnas.oracles.rejections import Rejection
+from kerasnas.search.limits import Limits
+from kerasnas.search.trial_history import TrialHistory
+
+__all__ = ["Screened", "Screening"]
+
+
+@dataclass(frozen=True)
+class Screened:
+    """What is known of the network of a configuration.
+
+    Attributes:
+        costs: metrics of the trial: "parameters", "macs", "activation_bytes", and "latency_ms" where it is needed.
+        fingerprint: the same for two networks whose training is the same; None if that cannot be told.
+        violations: the limits that it breaks, as sentences.
+    """
+
+    costs: Mapping[str, float]
+    fingerprint: str | None
+    violations: tuple[str, ...]
+
+
+class Screening:
+    """Rejects proposals that break a limit or that train the network of an earlier trial again.
+
+    Args:
+        tuner: the `NASTuner`.
+    """
+
+    def __init__(self, tuner: Any) -> None:
+        self._tuner = tuner
+        self._screened: dict[str, Screened] = {}
+
+    def __call__(self, hp: kt.HyperParameters) -> Rejection | None:
+        """Return why `hp` is not to be tried; None if it is."""
+        screened = self.known(hp)
+        if screened.violations:
+            return Rejection("; ".join(screened.violations))
+        for trial_id, trial in self._tuner.oracle.trials.items():
+            if screened.fingerprint is not None and self._fingerprint(trial) == screened.fingerprint:
+                return Rejection(f"It trains the same network as trial {trial_id}.", twin=trial_id)
+        return None
+
+    def known(self, hp: kt.HyperParameters, model: keras.Model | None = None) -> Screened:
+        """Return what is known of the network of `hp`, which is built unless it is given."""
+        key = json.dumps(hp.values, sort_keys=True)
+        if key not in self._screened:
+            self._screened[key] = self._screen(hp, self._tuner.hypermodel.build(hp.copy()) if model is None else model)
+        return self._screened[key]
+
+    def _screen(self, hp: kt.HyperParameters, model: keras.Model) -> Screened:
+        limits = self._tuner.limits
+        try:
+            report = limits.check(model)
+            costs = dict(report.metrics)
+            if self._needs_latency and not report.violations and "latency_ms" not in costs:
+                from kerasnas.search.latency import measure_latency  # brings the converter and onnxruntime with it
+
+                costs["latency_ms"] = measure_latency(model)
+        except InvalidArgument:  # a model whose graph cannot be followed can be trained all the same
+            if limits != Limits() or self._needs_latency:
+                raise
+            return Screened({"parameters": float(model.count_params())} if model.built else {}, None, ())
+        return Screened(costs, self._identify(hp, model), report.violations)
+
+    def _identify(self, hp: kt.HyperParameters, model: keras.Model) -> str | None:
+        hypermodel = self._tuner.hypermodel
+        if type(hypermodel).fit is kt.HyperModel.fit:
+            names: tuple[str, ...] = ()
+        elif hasattr(hypermodel, "fit_hyperparameters"):
+            names = tuple(hypermodel.fit_hyperparameters)
+        else:
+            return None  # what its fit makes of the hyperparameters is not known
+        return fingerprint(model, extra={name: hp.values.get(name) for name in names})
+
+    def _fingerprint(self, trial: Any) -> str | None:
+        key = json.dumps(trial.hyperparameters.values, sort_keys=True)
+        if key not in self._screened:
+            # A trial of an earlier process: told by its history, or by building its network once more.
+            history = TrialHistory.read(Path(self._tuner.get_trial_dir(trial.trial_id)) / "history.json")
+            if "fingerprint" in history and history["costs"]:
+                self._screened[key] = Screened(history["costs"], history["fingerprint"], ())
+        return self.known(trial.hyperparameters).fingerprint
+
+    @property
+    def _needs_latency(self) -> bool:
+        objective = self._tuner.oracle.objective
+        parts = [objective, *getattr(objective, "objectives", ())]
+        return any("latency_ms" in (part.name, getattr(part, "cost", None)) for part in parts)

@@ -1,0 +1,260 @@
+"""The training of one trial: all its executions, each from its last finished epoch."""
+
+import time
+import warnings
+import zlib
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner as kt
+import numpy as np
+
+from kerasnas.atomic import write_json
+from kerasnas.errors import InvalidArgument
+from kerasnas.search.batches import Batches
+from kerasnas.search.best_epoch import BestEpoch, load_weights
+from kerasnas.search.epoch_state import EpochState, EpochStateFile
+from kerasnas.search.inheritance import inherit
+from kerasnas.search.resumable_fit import ResumableFit
+from kerasnas.search.time_budget import TimeBudget
+from kerasnas.search.trial_curves import objective_curve
+from kerasnas.search.trial_history import TrialHistory
+
+__all__ = ["TrialTraining", "has_batch_hooks"]
+
+_STATE = "epoch_state.npz"
+
+
+class TrialTraining:
+    """Trains the executions of a trial, and keeps what a later process needs to go on with them.
+
+    Args:
+        tuner: the `NASTuner`, whose hooks are called as the training goes on.
+        trial: the `kt.engine.trial.Trial`.
+        seed: what everything random in the trial follows from.
+        budget: the clocks.
+    """
+
+    def __init__(self, tuner: Any, trial: Any, *, seed: str, budget: TimeBudget) -> None:
+        self._tuner, self._trial, self._seed, self._budget = tuner, trial, seed, budget
+        self._folder = Path(tuner.get_trial_dir(trial.trial_id))
+        self._file = EpochStateFile(self._folder / _STATE, {"values": trial.hyperparameters.values})
+        self._saved: EpochState | None = self._file.load()
+        content = self._saved.content if self._saved else {}
+        self.history = TrialHistory(self._folder / "history.json", content.get("history"))
+        self._results: list[Any] = [self.revived(result) for result in content.get("results", [])]
+        self._best = BestEpoch(tuner.oracle.objective, self.history.content["costs"])
+        self._execution_seed, self._begins = seed, True
+        self._fit: ResumableFit | None = None
+        self._live: Any = None
+        budget.begin_trial(self.history.content["seconds"])
+
+    @staticmethod
+    def forget(folder: str) -> None:
+        """Remove what a trial that has ended had kept to go on."""
+        (Path(folder) / _STATE).unlink(missing_ok=True)
+
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Return the result of each execution: a `History`, or what the HyperModel's `fit` returned."""
+        tuner, trial = self._tuner, self._trial
+        kwargs = dict(kwargs)
+        given = kwargs.pop("callbacks", None) or []
+        while len(self._results) < tuner.executions_per_trial and self.history.content["stopped"] is None:
+            execution = len(self._results)
+            seed = f"{self._seed}/{execution}" if execution else self._seed
+            keras.utils.set_random_seed(zlib.crc32(seed.encode()))
+            self._execution_seed = f"{seed}/{execution}"
+            callbacks = tuner._deepcopy_callbacks(given)
+            if any(type(callback).__name__ == "TensorBoard" for callback in callbacks):
+                tuner._configure_tensorboard_dir(callbacks, trial, execution)
+            if tuner.tensorboard is not None:
+                first = 0 if self._saved is None else self._saved.content.get("epoch", 0)
+                self._live = tuner.tensorboard.training(trial, execution, first)
+                callbacks.append(self._live)
+            callbacks += [_hooks(tuner, trial), _Clock(self._budget), self._best]
+            result = self._with_costs(tuner._build_and_fit_model(trial, *args, **kwargs, callbacks=callbacks))
+            self._results.append(result)
+            self._saved = None
+            if len(self._results) < tuner.executions_per_trial:
+                self._file.save(self._content(), callbacks=[self._best])  # the best weights are those of all executions
+        return self._results
+
+    def fit(self, model: keras.Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Train one execution by the HyperModel's own `fit`."""
+        content, saved = self.history.content, self._resumable(model)
+        self._begins = saved is None
+        self._prepare(model, fresh=saved is None)
+        start, before = time.perf_counter(), content["fit_seconds"]
+        self._fit = fit = ResumableFit(
+            model,
+            self._file,
+            saved,
+            seed=self._execution_seed,
+            content=lambda: self._content(model),
+            adjust=partial(self._adjust, model),
+            epochs=kwargs.get("epochs", 1),
+        )
+        try:
+            results = self._tuner.hypermodel.fit(self._trial.hyperparameters, model, *args, **kwargs)
+        finally:
+            content["fit_seconds"] = before + time.perf_counter() - start
+            fit.remove()
+        if model.built:
+            content["parameters"] = model.count_params()
+            write_json(self._folder / "build_config.json", model.get_build_config())
+            self._best.write(model, self._folder / "checkpoint.weights.h5")
+        return results
+
+    def _prepare(self, model: keras.Model, *, fresh: bool) -> None:
+        """Find out what the network costs, and give a fresh one its first weights."""
+        content, tuner = self.history.content, self._tuner
+        if not model.built:
+            return
+        if not content["costs"]:
+            known = tuner._screening.known(self._trial.hyperparameters, model)
+            content |= {"costs": dict(known.costs), "fingerprint": known.fingerprint}
+            self._best.constants = content["costs"]
+        donor = tuner._donor
+        if donor is not None and fresh:
+            parent = tuner.hypermodel.build(donor.hyperparameters.copy())
+            load_weights(parent, tuner._get_checkpoint_fname(donor.trial_id))
+            inherited = inherit(model, parent)
+            content["inherited"] = {"trial": donor.trial_id, "share": inherited.share}
+
+    def _adjust(self, model: keras.Model, batches: Batches, epochs: int) -> None:
+        self._tuner.choose_execution(model, batches.samples, batches.batch_size, epochs)
+        if self._live is not None and len(batches[0]) > 1:
+            self._live.watch(*batches[0][:2])
+
+    def end_epoch(self, model: keras.Model, logs: Mapping[str, float]) -> None:
+        """Take in the metrics of an epoch; end the training if there is a reason to."""
+        content = self.history.content
+        if self._begins:
+            # Not at epoch 0: a fit of your own may begin at another one, train twice, or tell only the ends of epochs.
+            self._begins = False
+            content["executions"].append({})
+            content["parameters"] = model.count_params()
+        self.history.add(logs)
+        reason, rule = self._budget.overrun(), self._tuner.stopping
+        if reason is not None:
+            content["stopped"] = {"rule": "time", "reason": reason, "details": {}}
+        elif rule is not None and self.history.epochs_of_execution < self._epochs:
+            curve = objective_curve(self._tuner.oracle.objective, self.history.curves, content["costs"])
+            others = self._tuner._curves.others(self._trial.trial_id)
+            stop = rule.should_stop(curve, others, epochs=self._epochs) if len(curve) else None
+            if stop is not None:
+                content["stopped"] = {"rule": stop.rule, "reason": stop.reason, "details": dict(stop.details)}
+        if content["stopped"] is not None or not np.isfinite(logs.get("loss", 0.0)):
+            model.stop_training = True
+
+    @staticmethod
+    def as_json(result: Any) -> dict[str, Any]:
+        """Return the result of an execution as JSON can hold it."""
+        if isinstance(result, keras.callbacks.History):
+            return {"history": result.history}
+        return {"values": result} if isinstance(result, dict) else {"value": float(result)}
+
+    @staticmethod
+    def revived(result: Mapping[str, Any]) -> Any:
+        """Return what `as_json` was made of."""
+        if "history" not in result:
+            return result["values"] if "values" in result else result["value"]
+        history = keras.callbacks.History()
+        history.history = dict(result["history"])
+        return history
+
+    @property
+    def _epochs(self) -> int:
+        """Epochs that the present training is to have; 1 if it is not Keras' own."""
+        return self._fit.epochs if self._fit is not None else 1
+
+    def _resumable(self, model: keras.Model) -> EpochState | None:
+        """Return the state to go on from; the best weights alone are given back where it lies between two executions."""
+        saved, done = self._saved, len(self._results)
+        if saved is None:
+            return None
+        if "epoch" not in saved.content:
+            saved.restore_callbacks([self._best])
+            return None
+        problem = saved.prepare(model)
+        if problem is None:
+            return saved
+        warnings.warn(f"The trial in {self._folder} begins again at its first epoch: {problem}.", stacklevel=2)
+        del self.history.content["executions"][done:]
+        return None
+
+    def _with_costs(self, result: Any) -> Any:
+        """Add the metrics that are the same in every epoch, and the objective where it is made of several."""
+        objective, costs = self._tuner.oracle.objective, self.history.content["costs"]
+        if isinstance(result, keras.callbacks.History):
+            epochs = max((len(values) for values in result.history.values()), default=0)
+            constant = {name: [value] * epochs for name, value in costs.items()}
+            result = self.revived({"history": constant | result.history})  # the training's own is left as it is
+            if not objective.has_value(result.history):
+                raise InvalidArgument(
+                    f"Expected the objective {objective.name!r} among the metrics of the training, "
+                    f"which are {sorted(result.history)}. Compile the model with that metric, pass validation data if its "
+                    "name begins with 'val_', or choose another objective."
+                )
+        elif isinstance(result, dict):
+            result = {**costs, **result}
+            if objective.has_value(result):
+                result.setdefault(objective.name, objective.get_value(result))
+        elif costs and isinstance(result, int | float | np.floating):
+            result = {**costs, objective.name: float(result)}
+        return result
+
+    def _content(self, model: keras.Model | None = None) -> dict[str, Any]:
+        """Return what is kept besides the weights."""
+        self.history.content["seconds"] = self._budget.trial_seconds
+        return {
+            "history": self.history.content,
+            "results": [self.as_json(result) for result in self._results],
+            "build_config": None if model is None else model.get_build_config(),
+        }
+
+
+class _Clock(keras.callbacks.Callback):
+    """Ends an epoch in its midst when the time is over; what it has learned is still judged."""
+
+    async_safe = True  # the metrics of a batch are not needed: Keras need not wait for them
+
+    def __init__(self, budget: TimeBudget) -> None:
+        super().__init__()
+        self._budget = budget
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        if self._budget.overrun() is not None:
+            self.model.stop_training = True
+
+
+class _EpochHooks(keras.callbacks.Callback):
+    def __init__(self, tuner: Any, trial: Any) -> None:
+        super().__init__()
+        self._tuner, self._trial = tuner, trial
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._tuner.on_epoch_begin(self._trial, self.model, epoch, logs=logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._tuner.on_epoch_end(self._trial, self.model, epoch, logs=logs)
+
+
+class _BatchHooks(_EpochHooks):
+    def on_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._tuner.on_batch_begin(self._trial, self.model, batch, logs)
+
+    def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._tuner.on_batch_end(self._trial, self.model, batch, logs)
+
+
+def has_batch_hooks(tuner: Any) -> bool:
+    """Return whether a tuner wants to hear of batches, as hardly any does: Keras then waits for the metrics of each one."""
+    return any(getattr(type(tuner), name) is not getattr(kt.Tuner, name) for name in ("on_batch_begin", "on_batch_end"))
+
+
+def _hooks(tuner: Any, trial: Any) -> keras.callbacks.Callback:
+    return (_BatchHooks if has_batch_hooks(tuner) else _EpochHooks)(tuner, trial)

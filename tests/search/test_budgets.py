@@ -1,0 +1,204 @@
+"""Clocks, the lock of a project folder, the disk, and processes of trials."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+
+import cloudpickle
+import keras
+import numpy as np
+import pytest
+
+from kerasnas.errors import DiskFull, InfeasibleArchitecture, InvalidArgument
+from kerasnas.search.isolation import TrialProcess
+from kerasnas.search.project_lock import project_lock
+from kerasnas.search.time_budget import TimeBudget
+
+
+class Slow(keras.callbacks.Callback):
+    """Makes each batch take a while."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+
+    def on_train_batch_end(self, batch, logs=None):
+        time.sleep(self.seconds)
+
+
+@pytest.mark.parametrize("limit", [0, -1.0, float("nan"), float("inf"), "5", True])
+def test_a_limit_is_a_positive_number(limit):
+    with pytest.raises(InvalidArgument, match=r"max_time.*seconds > 0"):
+        TimeBudget(limit, None)
+    with pytest.raises(InvalidArgument, match="max_trial_time"):
+        TimeBudget(None, limit)
+
+
+def test_the_clocks_go_on_from_what_was_spent():
+    budget = TimeBudget(10.0, 5.0)
+    budget.begin_search(7.0)
+    budget.begin_trial(1.0)
+    assert budget.overrun() is None
+    assert 7.0 <= budget.search_seconds < 8.0
+    budget.begin_trial(5.0)
+    assert "trial" in budget.overrun()
+    budget.begin_search(10.0)
+    assert budget.search_is_over
+    assert "search" in budget.overrun()
+    assert TimeBudget(None, None).overrun() is None
+
+
+def test_the_time_of_a_search_is_kept_to_an_epoch_and_counts_what_was_spent(make, small, points, capsys):
+    settings = {"validation_data": points, "epochs": 50, "batch_size": 8, "callbacks": [Slow(0.05)]}
+    tuner = make(small(), objective="val_loss", max_trials=100, max_time=3.0)
+    tuner.search(*points, **settings)
+    trials = tuner.record().trials
+    assert {t.status for t in trials} == {"COMPLETED"}
+    last = json.loads((tuner.record().path / f"trial_{trials[-1].trial_id}" / "history.json").read_text())
+    assert last["stopped"]["rule"] == "time"
+    assert 3.0 <= last["search_seconds"] < 6.0
+    assert "seconds of the search are over" in capsys.readouterr().out
+    # The same call has no time left; one with more time goes on.
+    again = make(small(), objective="val_loss", max_trials=100, max_time=3.0)
+    again.search(*points, **settings, verbose=0)
+    assert len(again.record().trials) == len(trials)
+    longer = make(small(), objective="val_loss", max_trials=len(trials) + 1, max_time=600.0)
+    longer.search(*points, validation_data=points, epochs=1, verbose=0)
+    assert len(longer.record().trials) == len(trials) + 1
+
+
+def test_the_time_of_a_trial(make, small, points):
+    tuner = make(small(), objective="val_loss", max_trials=2, max_trial_time=0.6)
+    tuner.search(*points, validation_data=points, epochs=99, batch_size=4, callbacks=[Slow(0.1)], verbose=0)
+    for trial in tuner.record().trials:
+        assert trial.status == "COMPLETED"
+        assert len(trial.curves[0]["loss"]) < 99
+
+
+# -- one search at a time --
+
+
+def test_a_second_search_in_the_folder_is_refused(make, fake, tmp_path):
+    def search_again():
+        make().search(verbose=0)
+
+    def overwrite():
+        make(overwrite=True)
+
+    for action in (search_again, overwrite):
+        tuner = make(fake({0: lambda action=action: (action(), {"score": 1.0})[1]}), max_trials=1, project_name="p")
+        with pytest.raises(InvalidArgument, match="Another search is running"):
+            tuner.search(verbose=0)
+
+
+def test_a_process_that_was_killed_leaves_the_folder_free(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from kerasnas.search.project_lock import project_lock\n"
+        "with project_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(InvalidArgument, match="Another search"), project_lock(tmp_path):
+            pass
+        process.kill()
+    with project_lock(tmp_path):
+        pass
+
+
+# -- the disk --
+
+
+@pytest.mark.parametrize("write", range(1, 12, 2))
+def test_a_full_disk_stops_the_search_and_loses_nothing(write, make, small, points, monkeypatch):
+    settings = {"validation_data": points, "epochs": 2, "verbose": 0}
+    whole = make(small(), objective="val_loss", max_trials=2, project_name="whole")
+    whole.search(*points, **settings)
+
+    real, writes = os.fsync, []
+
+    def full(descriptor):
+        writes.append(descriptor)
+        if len(writes) > write:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor)
+
+    tuner = make(small(), objective="val_loss", max_trials=2)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFull, match="make room"):
+        tuner.search(*points, **settings)
+    monkeypatch.setattr(os, "fsync", real)
+    resumed = make(small(), objective="val_loss", max_trials=2)
+    resumed.search(*points, **settings)
+    assert [(t.score, dict(t.values)) for t in resumed.record().trials] == [
+        (t.score, dict(t.values)) for t in whole.record().trials
+    ]
+
+
+# -- a process for the trials --
+
+# pytest imports this module in a way that another process cannot.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def double(array, scale):
+    return {"sum": float(array.sum()) * scale, "process": os.getpid(), "kind": type(array).__name__}
+
+
+def die():
+    os.kill(os.getpid(), 9)
+
+
+@pytest.fixture
+def process(tmp_path):
+    process = TrialProcess(tmp_path)
+    yield process
+    process.close()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_process_is_reused_until_it_dies(process):
+    array = np.arange(1000.0)
+    first = process.run(double, array, 2)
+    assert first["sum"] == 2 * array.sum()
+    assert first["kind"] == "memmap"
+    assert first["process"] != os.getpid()
+    assert process.run(double, array, 3)["process"] == first["process"]
+    with pytest.raises(InfeasibleArchitecture, match=r"SIGKILL.*out of memory"):
+        process.run(die)
+    third = process.run(double, array, 2)
+    assert third["sum"] == first["sum"]
+    assert third["process"] != first["process"]
+    with pytest.raises(InvalidArgument, match="objects"):
+        process.run(double, np.asarray([None, 1]), 1)
+
+
+@pytest.mark.slow
+def test_a_search_in_a_process_of_its_own_is_the_same_and_survives(make, small, points):
+    cloudpickle.register_pickle_by_value(sys.modules[small.__module__])
+
+    class Dies(small):
+        def fit(self, hp, model, *args, **kwargs):
+            if kwargs.pop("die") and hp.get("units") < 20:
+                die()
+            return model.fit(*args, **kwargs)
+
+    settings = {"validation_data": points, "epochs": 2, "verbose": 0}
+    expected = make(Dies(), objective="val_loss", max_trials=3, project_name="plain")
+    expected.search(*points, die=False, **settings)
+    tuner = make(Dies(), objective="val_loss", max_trials=3, isolate=True)
+    tuner.search(*points, die=True, **settings)
+    statuses = set()
+    for trial, plain in zip(tuner.record().trials, expected.record().trials, strict=True):
+        assert dict(trial.values) == dict(plain.values)
+        statuses.add(trial.status)
+        if trial.status == "COMPLETED":
+            assert (trial.score, trial.curves) == (plain.score, plain.curves)
+        else:
+            assert trial.values["units"] < 20
+            assert "process of the trial died" in trial.message
+    assert statuses == {"COMPLETED", "FAILED"}

@@ -1,0 +1,150 @@
+"""What a search does besides training: stops, replaces, inherits, screens."""
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pytest
+from keras import layers
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.oracles import DynaOracle, RandomOracle
+from kerasnas.stopping import Stop, StoppingRule
+
+
+class AfterEpoch(StoppingRule):
+    """Stops every trial but the first after an epoch, and remembers what it was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def should_stop(self, curve, others, *, epochs):
+        self.told.append((curve.copy(), [o.copy() for o in others], epochs))
+        return Stop(rule="after", reason="enough", details={"chance": 0.5}) if others else None
+
+
+def test_a_rule_sees_the_curves_and_stops_trials(make, small, points, capsys):
+    rule = AfterEpoch()
+    tuner = make(small(), objective="val_loss", max_trials=3, stopping=rule)
+    tuner.search(*points, validation_data=points, epochs=4)
+    record = tuner.record()
+    assert [len(t.curves[0]["val_loss"]) for t in record.trials] == [4, 1, 1]
+    assert [t.status for t in record.trials] == ["COMPLETED"] * 3
+    first = np.array([[-v] for v in record.trials[0].curves[0]["val_loss"]])
+    assert [len(curve) for curve, _, _ in rule.told] == [1, 2, 3, 1, 1]  # not after the last epoch
+    assert np.allclose(rule.told[2][0], first[:3])
+    assert np.allclose(rule.told[3][1][0], first)
+    assert [len(others) for _, others, _ in rule.told] == [0, 0, 0, 1, 2]
+    assert {epochs for _, _, epochs in rule.told} == {4}
+    assert record.trials[1].stopped == {"rule": "after", "reason": "enough", "details": {"chance": 0.5}}
+    assert record.trials[0].stopped is None
+    assert capsys.readouterr().out.count("stopped after epoch 1: enough") == 2
+
+
+@pytest.mark.parametrize(
+    "oracle", [RandomOracle, DynaOracle, kt.oracles.RandomSearchOracle, kt.oracles.BayesianOptimizationOracle]
+)
+@pytest.mark.parametrize("name", ["asha", "learning-curve"])
+def test_rules_by_name_work_with_every_oracle(name, oracle, make, small, points):
+    tuner = make(small(), objective="val_accuracy", max_trials=4, stopping=name, oracle=oracle)
+    tuner.search(*points, validation_data=points, epochs=3, verbose=0)
+    assert len(tuner.record().completed) == 4
+
+
+def test_an_unknown_rule_is_refused(make):
+    with pytest.raises(InvalidArgument, match="learning-curve"):
+        make(stopping="lerning-curve")
+    with pytest.raises(InvalidArgument, match="StoppingRule"):
+        make(stopping=3)
+
+
+# -- costs, limits, twins --
+
+
+def wide(hp):
+    """Twins wherever `depth` is 1: `second` is then not used."""
+    units, second, depth = hp.Int("units", 1, 6), hp.Int("second", 1, 3), hp.Int("depth", 1, 2)
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(units, activation="relu")])
+    if depth == 2:
+        model.add(layers.Dense(second, activation="relu"))
+    model.add(layers.Dense(2, activation="softmax"))
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_the_cost_of_a_network_is_a_metric_of_its_trial(make, small, points):
+    tuner = make(small(), objective="val_loss", max_trials=2)
+    tuner.search(*points, validation_data=points, epochs=1, verbose=0)
+    for trial in tuner.record().trials:
+        units = trial.values["units"]
+        assert trial.metrics["macs"] == 4 * units
+        assert trial.metrics["parameters"] == 3 * units + 2 * (units + 1)
+        assert trial.metrics["activation_bytes"] > 0
+
+
+def test_no_network_is_trained_twice(make, points):
+    tuner = make(wide, objective="val_loss", max_trials=100, oracle=DynaOracle)
+    tuner.search(*points, validation_data=points, epochs=1, verbose=0)
+    record = tuner.record()
+    built = [(t.values["units"], t.values["second"] if t.values["depth"] == 2 else None) for t in record.trials]
+    assert len(set(built)) == len(built) == 6 + 18
+    twins = {r.twin for r in record.rejected}
+    assert len(record.rejected) == 36 - 24
+    assert all(record.trials[int(i)].values["depth"] == 1 for i in twins)
+
+
+def test_a_limit_replaces_proposals_without_spending_trials(make, points):
+    def cost(values):
+        units, second = values["units"], values["second"]
+        return 3 * units + (2 * (units + 1) if values["depth"] == 1 else second * (units + 1) + 2 * (second + 1))
+
+    tuner = make(wide, objective="val_loss", max_trials=9, oracle=DynaOracle, limits={"parameters": 22})
+    tuner.search(*points, validation_data=points, epochs=1, verbose=0)
+    record = tuner.record()
+    assert [t.status for t in record.trials] == ["COMPLETED"] * 9
+    assert all(cost(t.values) <= 22 for t in record.trials)
+    over = [r for r in record.rejected if r.twin is None]
+    assert over
+    assert all(cost(r.values) > 22 and "at most 22" in r.reason for r in over)
+
+
+def test_limits_are_checked_at_the_door(make, fake):
+    with pytest.raises(InvalidArgument, match="parameters"):
+        make(fake(), limits={"paramters": 5})
+    with pytest.raises(InvalidArgument, match="oracle of kerasnas"):
+        make(fake(), limits={"parameters": 5}, oracle=kt.oracles.RandomSearchOracle)
+
+
+# -- inheritance --
+
+
+def test_a_network_begins_with_the_weights_of_a_similar_one(make, points):
+    begun = []
+
+    class First(keras.callbacks.Callback):
+        def __deepcopy__(self, memo):
+            return First()
+
+        def on_train_begin(self, logs=None):
+            begun.append(self.model.get_weights())
+
+    def build(hp):
+        stack = [layers.Dense(hp.Int("units", 4, 5), activation="relu", name="hidden"), layers.Dense(2, name="out")]
+        model = keras.Sequential([keras.Input((2,)), *stack])
+        rate = hp.Float("rate", 1e-3, 1e-1, sampling="log")
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(rate), loss, metrics=["accuracy"])
+        return model
+
+    tuner = make(build, objective="val_loss", max_trials=4, inherit=True, keep_checkpoints=9, seed=2)
+    tuner.search(*points, validation_data=points, epochs=2, verbose=0, callbacks=[First()])
+    trials = tuner.record().trials
+    assert trials[0].inherited is None
+    best = {t.trial_id: tuner.load_model(tuner.oracle.get_trial(t.trial_id)).get_weights() for t in trials}
+    same = 0
+    for trial, weights in zip(trials[1:], begun[1:], strict=True):
+        assert trial.inherited["share"] > 0.5
+        donor = trials[int(trial.inherited["trial"])]
+        if donor.values["units"] == trial.values["units"]:
+            same += 1
+            assert all(np.array_equal(a, b) for a, b in zip(weights, best[donor.trial_id], strict=True))
+    assert same
