@@ -14,13 +14,17 @@ _CLASSES = {
 _MODULES = (
     "compress",
     "datasets",
+    "cost",
     "errors",
     "explain",
     "export",
+    "objectives",
     "oracles",
+    "pareto",
     "report",
     "search",
     "spaces",
+    "stopping",
     "strategies",
     "testing",
 )

@@ -65,7 +65,7 @@ class NASTuner(kt.Tuner):
         tensorboard: True writes logs for TensorBoard into `project_name/tensorboard`, on every backend.
         isolate: True runs the trials in a process of its own, which is reused: one that uses up the memory, or crashes, is
             then a failed trial and not the end. Data must be arrays.
-        keep_checkpoints: weights are kept for this many best trials, >= 1.
+        keep_checkpoints: weights are kept for this many best trials, >= 1; with several objectives, for the front at least.
         directory: folder of all searches; the working folder by default.
         project_name: folder of this search.
         overwrite: True deletes an earlier search of that name instead of resuming it; a worker of a distributed search leaves
@@ -115,6 +115,10 @@ class NASTuner(kt.Tuner):
         if overwrite and folder.exists():
             with project_lock(folder):
                 pass  # nobody searches in what is about to be deleted
+        begun = not overwrite and any(folder.glob("trial_*"))
+        if begun and not TrialHistory.read(file := folder / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"):
+            write_json(file, {})  # without it KerasTuner would begin the search anew, on top of its trials
+        lost = begun and not (folder / "oracle.json").exists()
         super().__init__(
             oracle=oracle,
             hypermodel=hypermodel,
@@ -124,6 +128,8 @@ class NASTuner(kt.Tuner):
             executions_per_trial=executions_per_trial,
             **kwargs,
         )
+        if lost and not self._is_worker():
+            self._populate_initial_space()
         self.keep_checkpoints = keep_checkpoints
         self._curves = TrialCurves(Path(self.project_dir), self.oracle.objective)
         self._screening = Screening(self)
@@ -282,9 +288,7 @@ class NASTuner(kt.Tuner):
             model.steps_per_execution = steps_per_execution(samples, batch_size)
         try:
             # Keras' "auto" compiles whatever can be compiled, and XLA is five times slower at depthwise convolutions on a CPU.
-            model.jit_compile = not model.run_eagerly and worth_compiling(
-                model, cost_of(model), samples=samples, epochs=epochs
-            )
+            model.jit_compile = not model.run_eagerly and worth_compiling(model, cost_of(model), samples=samples, epochs=epochs)
         except InvalidArgument:
             pass  # what it costs is not known
 
@@ -438,7 +442,10 @@ class NASTuner(kt.Tuner):
     def _drop_checkpoints(self) -> None:
         ranked = [trial for trial in self._all_trials() if trial.status == "COMPLETED"]
         failed = [trial for trial in self._all_trials() if trial.status == "FAILED"]
-        for trial in ranked[self.keep_checkpoints :] + failed:
+        kept = self.keep_checkpoints
+        if hasattr(self.oracle.objective, "objectives") and isinstance(self.oracle, StrategyOracle):
+            kept = max(kept, sum(trial.score < 1 for trial in ranked))  # the whole first front
+        for trial in ranked[kept:] + failed:
             Path(self._get_checkpoint_fname(trial.trial_id)).unlink(missing_ok=True)
 
     def _number(self, trial: Any) -> int:

@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 # Chosen on the tables TUNED_ON of benchmarks/early_stopping.py.
 _MARGIN = 0.5
 _ALIKE = 0.5
-# Where a diverged curve is put, in spreads: its real place, 1e17 or infinity, would be all that the regression sees.
+# Where a curve is put, in spreads, that is farther away or has no finite value yet.
 _FAR = 1e6
 # The prior, and how many curves it is worth: on the rate at slope 0 and gap 0, on its change with the slope and with the gap,
 _RATE = np.array([0.0, 0.6, 0.0])

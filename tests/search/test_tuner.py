@@ -1,6 +1,7 @@
 """The tuner, with hypermodels that score without training; see test_tuner_training.py for those that train."""
 
 import json
+import warnings
 
 import keras
 import keras_tuner as kt
@@ -238,6 +239,22 @@ def test_several_objectives_have_a_front(small, points, tmp_path):
     assert {t.trial_id for t in record.pareto_front()} == front
     assert record.best.trial_id in front
     assert tuner.get_best_hyperparameters()[0].values == record.best.values
+
+
+@pytest.mark.parametrize("lost", ["tuner0.json", "oracle.json", "search.json"])
+@pytest.mark.parametrize("damage", [None, "", "{ half"])
+def test_a_lost_file_loses_no_trial(lost, damage, make, tmp_path):
+    make(max_trials=3).search(verbose=0)
+    before = summary(make(max_trials=3).record())
+    file = tmp_path / "p" / lost
+    file.unlink() if damage is None else file.write_text(damage)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        tuner = make(max_trials=5)
+        tuner.search(verbose=0)
+        after = summary(tuner.record())
+    assert after[:3] == before
+    assert [status for _, status, _, _ in after] == ["COMPLETED"] * 5
 
 
 # -- best models --

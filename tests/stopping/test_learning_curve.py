@@ -194,6 +194,13 @@ def test_expected_final_goes_on_where_the_curve_would():
     assert np.median(errors) < 0.6 * np.median(unextrapolated)
 
 
+def test_expected_final_of_a_plateau_is_not_flattered_by_the_survivors():
+    survivors = power_laws(np.random.default_rng(0), 8)
+    value, deviation = expected_final(np.full((6, 1), survivors[:, 5].mean()), survivors, epochs=EPOCHS)
+    assert value == pytest.approx(survivors[:, 5].mean())
+    assert deviation > 0
+
+
 def test_expected_final_where_nothing_is_to_come_or_known():
     curves = power_laws(np.random.default_rng(0), 3)
     assert expected_final(curves[0], curves[1:], epochs=EPOCHS) == (curves[0].max(), 0.0)

@@ -1,0 +1,68 @@
+"""Training the winner: one network, the best of several, an ensemble."""
+
+import numpy as np
+import pytest
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.search.final_fit import final_fit
+
+SETTINGS = {"epochs": 3, "batch_size": 16}
+
+
+@pytest.fixture
+def searched(make, small, points):
+    def search(**kwargs):
+        tuner = make(small(), objective="val_accuracy", max_trials=4, **kwargs)
+        tuner.search(*points, validation_data=points, epochs=3, verbose=0)
+        return tuner, points
+
+    return search
+
+
+def test_the_winner_is_the_best_trial_trained_on_everything(searched):
+    tuner, points = searched()
+    final = final_fit(tuner, points, points, **SETTINGS)
+    assert final.best == tuner.record().best
+    assert final.weights == {final.best.trial_id: 1.0}
+    assert final.epochs == len(final.history["loss"]) == 3
+    assert final.refitted == {}
+    again = final_fit(tuner, points, points, **SETTINGS)
+    for a, b in zip(final.model.get_weights(), again.model.get_weights(), strict=True):
+        assert np.array_equal(a, b)  # the seed of the search decides
+
+
+def test_finalists_are_trained_once_more_and_compared_by_both_scores(searched):
+    tuner, points = searched()
+    final = final_fit(tuner, points, points, finalists=3, **SETTINGS)
+    record = tuner.record()
+    ranked = sorted(record.completed, key=lambda t: -t.score)
+    assert set(final.refitted) == {t.trial_id for t in ranked[:3]}
+    assert all(final.refitted[t.trial_id][0] == t.score for t in ranked[:3])
+    best = max(final.refitted, key=lambda trial_id: np.mean(final.refitted[trial_id]))
+    assert np.mean(final.refitted[final.best.trial_id]) == np.mean(final.refitted[best])
+
+
+def test_an_ensemble_is_the_weighted_mean_of_its_members(searched):
+    tuner, points = searched()
+    final = final_fit(tuner, points, points, ensemble=3, **SETTINGS)
+    assert sum(final.weights.values()) == pytest.approx(1.0)
+    assert final.weights[final.best.trial_id] == max(final.weights.values())
+    probabilities = final.model.predict(points[0], verbose=0)
+    assert probabilities.shape == (len(points[0]), 2)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_an_inherited_network_is_gone_on_with(searched):
+    tuner, points = searched(inherit=True, seed=1)
+    record = tuner.record()
+    assert any(t.inherited for t in record.trials)
+    final = final_fit(tuner, points, points, **SETTINGS)
+    assert np.isfinite(final.history["loss"]).all()
+
+
+@pytest.mark.parametrize("setting", ["finalists", "ensemble"])
+@pytest.mark.parametrize("number", [0, 4])
+def test_no_more_than_weights_are_kept_of(setting, number, searched):
+    tuner, points = searched()
+    with pytest.raises(InvalidArgument, match=f"`{setting}` from 1 to 3.*got {number}"):
+        final_fit(tuner, points, points, **SETTINGS, **{setting: number})
