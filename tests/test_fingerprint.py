@@ -304,7 +304,6 @@ SCHEDULE = keras.optimizers.schedules.CosineDecay
         {"optimizer": keras.optimizers.Adam(SCHEDULE(1e-3, 100))},
         {"optimizer": keras.optimizers.Adam(SCHEDULE(1e-3, 200))},
     ],
-    ids=str,
 )
 def test_each_single_change_counts(changes):
     changed = fingerprint(change(**changes))
