@@ -262,7 +262,6 @@ def change(name="m", batch_norm=True, seed=1, copies=True, frozen=False, momentu
         {"initializer": "he_normal"},
         {"rate": 1 / 2},
     ],
-    ids=str,
 )
 def test_what_does_not_count(changes):
     assert fingerprint(change(**changes)) == fingerprint(change()) is not None
