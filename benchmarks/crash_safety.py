@@ -49,6 +49,7 @@ class Log(keras.callbacks.Callback):
             log.write(f"{epoch} {logs['val_loss']!r}\\n")
         time.sleep(pause)
 
+print("begin", flush=True)
 tuner = NASTuner(
     build,
     DynaOracle(objective="val_loss", max_trials=trials, seed=3),
@@ -57,7 +58,6 @@ tuner = NASTuner(
     directory=".",
     project_name=project,
 )
-print("begin", flush=True)
 tuner.search(x, y, validation_data=(x, y), epochs=4, batch_size=16, callbacks=[Log()], verbose=0)
 """
 

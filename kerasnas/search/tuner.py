@@ -285,7 +285,7 @@ class NASTuner(kt.Tuner):
         if self.compilation != "auto" or keras.backend.backend() != "tensorflow" or keras.distribution.list_devices("gpu"):
             return
         if model.steps_per_execution == 1 and not has_batch_hooks(self):
-            model.steps_per_execution = steps_per_execution(samples, batch_size)
+            model.steps_per_execution = steps_per_execution(samples, int(batch_size))
         try:
             # Keras' "auto" compiles whatever can be compiled, and XLA is five times slower at depthwise convolutions on a CPU.
             model.jit_compile = not model.run_eagerly and worth_compiling(model, cost_of(model), samples=samples, epochs=epochs)
@@ -433,7 +433,12 @@ class NASTuner(kt.Tuner):
             SimpleNamespace(trial_id=i, status=t.status, score=t.score, values=t.hyperparameters.values)
             for i, t in kept.items()
         ]
-        chosen = most_similar(trial.hyperparameters.values, candidates, decisions_of(entries_of(trial.hyperparameters)))
+        chosen = most_similar(
+            trial.hyperparameters.values,
+            candidates,
+            decisions_of(entries_of(trial.hyperparameters)),
+            direction=self.oracle.objective.direction,
+        )
         return None if chosen is None else kept[chosen.trial_id]
 
     def _all_trials(self) -> list[Any]:
