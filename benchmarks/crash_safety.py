@@ -156,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--trials", type=int, default=25)
-    parser.add_argument("--span", type=float, default=3.0, help="a process is killed within so many seconds of its begin")
+    parser.add_argument("--span", type=float, default=8.0, help="a process is killed within so many seconds of its begin")
     parser.add_argument("--pause", type=float, default=0.2, help="seconds of sleep after each epoch of a search that is killed")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

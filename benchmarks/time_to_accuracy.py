@@ -73,8 +73,9 @@ def data(name: str, limit: int | None, seed: int) -> tuple[Any, Any, Any]:
         from kerasnas.datasets import load
 
         loaded = load("fashion_mnist")
-        x, y = loaded.x_train.astype("float32"), loaded.y_train
-        test = loaded.x_test.astype("float32"), loaded.y_test
+        names, y = np.unique(loaded.y_train, return_inverse=True)
+        x = loaded.x_train.astype("float32")
+        test = loaded.x_test.astype("float32"), np.searchsorted(names, loaded.y_test)
     x, test = (x[..., None], (test[0][..., None], test[1])) if x.ndim == 3 else (x, test)
     order = np.random.default_rng(seed).permutation(len(x))[: limit or len(x)]
     cut = len(order) // 5
