@@ -90,7 +90,7 @@ def final_fit(
     refitted = {}
     if finalists > 1:
         for trial in ranked[:finalists]:
-            fit.say(f"training trial {trial.trial_id} once more, to compare")
+            fit.say(f"training the network of {_name(trial)} once more, to compare")
             _, history = fit(trial, train, epochs=final_epochs(record, epochs, trial), seed=1, validation_data=valid)
             values = [sign * v for v in history.get(record.objective, []) if math.isfinite(v)]
             refitted[trial.trial_id] = (float(trial.score or 0.0), sign * max(values, default=-math.inf))
@@ -111,12 +111,17 @@ def final_fit(
     models, histories, lengths = [], [], []
     for trial in chosen:
         lengths.append(final_epochs(record, epochs, trial))
-        fit.say(f"training trial {trial.trial_id} on all {len(everything[0]):,} samples, {lengths[-1]} epochs")
+        fit.say(f"training the network of {_name(trial)} on all {len(everything[0]):,} samples, {lengths[-1]} epochs")
         model, history = fit(trial, everything, epochs=lengths[-1], seed=0)
         models.append(model)
         histories.append(history)
     model = models[0] if len(models) == 1 else average(models, weights=[members[trial.trial_id] for trial in chosen])
     return FinalFit(model, chosen[0], lengths[0], histories[0], members, refitted)
+
+
+def _name(trial: TrialRecord) -> str:
+    """Name a trial as the progress of the search does, which counts from 1."""
+    return f"trial {int(trial.trial_id) + 1}" if trial.trial_id.isdecimal() else f"trial {trial.trial_id}"
 
 
 class _Fit:
