@@ -6,22 +6,15 @@ from typing import Any
 
 from kerasnas.errors import SearchFailed
 
-__all__ = ["GIVEN_UP", "LOST", "check_failures", "is_excused"]
+__all__ = ["GIVEN_UP", "LOST", "check_failures", "is_excused", "is_out_of_memory"]
 
 # What a trial says that a worker of a distributed search gave up: KerasTuner does not send the message along.
 GIVEN_UP = "FailedTrialError: its worker gave it up; the output of the worker says why."
 # What a trial says whose files were damaged.
 LOST = "DamagedFile: its trial.json was not whole, and nothing tells what was tried."
 
-_CLASSES = {
-    "DamagedFile",
-    "FailedTrialError",
-    "InfeasibleArchitecture",
-    "MemoryError",
-    "OutOfMemoryError",
-    "ResourceExhaustedError",
-    "_ArrayMemoryError",
-}
+_MEMORY_CLASSES = {"MemoryError", "OutOfMemoryError", "ResourceExhaustedError", "_ArrayMemoryError"}
+_CLASSES = _MEMORY_CLASSES | {"DamagedFile", "FailedTrialError", "InfeasibleArchitecture"}
 # JAX, and PyTorch on some devices, raise a general class.
 _NO_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 _ERROR = re.compile(r"^([A-Za-z_][\w.]*)(?:: ?(.*))?$", re.MULTILINE)
@@ -42,6 +35,12 @@ def is_excused(message: str | None) -> bool:
     if error is None:
         return False
     return error[1].rpartition(".")[2] in _CLASSES or bool(error[2] and _NO_MEMORY.search(error[2]))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out, of the host or of a device, on any backend."""
+    # By name: TensorFlow's class cannot be imported where another backend is used.
+    return type(error).__name__ in _MEMORY_CLASSES or bool(_NO_MEMORY.search(str(error)))
 
 
 def check_failures(ended: Sequence[Any], trial: Any, limit: int | None) -> None:

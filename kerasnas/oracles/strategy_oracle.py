@@ -160,6 +160,10 @@ class StrategyOracle(kt.Oracle):
         best = best_arm(decisions_of(entries_of(self.hyperparameters)), observations)
         return self.trials[self.end_order[best.index]].hyperparameters.copy()
 
+    def forget_limits(self) -> None:
+        """Let what broke a limit be proposed again: the limits are others now."""
+        self._rejected = [one for one in self._rejected if one.twin is not None]
+
     def earlier_trials(self) -> tuple[int, int]:
         """Return how many trials of `warm_start` can be used in the space as it is known now, and how many it has."""
         self._replay()

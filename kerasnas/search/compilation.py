@@ -5,10 +5,10 @@ from typing import Any
 import keras
 from keras import layers
 
-from kerasnas.cost import Cost
+from kerasnas.cost import Cost, cost_of
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["steps_per_execution", "worth_compiling"]
+__all__ = ["choose_execution", "steps_per_execution", "worth_compiling"]
 
 # From benchmarks/compilation.py on two cores of an x86 server, batches of 64, in CPU seconds, which other load changes least.
 # XLA took 5 s and 0.45 s a layer longer to begin than plain TensorFlow: 9 to 11 s with 11 layers, 21 to 22 s with 35. It
@@ -21,6 +21,30 @@ _SAVED_S_PER_BYTE = 1e-9
 _MOST_MACS_PER_BYTE = 12
 _DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D)
 _MOST_STEPS = 32
+
+
+def choose_execution(model: keras.Model, samples: int, batch_size: int, epochs: int, *, hears_batches: bool) -> None:
+    """Let TensorFlow run a training as it is fastest on a CPU; nothing is changed on other devices and backends.
+
+    Several steps at once unless the model was compiled for several already, and XLA only where `worth_compiling` says so,
+    whatever the model was compiled with: Keras' "auto" compiles whatever can be compiled.
+
+    Args:
+        model: a compiled, built model.
+        samples: of one epoch.
+        batch_size: samples of a step.
+        epochs: of the training.
+        hears_batches: whether somebody wants to hear of every batch.
+    """
+    if keras.backend.backend() != "tensorflow" or keras.distribution.list_devices("gpu"):
+        return
+    if model.steps_per_execution == 1 and not hears_batches:
+        model.steps_per_execution = steps_per_execution(samples, batch_size)
+    try:
+        cost = cost_of(model)
+    except InvalidArgument:
+        return  # a graph that cannot be followed: it stays as it was compiled
+    model.jit_compile = not model.run_eagerly and worth_compiling(model, cost, samples=samples, epochs=epochs)
 
 
 def worth_compiling(model: keras.Model, cost: Cost, *, samples: int, epochs: int) -> bool:

@@ -1,12 +1,14 @@
 """What can be said of the data of a search before any trial is trained."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import keras_tuner as kt
 import numpy as np
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["check_data", "check_input_shape"]
+__all__ = ["check_data", "check_input_shape", "check_objective"]
 
 
 def check_data(fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> tuple[int, ...] | None:
@@ -43,3 +45,13 @@ def check_input_shape(model: Any, sample: tuple[int, ...] | None) -> None:
         return
     if len(shape) != len(sample) + 1 or any(a not in (None, b) for a, b in zip(shape[1:], sample, strict=True)):
         raise InvalidArgument(f"The model takes inputs of shape {shape[1:]}, but x has samples of {sample}.")
+
+
+def check_objective(hypermodel: kt.HyperModel, objective: Any, fit_kwargs: Mapping[str, Any]) -> None:
+    """Raise InvalidArgument if Keras' own `fit` will not measure the objective, for want of validation data."""
+    scored = fit_kwargs.get("validation_data") is not None or fit_kwargs.get("validation_split")
+    if type(hypermodel).fit is kt.HyperModel.fit and objective.name.startswith("val_") and not scored:
+        raise InvalidArgument(
+            f"The objective {objective.name!r} needs validation data, got none. "
+            "Pass validation_data=(x, y) or validation_split to search(), or choose an objective without 'val_'."
+        )

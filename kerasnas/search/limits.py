@@ -84,6 +84,10 @@ class Limits:
                 raise InvalidArgument(f"Expected limits of {', '.join(_NAMES)}, got {name!r}. Did you mean {near!r}?")
         return cls(**dict(limits or {}))
 
+    def as_json(self) -> dict[str, float]:
+        """Return the limits that are set, by name."""
+        return {name: float(limit) for name in _NAMES if (limit := getattr(self, name)) is not None}
+
     def check(self, model: keras.Model, *, cost: Cost | None = None) -> CostReport:
         """Find out what a model costs and which limits that exceeds.
 

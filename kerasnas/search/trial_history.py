@@ -46,6 +46,12 @@ class TrialHistory:
             return {}
         return content if isinstance(content, dict) else {}
 
+    @classmethod
+    def search_seconds(cls, project: Path) -> float:
+        """Return the time that all processes of the search in a project folder have spent."""
+        histories = map(cls.read, project.glob("trial_*/history.json"))
+        return max((float(history.get("search_seconds") or 0.0) for history in histories), default=0.0)
+
     @property
     def epochs(self) -> int:
         """Epochs done, in all executions."""

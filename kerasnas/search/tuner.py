@@ -1,10 +1,8 @@
 """A kt.Tuner that loses nothing: curves, budgets, early stopping, and trials that go on from their last epoch."""
 
-import errno
 import gc
 import json
 import os
-import shutil
 import time
 import zlib
 from collections.abc import Mapping
@@ -16,15 +14,15 @@ import keras
 import keras_tuner as kt
 
 from kerasnas.atomic import write_json
-from kerasnas.cost import cost_of
-from kerasnas.decisions import decisions_of, entries_of
-from kerasnas.errors import DiskFull, InfeasibleArchitecture, InvalidArgument
+from kerasnas.errors import InfeasibleArchitecture, InvalidArgument
 from kerasnas.oracles import StrategyOracle
+from kerasnas.oracles.excuses import is_out_of_memory
 from kerasnas.record import SearchRecord
 from kerasnas.search.best_epoch import load_weights
-from kerasnas.search.compilation import steps_per_execution, worth_compiling
-from kerasnas.search.data_check import check_data, check_input_shape
-from kerasnas.search.inheritance import most_similar
+from kerasnas.search.checkpoints import Checkpoints
+from kerasnas.search.compilation import choose_execution
+from kerasnas.search.data_check import check_data, check_input_shape, check_objective
+from kerasnas.search.disk import disk_full
 from kerasnas.search.isolation import TrialProcess
 from kerasnas.search.limits import Limits
 from kerasnas.search.live_log import LiveLog
@@ -131,6 +129,7 @@ class NASTuner(kt.Tuner):
         if lost and not self._is_worker():
             self._populate_initial_space()
         self.keep_checkpoints = keep_checkpoints
+        self.checkpoints = Checkpoints(self, keep_checkpoints)
         self._curves = TrialCurves(Path(self.project_dir), self.oracle.objective)
         self._screening = Screening(self)
         self.tensorboard = LiveLog(self) if tensorboard else None
@@ -156,7 +155,8 @@ class NASTuner(kt.Tuner):
                 if another search is running in the folder.
             DiskFull: if no space is left; nothing is lost, the same call goes on.
         """
-        self._check_objective(fit_kwargs)
+        if type(self).run_trial is NASTuner.run_trial:
+            check_objective(self.hypermodel, self.oracle.objective, fit_kwargs)
         self._sample_shape = check_data(fit_args, fit_kwargs)
         if self._is_worker():
             self._search(fit_args, fit_kwargs, verbose)
@@ -165,17 +165,23 @@ class NASTuner(kt.Tuner):
             try:
                 self._search(fit_args, fit_kwargs, verbose)
             except OSError as error:
-                raise (self._disk_full(error) or error) from error
+                if (full := disk_full(error, self.project_dir)) is not None:
+                    raise full from error
+                raise
 
     def _search(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any], verbose: int | str) -> None:
         if isinstance(self.oracle, StrategyOracle):  # a worker has a proxy
             used, total = self.oracle.earlier_trials()  # checks the initial points, too
             if total and verbose:
                 print(f"Warm start: {used} of {total} earlier trials can be used.")
-        objective = self.oracle.objective
+        objective, search = self.oracle.objective, Path(self.project_dir) / "search.json"
+        limits = self.limits.as_json()
+        if isinstance(self.oracle, StrategyOracle) and TrialHistory.read(search).get("limits", limits) != limits:
+            self.oracle.forget_limits()  # what broke the old ones may keep the new ones
         write_json(
-            Path(self.project_dir) / "search.json",
+            search,
             {
+                "limits": limits,
                 "objective": objective.name,
                 "direction": objective.direction,
                 "objectives": [
@@ -186,7 +192,7 @@ class NASTuner(kt.Tuner):
                 "hypermodel": self.hypermodel.name or type(self.hypermodel).__name__,
             },
         )
-        self._budget.begin_search(self._seconds_spent())
+        self._budget.begin_search(TrialHistory.search_seconds(Path(self.project_dir)))
         if self.tensorboard is not None:
             self.tensorboard.look_at(fit_args, fit_kwargs)
         with SearchProgress(
@@ -281,16 +287,9 @@ class NASTuner(kt.Tuner):
             self._training = None
 
     def choose_execution(self, model: keras.Model, samples: int, batch_size: int, epochs: int) -> None:
-        """Let TensorFlow run a training on arrays as it is fastest on a CPU, unless the model itself says how."""
-        if self.compilation != "auto" or keras.backend.backend() != "tensorflow" or keras.distribution.list_devices("gpu"):
-            return
-        if model.steps_per_execution == 1 and not has_batch_hooks(self):
-            model.steps_per_execution = steps_per_execution(samples, int(batch_size))
-        try:
-            # Keras' "auto" compiles whatever can be compiled, and XLA is five times slower at depthwise convolutions on a CPU.
-            model.jit_compile = not model.run_eagerly and worth_compiling(model, cost_of(model), samples=samples, epochs=epochs)
-        except InvalidArgument:
-            pass  # what it costs is not known
+        """Let TensorFlow run a training on arrays as it is fastest on a CPU; see `compilation`."""
+        if self.compilation == "auto":
+            choose_execution(model, samples, int(batch_size), epochs, hears_batches=has_batch_hooks(self))
 
     def _run_isolated(self, process: TrialProcess, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         path, shown = self._history.path, 0
@@ -324,7 +323,7 @@ class NASTuner(kt.Tuner):
         keras.utils.set_random_seed(zlib.crc32(f"{self._seed}/{trial.trial_id}".encode()))
         self._history = TrialHistory(Path(self.get_trial_dir(trial.trial_id)) / "history.json")
         self._budget.begin_trial(0.0)
-        self._donor = self._choose_donor(trial)
+        self._donor = self.checkpoints.donor(trial) if self.inherit else None
         if self._progress:
             self._progress.begin_trial(self._number(trial))
 
@@ -351,7 +350,7 @@ class NASTuner(kt.Tuner):
         if self.tensorboard is not None:
             self.tensorboard.end_trial(self.oracle.get_trial(trial.trial_id))
         TrialTraining.forget(self.get_trial_dir(trial.trial_id))
-        self._drop_checkpoints()
+        self.checkpoints.drop()
 
     def save(self) -> None:
         """Write the state of the oracle and of the tuner, each whole or not at all."""
@@ -372,10 +371,9 @@ class NASTuner(kt.Tuner):
         try:
             super()._run_and_update_trial(trial, *fit_args, **fit_kwargs)
         except Exception as error:
-            full = self._disk_full(error) if isinstance(error, OSError) else None
-            if full is not None:
+            if isinstance(error, OSError) and (full := disk_full(error, self.project_dir)) is not None:
                 raise full from error
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise InfeasibleArchitecture(f"The trial ran out of memory: {error}") from error
             raise
 
@@ -395,63 +393,12 @@ class NASTuner(kt.Tuner):
         check_input_shape(model, self._sample_shape)
         return model
 
-    def _check_objective(self, fit_kwargs: Mapping[str, Any]) -> None:
-        plain_fit = type(self.hypermodel).fit is kt.HyperModel.fit and type(self).run_trial is NASTuner.run_trial
-        scored = fit_kwargs.get("validation_data") is not None or fit_kwargs.get("validation_split")
-        if plain_fit and self.oracle.objective.name.startswith("val_") and not scored:
-            raise InvalidArgument(
-                f"The objective {self.oracle.objective.name!r} needs validation data, got none. "
-                "Pass validation_data=(x, y) or validation_split to search(), or choose an objective without 'val_'."
-            )
-
     def _save_history(self) -> None:
         self._history.content |= {"seconds": self._budget.trial_seconds, "search_seconds": self._budget.search_seconds}
         self._history.save()
 
-    def _seconds_spent(self) -> float:
-        """Return the time that earlier processes have spent on this search."""
-        histories = (TrialHistory.read(file) for file in Path(self.project_dir).glob("trial_*/history.json"))
-        return max((float(h.get("search_seconds") or 0.0) for h in histories), default=0.0)
-
-    def _disk_full(self, error: OSError) -> DiskFull | None:
-        # HDF5 reports a full disk without its number.
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and shutil.disk_usage(self.project_dir).free > 1 << 16:
-            return None
-        return DiskFull(
-            f"No space is left on the disk of {self.project_dir}: {error}. Nothing that was finished is lost: make room, "
-            "then run the same search again. keep_checkpoints says for how many trials weights are kept."
-        )
-
-    def _choose_donor(self, trial: Any) -> Any:
-        """Return the trial whose weights the network of `trial` begins with; None for weights of its own."""
-        if not self.inherit:
-            return None
-        # By rank, not by file: a search that was killed may have left one file more.
-        best = [t for t in self.oracle.get_best_trials(self.keep_checkpoints) if t.status == "COMPLETED"]
-        kept = {t.trial_id: t for t in best if Path(self._get_checkpoint_fname(t.trial_id)).exists()}
-        candidates: list[Any] = [
-            SimpleNamespace(trial_id=i, status=t.status, score=t.score, values=t.hyperparameters.values)
-            for i, t in kept.items()
-        ]
-        chosen = most_similar(
-            trial.hyperparameters.values,
-            candidates,
-            decisions_of(entries_of(trial.hyperparameters)),
-            direction=self.oracle.objective.direction,
-        )
-        return None if chosen is None else kept[chosen.trial_id]
-
     def _all_trials(self) -> list[Any]:
         return list(self.oracle.get_best_trials(1_000_000))
-
-    def _drop_checkpoints(self) -> None:
-        ranked = [trial for trial in self._all_trials() if trial.status == "COMPLETED"]
-        failed = [trial for trial in self._all_trials() if trial.status == "FAILED"]
-        kept = self.keep_checkpoints
-        if hasattr(self.oracle.objective, "objectives") and isinstance(self.oracle, StrategyOracle):
-            kept = max(kept, sum(trial.score < 1 for trial in ranked))  # the whole first front
-        for trial in ranked[kept:] + failed:
-            Path(self._get_checkpoint_fname(trial.trial_id)).unlink(missing_ok=True)
 
     def _number(self, trial: Any) -> int:
         return int(trial.trial_id) + 1 if trial.trial_id.isdigit() else len(self._all_trials())
@@ -460,9 +407,3 @@ class NASTuner(kt.Tuner):
 def _train(tuner: NASTuner, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
     """Run in the process of a trial; return results that can be sent back."""
     return [TrialTraining.as_json(result) for result in tuner.run_trial(trial, *args, **kwargs)]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # By name: TensorFlow's error cannot be imported where another backend is used; JAX tells by its message alone.
-    names = {"ResourceExhaustedError", "OutOfMemoryError"}
-    return isinstance(error, MemoryError) or type(error).__name__ in names or "RESOURCE_EXHAUSTED" in str(error)

@@ -1,8 +1,8 @@
 """Clocks, the lock of a project folder, the disk, and processes of trials."""
 
 import errno
-import json
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -16,6 +16,7 @@ from kerasnas.errors import DiskFull, InfeasibleArchitecture, InvalidArgument
 from kerasnas.search.isolation import TrialProcess
 from kerasnas.search.project_lock import project_lock
 from kerasnas.search.time_budget import TimeBudget
+from kerasnas.search.trial_history import TrialHistory
 
 
 class Slow(keras.callbacks.Callback):
@@ -37,13 +38,20 @@ def test_a_limit_is_a_positive_number(limit):
         TimeBudget(None, limit)
 
 
-def test_the_clocks_go_on_from_what_was_spent():
+def test_the_clocks_go_on_from_what_was_spent(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
     budget = TimeBudget(10.0, 5.0)
     budget.begin_search(7.0)
     budget.begin_trial(1.0)
+    now = 102.5
     assert budget.overrun() is None
-    assert 7.0 <= budget.search_seconds < 8.0
+    assert (budget.search_seconds, budget.trial_seconds) == (9.5, 3.5)
+    other = pickle.loads(pickle.dumps(budget))  # in another process, which goes on with it
+    now = 103.0
+    assert (other.search_seconds, other.trial_seconds) == (10.0, 4.0)
     budget.begin_trial(5.0)
+    budget.begin_search(7.0)
     assert "trial" in budget.overrun()
     budget.begin_search(10.0)
     assert budget.search_is_over
@@ -51,15 +59,30 @@ def test_the_clocks_go_on_from_what_was_spent():
     assert TimeBudget(None, None).overrun() is None
 
 
+class Begins(keras.callbacks.Callback):
+    """Notes what a clock shows when epochs begin; a deep copy shares the list."""
+
+    def __init__(self, clock, seen):
+        super().__init__()
+        self.clock, self.seen = clock, seen
+
+    def __deepcopy__(self, memo):
+        return Begins(self.clock, self.seen)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seen.append(self.clock())
+
+
 def test_the_time_of_a_search_is_kept_to_an_epoch_and_counts_what_was_spent(make, small, points, capsys):
-    settings = {"validation_data": points, "epochs": 50, "batch_size": 8, "callbacks": [Slow(0.05)]}
+    begins = []
     tuner = make(small(), objective="val_loss", max_trials=100, max_time=3.0)
-    tuner.search(*points, **settings)
+    watch = [Slow(0.05), Begins(lambda: tuner._budget.search_seconds, begins)]
+    settings = {"validation_data": points, "epochs": 50, "batch_size": 8}
+    tuner.search(*points, **settings, callbacks=watch)
     trials = tuner.record().trials
     assert {t.status for t in trials} == {"COMPLETED"}
-    last = json.loads((tuner.record().path / f"trial_{trials[-1].trial_id}" / "history.json").read_text())
-    assert last["stopped"]["rule"] == "time"
-    assert 3.0 <= last["search_seconds"] < 60.0  # 50 epochs of 100 trials would take hours
+    assert trials[-1].stopped["rule"] == "time"
+    assert max(begins) < 3.0 <= TrialHistory.search_seconds(tuner.record().path)
     assert "seconds of the search are over" in capsys.readouterr().out
     # The same call has no time left; one with more time goes on.
     again = make(small(), objective="val_loss", max_trials=100, max_time=3.0)

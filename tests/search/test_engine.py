@@ -107,6 +107,26 @@ def test_a_limit_replaces_proposals_without_spending_trials(make, points):
     assert all(cost(r.values) > 22 and "at most 22" in r.reason for r in over)
 
 
+def test_other_limits_on_resume_let_proposals_in_again(make, points):
+    settings = {"validation_data": points, "epochs": 1, "verbose": 0}
+
+    def sizes(tuner):
+        return {t.metrics["parameters"] for t in tuner.record().trials}
+
+    tight = make(wide, objective="val_loss", max_trials=2, limits={"parameters": 9})
+    tight.search(*points, **settings)
+    rejected = {tuple(r.values.items()) for r in tight.record().rejected if r.twin is None}
+    assert rejected
+    assert max(sizes(tight)) <= 9
+    same = make(wide, objective="val_loss", max_trials=2, limits={"parameters": 9})
+    same.search(*points, **settings)
+    assert {tuple(r.values.items()) for r in same.record().rejected if r.twin is None} == rejected
+    free = make(wide, objective="val_loss", max_trials=100)
+    free.search(*points, **settings)
+    assert not [r for r in free.record().rejected if r.twin is None]
+    assert len(free.record().trials) == 6 + 18  # all of them; see test_no_network_is_trained_twice
+
+
 def test_limits_are_checked_at_the_door(make, fake):
     with pytest.raises(InvalidArgument, match="parameters"):
         make(fake(), limits={"paramters": 5})
