@@ -30,7 +30,7 @@ import numpy as np
 METHODS = (
     "kerasnas",
     "kerasnas without early stopping",
-    "kerasnas without inheritance",
+    "kerasnas with inheritance",
     "kerasnas without the model",
     "kerasnas without compilation",
     "kerasnas without screening",
@@ -154,7 +154,7 @@ def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> 
                 oracle(objective=objective, max_trials=None, seed=seed),
                 max_time=budget,
                 stopping=None if method.endswith("early stopping") else "learning-curve",
-                inherit=not method.endswith("inheritance"),
+                inherit=method.endswith("inheritance"),
                 compilation=False if method.endswith("compilation") else "auto",
                 **settings,
             )
