@@ -256,10 +256,13 @@ def _space(path: Path, oracle: Mapping[str, Any], states: list[dict[str, Any]]) 
 
 def _rejected(path: Path, oracle: Mapping[str, Any]) -> tuple[RejectedRecord, ...]:
     try:
-        return tuple(
+        rejected = tuple(
             RejectedRecord(MappingProxyType(one["values"]), str(one["reason"]), one["twin"])
             for one in oracle.get("rejected", [])
         )
+        if not all(isinstance(one.twin, str | None) for one in rejected):
+            raise ValueError("expected the twin of a rejected proposal to be a string")
+        return rejected
     except WRONG as error:
         ignore(path / "oracle.json", error)
         return ()

@@ -68,6 +68,11 @@ class TrialRecord:
     inherited: Mapping[str, Any] | None = None
 
     @property
+    def epochs(self) -> int:
+        """Number of epochs trained, in all executions together; 0 if no curves are recorded."""
+        return sum(max(map(len, run.values()), default=0) for run in self.curves)
+
+    @property
     def policy(self) -> Mapping[str, Mapping[str, float]] | None:
         """For each decision, the probability of each value when the trial was proposed; None if not recorded."""
         return None if self.decision is None else self.decision.get("beliefs")
@@ -104,7 +109,7 @@ def read_file(path: Path) -> dict[str, Any] | None:
 
 def ignore(path: Path, error: Exception) -> None:
     """Warn of a damaged file."""
-    warnings.warn(f"{path} is not whole; the record is read without it: {error!r}", stacklevel=4)
+    warnings.warn(f"{path} is not whole, and is left out: {error!r}", stacklevel=4)
 
 
 def read_trial(file: Path, state: dict[str, Any]) -> TrialRecord | None:

@@ -8,7 +8,7 @@ import numpy as np
 from kerasnas.compress.kernels import walk_layers
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["clone_trained"]
+__all__ = ["clone_trained", "copy_state"]
 
 
 def clone_trained(model: keras.Model, *, seed: int | None = None) -> keras.Model:
@@ -27,7 +27,7 @@ def clone_trained(model: keras.Model, *, seed: int | None = None) -> keras.Model
             copy.build(model.input_shape)
         if len(copy.weights) != len(model.weights):
             raise ValueError("it shares a layer with a model nested in it, which a config cannot say")
-        _copy_state(model, copy)
+        copy_state(model, copy)
     except Exception as error:
         raise InvalidArgument(
             f"Expected a model that Keras can rebuild from its config; '{model.name}' failed with: {error}. "
@@ -48,12 +48,16 @@ def clone_trained(model: keras.Model, *, seed: int | None = None) -> keras.Model
     return copy
 
 
-def _copy_state(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+def copy_state(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    """Give `target`, a layer or model that was made from the config of `source`, its weights and trainable flags.
+
+    Nested layers are paired by their names within a model, and by their order within other layers.
+    """
     state: dict[str, Any] = {}
     source.save_own_variables(state)
     # Not set_weights: adapted layers (Normalization) refresh what they derive from their weights only in this call.
     if state:
-        target.load_own_variables({key: value.numpy() for key, value in state.items()})
+        target.load_own_variables({key: keras.ops.convert_to_numpy(value) for key, value in state.items()})
     if source.trainable != target.trainable:
         target.trainable = source.trainable
     if isinstance(source, keras.Model):
@@ -62,4 +66,4 @@ def _copy_state(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
     else:
         children = list(zip(source._layers, target._layers, strict=True))
     for pair in children:
-        _copy_state(*pair)
+        copy_state(*pair)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kerasnas.atomic import write_text
+from kerasnas.trial_record import read_file
 
 __all__ = ["read_decision", "write_decision", "write_outcome"]
 
@@ -22,18 +22,11 @@ def write_decision(folder: str | Path, content: Mapping[str, Any]) -> None:
 
 
 def read_decision(folder: str | Path) -> dict[str, Any] | None:
-    """Return what is known of a proposal: None for a trial of version 0.1 or of another oracle, and if the file is damaged."""
-    path = Path(folder) / _FILE
-    if not path.exists():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"expected an object, got {type(content).__name__}")
-        return content
-    except (ValueError, RecursionError, OSError) as error:
-        warnings.warn(f"{path} is not whole, and is ignored: {error!r}", stacklevel=3)
-        return None
+    """Return what is known of a proposal.
+
+    None for a trial of version 0.1 or of another oracle, and, with a warning, if the file is damaged.
+    """
+    return read_file(Path(folder) / _FILE)
 
 
 def write_outcome(folder: str | Path, observed: int, advantage: Callable[[], float | None]) -> None:

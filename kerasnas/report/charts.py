@@ -1,35 +1,25 @@
 """The charts of the page, as SVG text."""
 
-import io
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from kerasnas.record import SearchRecord
 from kerasnas.report.proposals import prediction
+from kerasnas.report.svg import ACCENT, FAINT, INK, MUTED, SECOND, short, svg
+from kerasnas.report.trial_rows import stop_text
 
-__all__ = ["belief_chart", "confusion_chart", "curves_chart", "entropy_chart", "foresight_chart", "trials_chart"]
-
-INK, MUTED, ACCENT, SECOND, FAINT = "#1c2733", "#7a8794", "#1f6feb", "#d9730d", "#c9d1d9"
-_STYLE = {
-    "font.family": ["sans-serif"],
-    "font.size": 10,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a label such as "$5 or $10" is no formula
-    "svg.hashsalt": "kerasnas",
-}
+__all__ = [
+    "belief_chart",
+    "confusion_chart",
+    "curves_chart",
+    "entropy_chart",
+    "foresight_chart",
+    "trials_chart",
+]
 
 
 def trials_chart(record: SearchRecord) -> str:
@@ -60,27 +50,44 @@ def trials_chart(record: SearchRecord) -> str:
         axes.set_ylabel(record.objective)
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1))
 
-    return _svg(draw, 7.2, 3.0)
+    return svg(draw, 7.2, 3.0)
 
 
 def curves_chart(record: SearchRecord) -> str | None:
-    """Learning curves of the objective, the winner's in colour; None if there are none."""
-    runs = [(trial, curve[record.objective]) for trial in record.trials for curve in trial.curves if record.objective in curve]
-    if not runs:
+    """Learning curves of the first objective that has some, the winner's in colour; None if there are none.
+
+    A cross marks the last epoch of a trial that was stopped; why is shown where the pointer is on it.
+    """
+    recorded = {name for trial in record.trials for curve in trial.curves for name in curve}
+    objectives = ((record.objective, record.direction), *record.objectives)
+    objective, direction = next((one for one in objectives if one[0] in recorded), (None, "max"))
+    if objective is None:
         return None
+    runs = [(trial, curve[objective]) for trial in record.trials for curve in trial.curves if objective in curve]
     winner = record.best.trial_id if record.completed else None
 
-    def draw(axes: Any) -> None:
+    def draw(axes: Any) -> dict[str, str]:
         for trial, values in sorted(runs, key=lambda run: run[0].trial_id == winner):
             chosen = trial.trial_id == winner
             style = {"color": SECOND, "lw": 2.2, "zorder": 3} if chosen else {"color": MUTED, "lw": 1, "alpha": 0.55}
             axes.plot(range(1, len(values) + 1), values, marker="o", ms=3 if chosen else 2, **style)
         axes.set_xlabel("epoch")
-        axes.set_ylabel(record.objective)
+        axes.set_ylabel(objective)
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1))
-        _zoom(axes, [v for _, values in runs for v in values if math.isfinite(v)], record.direction)
+        _zoom(axes, [v for _, values in runs for v in values if math.isfinite(v)], direction)
+        bottom, top = axes.get_ylim()
+        titles = {}
+        for number, trial in enumerate(record.trials, 1):
+            values = trial.curves[-1].get(objective, ()) if trial.curves and trial.stopped is not None else ()
+            known = [value for value in values if math.isfinite(value)]
+            if known:
+                y = min(max(known[-1], bottom), top)  # at the edge if it is off the chart
+                style = {"color": INK, "markeredgecolor": "white", "markeredgewidth": 0.8, "zorder": 4, "clip_on": False}
+                axes.plot(len(values), y, "X", ms=8, gid=f"stopped-{number}", **style)
+                titles[f"stopped-{number}"] = f"trial {number} {stop_text(trial)}"
+        return titles
 
-    return _svg(draw, 7.2, 3.0)
+    return svg(draw, 7.2, 3.0)
 
 
 def belief_chart(record: SearchRecord, *, limit: int = 10) -> str | None:
@@ -103,13 +110,13 @@ def belief_chart(record: SearchRecord, *, limit: int = 10) -> str | None:
                 if probability > 0.035 + 0.012 * len(label):
                     axes.text(left + probability / 2, row, label, ha="center", va="center", fontsize=8, color=INK)
                 left += probability
-        axes.set_yticks(range(len(names)), [_short(name) for name in names])
+        axes.set_yticks(range(len(names)), [short(name) for name in names])
         axes.tick_params(axis="y", colors=INK, length=0)
         axes.invert_yaxis()
         axes.set_xlim(0, 1)
         axes.set_xlabel("probability at the last proposal (orange: the winner's value)")
 
-    return _svg(draw, 7.2, 0.8 + 0.34 * len(names))
+    return svg(draw, 7.2, 0.8 + 0.34 * len(names))
 
 
 def entropy_chart(record: SearchRecord) -> str | None:
@@ -129,7 +136,7 @@ def entropy_chart(record: SearchRecord) -> str | None:
         axes.set_ylabel("entropy (1: knows nothing)")
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1))
 
-    return _svg(draw, 7.2, 2.4)
+    return svg(draw, 7.2, 2.4)
 
 
 def foresight_chart(record: SearchRecord) -> str | None:
@@ -153,14 +160,14 @@ def foresight_chart(record: SearchRecord) -> str | None:
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1))
         _zoom(axes, [*(score for _, score in came), *means], record.direction)
 
-    return _svg(draw, 7.2, 2.6)
+    return svg(draw, 7.2, 2.6)
 
 
 def confusion_chart(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
     """Confusion matrix: true classes down, predicted ones across; mistakes in orange."""
     counts = np.asarray(matrix)
     n = len(counts)
-    labels = [_short(label) for label in labels]
+    labels = [short(label) for label in labels]
     size = min(max(3.2, 0.46 * n + 1.6), 8.0) + 0.04 * max(map(len, labels))
 
     def draw(axes: Any) -> None:
@@ -183,23 +190,7 @@ def confusion_chart(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> s
         axes.set_ylabel("true")
         axes.tick_params(length=0)
 
-    return _svg(draw, size, size)
-
-
-def _svg(draw: Callable[[Any], None], width: float, height: float) -> str:
-    # Figure rather than pyplot: no display, no global state of the user's.
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.add_subplot()
-        axes.set_axisbelow(True)
-        text = io.StringIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"Glyph .* missing from font")  # measured only: the browser draws the text
-            draw(axes)
-            metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-            figure.savefig(text, format="svg", transparent=True, metadata=metadata)
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]
+    return svg(draw, size, size)
 
 
 def _zoom(axes: Any, scores: Sequence[float], direction: str) -> None:
@@ -215,11 +206,6 @@ def _zoom(axes: Any, scores: Sequence[float], direction: str) -> None:
         top = min(top, high + margin)
     pad = 0.12 * max(top - bottom, 1e-6)
     axes.set_ylim(bottom - pad, top + 1.6 * pad)
-
-
-def _short(text: str, limit: int = 28) -> str:
-    """Cut a name that would leave no room for the chart; the tables give it in full."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _entropy(probabilities: Any) -> float:

@@ -14,7 +14,11 @@ from kerasnas.atomic import write_text
 from kerasnas.errors import InvalidArgument
 from kerasnas.record import SearchRecord
 from kerasnas.report import charts
+from kerasnas.report.front_chart import front_chart
 from kerasnas.report.proposals import proposals
+from kerasnas.report.quantities import COSTS, cost, number
+from kerasnas.report.rejections import rejections
+from kerasnas.report.trial_rows import cost_columns, economy, objective_text, trial_rows
 
 __all__ = ["write_report"]
 
@@ -44,7 +48,8 @@ def write_report(folder: str | os.PathLike[str], path: str | os.PathLike[str] | 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = _number
+    environment.filters["number"] = number
+    environment.globals |= {"cost": cost, "headings": COSTS, "objective": objective_text}
     page = environment.get_template("page.html").render(
         now=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         title=(_json(folder / "run.json") or {}).get("name") or project.resolve().name,
@@ -69,10 +74,13 @@ def _search(record: SearchRecord) -> dict[str, Any]:
     running = [trial for trial in record.trials if trial.status == "RUNNING"]
     seconds = [trial.seconds for trial in record.trials if trial.seconds is not None]
     done = bool(record.completed)
-    rows = proposals(record)
+    rows, trials = proposals(record), trial_rows(record)
+    several = len(record.objectives) > 1
+    columns = [name for name, _ in record.objectives if name not in COSTS] if several else [record.objective]
+    costs = cost_columns(record)
     foretold = [row for row in rows or [] if row["expected"] and row["trial"].score is not None]
     return {
-        "numbers": {trial.trial_id: number for number, trial in enumerate(record.trials, 1)},
+        "numbers": {trial.trial_id: i for i, trial in enumerate(record.trials, 1)},
         "running": bool(running),
         "state": _state(record, len(running)),
         "failed": sum(trial.status in ("FAILED", "INVALID") for trial in record.trials),
@@ -82,15 +90,22 @@ def _search(record: SearchRecord) -> dict[str, Any]:
         "proposals": rows,
         "foretold": len(foretold),
         "as_foretold": sum(not row["surprising"] for row in foretold),
-        "trials_chart": charts.trials_chart(record) if done else None,
+        "several": several,
+        "front": sorted(row["number"] for row in trials if row["front"]),
+        "front_chart": front_chart(record),
+        "economy": economy(record),
+        "rejections": rejections(record),
+        # The score of one of several objectives is its place among all others: it says nothing by itself.
+        "trials_chart": charts.trials_chart(record) if done and not several else None,
         "curves_chart": charts.curves_chart(record),
         "foresight_chart": charts.foresight_chart(record),
         "belief_chart": charts.belief_chart(record),
         "entropy_chart": charts.entropy_chart(record),
-        "ranked": sorted(
-            record.trials,
-            key=lambda t: math.inf if t.score is None else t.score * (-1 if record.direction == "max" else 1),
-        ),
+        "crosses": any(trial.stopped is not None and trial.epochs for trial in record.trials),
+        "columns": columns,
+        "costs": costs,
+        "width": 6 + several + len(columns) + len(costs),
+        "rows": trials,
     }
 
 
@@ -154,14 +169,3 @@ def _files(folder: Path) -> list[dict[str, Any]] | None:
         known = all(d is not None for d in differences)
         rows.append({**row, "worst": max(differences) if known else None, "kb": row["latency"]["size_bytes"] / 1024})
     return rows
-
-
-def _number(value: Any, digits: int = 4) -> str:
-    """Write a number as a reader wants it: thousands separated, no trailing noise."""
-    if value is None:
-        return "n/a"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.{digits}g}" if abs(value) < 1 or abs(value) >= 1e5 else f"{value:.{digits}f}".rstrip("0").rstrip(".")

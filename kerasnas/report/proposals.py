@@ -24,10 +24,14 @@ def proposals(record: SearchRecord) -> list[dict[str, Any]] | None:
 def prediction(trial: TrialRecord, record: SearchRecord) -> Prediction | None:
     """Return mean and standard deviation of the objective that the strategy predicted for a trial, if it did.
 
-    None also where it predicted in a unit of its own, such as ranks.
+    None also where it predicted in a unit of its own, such as ranks, or is told of several objectives in one number.
     """
     predicted = _predicted(trial)
-    if predicted is None or predicted.get("unit", (trial.decision or {}).get("unit", "score")) != "score":
+    if (
+        predicted is None
+        or len(record.objectives) > 1
+        or predicted.get("unit", (trial.decision or {}).get("unit", "score")) != "score"
+    ):
         return None
     sign = 1 if record.direction == "max" else -1  # to a strategy, higher is better
     return sign * predicted["mean"], _number(predicted.get("std")) or 0.0
@@ -45,7 +49,9 @@ def _row(number: int, trial: TrialRecord, record: SearchRecord) -> dict[str, Any
     if expected and expected[1] > 0 and trial.score is not None:
         surprise = (trial.score - expected[0]) / expected[1]
     own_unit = None
-    if predicted and not expected:
+    if predicted and len(record.objectives) > 1:
+        own_unit = (-predicted["mean"], _number(predicted.get("std")), "front and place")  # to a strategy, higher is better
+    elif predicted and not expected:
         own_unit = (predicted["mean"], _number(predicted.get("std")), predicted.get("unit", decision.get("unit")))
     return {
         "number": number,

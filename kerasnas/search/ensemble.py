@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kerasnas.compress.clone import copy_state
 from kerasnas.errors import InvalidArgument
 
 __all__ = ["average", "greedy_selection"]
@@ -194,25 +195,10 @@ def _copy(name: str, graph: Any, start: Any, prefix: str) -> Any:
             output = keras.tree.flatten(graph._run_through_graph(start, operation_fn=copy_of))[0]
         for original, copy in copies.values():
             if isinstance(original, keras.Layer):
-                _copy_state(original, copy)
+                copy_state(original, copy)
     except Exception as error:
         raise InvalidArgument(
             f"Expected a model that Keras can rebuild from its config; {name!r} failed with: {error}. "
             "Give custom layers a get_config() that holds all arguments of their __init__."
         ) from error
     return output
-
-
-def _copy_state(source: Any, target: Any) -> None:
-    state: dict[str, Any] = {}
-    source.save_own_variables(state)
-    # Not set_weights: an adapted layer (Normalization) refreshes what it derives from its weights only in this call.
-    if state:
-        target.load_own_variables({key: keras.ops.convert_to_numpy(value) for key, value in state.items()})
-    if isinstance(source, keras.Model):
-        # By name: a copy may list its layers in another order.
-        children = [(layer, target.get_layer(layer.name)) for layer in source.layers]
-    else:
-        children = list(zip(source._layers, target._layers, strict=True))
-    for pair in children:
-        _copy_state(*pair)

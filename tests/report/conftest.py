@@ -2,11 +2,66 @@
 
 import json
 import math
+import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from kerasnas.record import SearchRecord
+from kerasnas.report import write_report
+
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; fails on a tag that is not closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.source = text
+        self.tags: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+def read_page(folder: Path) -> Page:
+    """Write the page of a folder and read it; fails on what could load or run anything."""
+    text = write_report(folder).read_text(encoding="utf-8")
+    page = Page(text)
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "embed", "base", "form")]
+    for _, attributes in page.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), f"{name}={value}"
+            if name in ("src", "href", "xlink:href", "srcset", "data"):
+                assert value.startswith(("#", "data:image/png;base64,")), value
+            elif not name.startswith("xmlns"):
+                assert "://" not in (value or ""), f"{name}={value}"
+    assert not re.search(r"url\((?!#)", text)
+    assert "@import" not in text
+    return page
 
 
 def write_project(
@@ -21,10 +76,15 @@ def write_project(
     message: str | None = None,
     plain: bool = False,
     decisions: list[dict] | None = None,
+    metrics: list[dict] | None = None,
+    history: dict[int, dict] | None = None,
+    objectives: dict[str, str] | None = None,
+    rejected: list[dict] | None = None,
 ) -> Path:
     """Write a project folder with one trial for each score.
 
-    `plain` leaves out what KerasTuner alone would not write; `decisions` adds to the decision ledger of each trial.
+    `plain` leaves out what KerasTuner alone would not write; `decisions` adds to the decision ledger of each trial, `metrics`
+    to its metrics and `history`, by the trial's place, to its history.json; `objectives` makes it a search with several.
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = "val_accuracy" if direction == "max" else "val_loss"
@@ -35,6 +95,8 @@ def write_project(
         observed = (
             {name: {"direction": direction, "observations": [{"value": [score], "step": 1}]}} if score is not None else {}
         )
+        for other, value in (metrics[i] if metrics else {}).items():
+            observed[other] = {"direction": "min", "observations": [{"value": [value], "step": 1}]}
         hyperparameters = {
             "space": [{"class_name": "Choice", "config": {"name": "units", "values": [8, 16], "conditions": []}}],
             "values": {"units": 8 if i % 2 else 16, "learning_rate": 0.00123} | (values or {}),
@@ -52,8 +114,8 @@ def write_project(
         if plain:
             continue
         curve = [score / 2, score] if score is not None else [0.1, None]
-        history = {"seconds": 6.0, "parameters": 1234 + i, "executions": [{name: curve, "loss": [1.0, 0.5]}]}
-        (trial / "history.json").write_text(json.dumps(history))
+        told = {"seconds": 6.0, "parameters": 1234 + i, "executions": [{name: curve, "loss": [1.0, 0.5]}]}
+        (trial / "history.json").write_text(json.dumps(told | (history or {}).get(i, {})))
         if policy:
             share = 0.5 + 0.4 * (1 - math.exp(-i / 5))
             beliefs = {
@@ -64,7 +126,12 @@ def write_project(
             (trial / "decision.json").write_text(json.dumps(decision))
     if not plain:
         search = {"objective": name, "direction": direction, "max_trials": max_trials, "oracle": "ReinforceOracle"}
+        if objectives:
+            several = [{"name": one, "direction": direction} for one, direction in objectives.items()]
+            search |= {"objective": "multi_objective", "direction": "min", "objectives": several}
         (folder / "search.json").write_text(json.dumps(search))
+    if rejected is not None:
+        (folder / "oracle.json").write_text(json.dumps({"rejected": rejected}))
     return folder
 
 
@@ -101,3 +168,8 @@ def project():
 @pytest.fixture
 def evaluation():
     return write_evaluation
+
+
+@pytest.fixture
+def page_of():
+    return read_page

@@ -4,6 +4,7 @@ import keras
 import pytest
 from keras import layers
 
+from kerasnas.cost import cost_of
 from kerasnas.report import layer_table
 
 
@@ -50,15 +51,66 @@ def test_shapes_and_inputs(model):
     assert rows["conv"]["kind"] == "Conv2D"
 
 
+def test_transposed_nested_and_shared_layers_by_hand():
+    inputs = keras.Input((5, 4, 3))
+    x = layers.Conv2DTranspose(6, 3, strides=2, name="transposed")(inputs)
+    nested = keras.Sequential([keras.Input((None, None, 6)), layers.Conv2D(2, 1), layers.Conv2D(6, 1)], name="nested")
+    x = nested(nested(x))
+    shared = layers.Dense(6, name="shared")
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    rows = layer_table(keras.Model(inputs, shared(shared(x))))
+    macs = {row["name"]: row["macs"] for row in rows}
+    assert macs["transposed"] == 5 * 4 * 3 * 3 * 3 * 6
+    assert macs["nested"] == 2 * 11 * 9 * (6 * 2 + 2 * 6)
+    assert macs["shared"] == 2 * 6 * 6
+    assert macs["pool"] == 0
+
+
+@pytest.mark.parametrize("where", ["within the nested model", "beside it", "in both"])
+def test_the_rows_add_up_to_the_cost_of_the_model(where):
+    inputs = keras.Input((6, 6, 4))
+    shared = layers.Conv2D(4, 3, padding="same")
+    inner = keras.Input((6, 6, 4))
+    nested = keras.Model(inner, shared(keras.ops.relu(inner)) if where != "beside it" else layers.Conv2D(4, 1)(inner))
+    x = nested(inputs)
+    model = keras.Model(inputs, shared(x) if where != "within the nested model" else layers.MultiHeadAttention(2, 4)(x, x))
+    macs = [row["macs"] for row in layer_table(model)]
+    assert sum(macs) == cost_of(model).macs > 0
+    assert macs[0] == 0  # the input
+
+
+class Own(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.kernel = self.add_weight(shape=(3, 3))
+
+    def call(self, x):
+        return x @ self.kernel
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(x)
+
+
 def test_what_the_rule_does_not_cover_is_not_guessed():
     inputs = keras.Input((None, None, 3))
     x = layers.Conv2D(4, 3, name="any_size")(inputs)
-    x = layers.Conv2DTranspose(4, 3, name="transpose")(x)
+    x = layers.Conv2DTranspose(4, 3, name="transposed")(x)
     nested = keras.Sequential([keras.Input((4,)), layers.Dense(3)], name="nested")
-    x = nested(layers.GlobalAveragePooling2D()(x))
-    model = keras.Model(inputs, x)
+    x = nested(layers.GlobalAveragePooling2D(name="pool")(x))
+    model = keras.Model(inputs, Own(name="own")(x))
     rows = {row["name"]: row for row in layer_table(model)}
-    assert rows["any_size"]["macs"] is None
-    assert rows["transpose"]["macs"] is None
-    assert rows["nested"]["macs"] is None
+    assert [rows[name]["macs"] for name in ("any_size", "transposed", "pool", "own")] == [None] * 4
+    assert rows["nested"]["macs"] == 4 * 3  # from there on every shape is known
     assert sum(row["parameters"] for row in rows.values()) == model.count_params()
+
+
+def test_a_subclassed_model_has_no_graph_to_follow():
+    model = Subclassed()
+    model(keras.ops.ones((1, 4)))
+    assert [(row["kind"], row["parameters"], row["macs"]) for row in layer_table(model)] == [("Dense", 4 * 3 + 3, None)]

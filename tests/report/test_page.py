@@ -2,7 +2,6 @@
 
 import json
 import re
-from html.parser import HTMLParser
 
 import pytest
 from scipy.stats import binomtest
@@ -10,60 +9,11 @@ from scipy.stats import binomtest
 from kerasnas.errors import InvalidArgument
 from kerasnas.record import SearchRecord
 from kerasnas.report import write_report
-from kerasnas.report.page import _interval, _number
+from kerasnas.report.page import _interval
+from kerasnas.report.quantities import number
 
 ATTACK = "<script>alert(1)</script>"
 HANDLER = "<img src=x onerror=alert(2)>"
-VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
-
-
-class _Page(HTMLParser):
-    """Tags, attributes and text of a page; fails on a tag that is not closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict]] = []
-        self.open: list[str] = []
-        self.text: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("style", "script"):
-            self.text.append(data)
-
-    @property
-    def words(self) -> str:
-        return " ".join(" ".join(self.text).split())
-
-
-def _page(folder) -> _Page:
-    text = write_report(folder).read_text(encoding="utf-8")
-    page = _Page(text)
-    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "embed", "base", "form")]
-    for _, attributes in page.tags:
-        for name, value in attributes.items():
-            assert not name.startswith("on"), f"{name}={value}"
-            if name in ("src", "href", "xlink:href", "srcset", "data"):
-                assert value.startswith(("#", "data:image/png;base64,")), value
-            elif not name.startswith("xmlns"):
-                assert "://" not in (value or ""), f"{name}={value}"
-    assert not re.search(r"url\((?!#)", text)
-    assert "@import" not in text
-    return page
-
 
 SEARCHES = {
     "one trial": {"scores": [0.5]},
@@ -81,9 +31,9 @@ SEARCHES = {
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_a_page_of_any_search_opens_offline(name, project, tmp_path):
+def test_a_page_of_any_search_opens_offline(page_of, name, project, tmp_path):
     settings = dict(SEARCHES[name])
-    page = _page(project(tmp_path / "search", **settings))
+    page = page_of(project(tmp_path / "search", **settings))
     assert f"proposed {len(settings['scores'])} networks" in page.words
     running = "running" in name or "begun" in name
     assert ("Search running: 1 trial under way." in page.words) == running
@@ -95,7 +45,7 @@ def test_a_page_of_any_search_opens_offline(name, project, tmp_path):
     assert ("no network yet" in page.words) == (not scored)
     for score in settings["scores"]:
         if score is not None:
-            assert _number(score) in page.words
+            assert number(score) in page.words
     failed = 0 if running else settings["scores"].count(None)
     assert (f"{failed} failed." in page.words) == (failed > 0)
     assert ("keeps no policy" in page.words) == (name in ("no policy", "plain KerasTuner"))
@@ -105,8 +55,8 @@ def test_a_page_of_any_search_opens_offline(name, project, tmp_path):
 
 
 @pytest.mark.parametrize(("direction", "winner"), [("max", 4), ("min", 5)])
-def test_the_winner_and_the_order(direction, winner, project, tmp_path):
-    page = _page(project(tmp_path, scores=[0.5, 0.7, 0.6, 0.9, 0.1], direction=direction))
+def test_the_winner_and_the_order(page_of, direction, winner, project, tmp_path):
+    page = page_of(project(tmp_path, scores=[0.5, 0.7, 0.6, 0.9, 0.1], direction=direction))
     assert f"The winner: trial {winner}" in page.words
     assert f"({'higher' if direction == 'max' else 'lower'} is better)" in page.words
     rows = re.findall(r"(\d) completed (0\.\d+)", page.words)
@@ -114,12 +64,12 @@ def test_the_winner_and_the_order(direction, winner, project, tmp_path):
     assert [int(number) for number, _ in rows] == (order if direction == "max" else order[::-1])
 
 
-def test_what_the_files_hold_is_text_only(project, evaluation, tmp_path):
+def test_what_the_files_hold_is_text_only(page_of, project, evaluation, tmp_path):
     project(tmp_path / "search", scores=[0.5, None, 0.7], values={ATTACK: HANDLER, "kind": ATTACK}, message=HANDLER)
     evaluation(tmp_path, [ATTACK, HANDLER, "$x_1$ & $\\foo$", "鳥"])
     content = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps(content | {"name": ATTACK}))
-    page = _page(tmp_path)
+    page = page_of(tmp_path)
     # As text: in the title, the heading and the data line, in the table of classes and on both axes of the chart, ...
     assert page.words.count(ATTACK) > 8
     assert page.words.count(HANDLER) > 5
@@ -128,19 +78,19 @@ def test_what_the_files_hold_is_text_only(project, evaluation, tmp_path):
     assert not [attributes for tag, attributes in page.tags if tag == "img"]
 
 
-def test_a_long_name_is_cut_in_the_charts_only(project, evaluation, tmp_path):
+def test_a_long_name_is_cut_in_the_charts_only(page_of, project, evaluation, tmp_path):
     name = "a rather long name of a class, as folders sometimes have"
     project(tmp_path / "search", scores=[0.5], values={name: "relu"})
     evaluation(tmp_path, [name, "other"])
-    words = _page(tmp_path).words
+    words = page_of(tmp_path).words
     assert words.count(name) == 3  # the winner, the table of classes, the trial
     assert words.count(name[:27] + "…") == 3  # beliefs, and both axes of the confusion matrix
 
 
-def test_numbers_are_those_of_the_files(project, evaluation, tmp_path):
+def test_numbers_are_those_of_the_files(page_of, project, evaluation, tmp_path):
     project(tmp_path / "search", scores=[0.51234, 0.73456])
     evaluation(tmp_path, ["left", "right"])
-    page = _page(tmp_path)
+    page = page_of(tmp_path)
     for text in (
         "90.00 % of 20 pictures are right",
         "commonest class would give 50.0 %",
@@ -166,8 +116,8 @@ DECISIONS = [
 ]  # fmt: skip
 
 
-def test_how_each_trial_was_proposed(project, tmp_path):
-    words = _page(project(tmp_path, scores=[0.5, 0.7, 0.6, None, 0.4], decisions=DECISIONS)).words
+def test_how_each_trial_was_proposed(page_of, project, tmp_path):
+    words = page_of(project(tmp_path, scores=[0.5, 0.7, 0.6, None, 0.4], decisions=DECISIONS)).words
     for row in (
         "1 initial point 0.5 ",
         "2 policy 0.5 ± 0.05 0.7 +0.12 1.25 runner-up: units 16, not 8 least likely: learning_rate 3 %, units 75 %",
@@ -181,10 +131,10 @@ def test_how_each_trial_was_proposed(project, tmp_path):
 
 
 @pytest.mark.parametrize("direction", ["max", "min"])
-def test_a_prediction_is_shown_in_the_direction_of_the_objective(direction, project, tmp_path):
+def test_a_prediction_is_shown_in_the_direction_of_the_objective(page_of, direction, project, tmp_path):
     sign = 1 if direction == "max" else -1  # strategies are told that higher is better
     decisions = [{"predicted": {"mean": sign * 0.5, "std": 0.1}}, {"predicted": {"mean": sign * 0.5, "std": 0.0}}]
-    words = _page(project(tmp_path, scores=[0.6, 0.7], direction=direction, decisions=decisions)).words
+    words = page_of(project(tmp_path, scores=[0.6, 0.7], direction=direction, decisions=decisions)).words
     assert "1 Reinforce 0.5 ± 0.1 0.6" in words
     assert "2 of 2 scores came within" in words  # without a deviation nothing is said of the second
 
@@ -198,31 +148,31 @@ def test_a_prediction_is_shown_in_the_direction_of_the_objective(direction, proj
         {"advantage": "much", "entropy": [1], "predicted": {"mean": 0.5, "std": "wide", "unit": 3}},
     ],
 )  # fmt: skip
-def test_a_strategy_of_ones_own_may_say_odd_things(odd, project, tmp_path):
-    assert "How each trial was proposed" in _page(project(tmp_path, scores=[0.5, 0.6], decisions=[odd, {}])).words
+def test_a_strategy_of_ones_own_may_say_odd_things(page_of, odd, project, tmp_path):
+    assert "How each trial was proposed" in page_of(project(tmp_path, scores=[0.5, 0.6], decisions=[odd, {}])).words
 
 
-def test_an_older_folder_tells_of_no_proposals(project, tmp_path):
+def test_an_older_folder_tells_of_no_proposals(page_of, project, tmp_path):
     project(tmp_path, scores=[0.5, 0.6])
     for file in tmp_path.glob("trial_*/decision.json"):
         file.rename(file.with_name("policy.json"))
     for file in tmp_path.glob("trial_*/policy.json"):
         file.write_text(json.dumps({"probabilities": json.loads(file.read_text())["beliefs"]}))
-    words = _page(tmp_path).words
+    words = page_of(tmp_path).words
     assert "What the policy learned" in words
     assert "How each trial was proposed" not in words
 
 
-def test_the_page_says_when_the_luckiest_trial_is_not_the_preferred_one(project, tmp_path, monkeypatch):
+def test_the_page_says_when_the_luckiest_trial_is_not_the_preferred_one(page_of, project, tmp_path, monkeypatch):
     project(tmp_path, scores=[0.5, 0.9, 0.8])
-    assert "partly luck" not in _page(tmp_path).words
+    assert "partly luck" not in page_of(tmp_path).words
     monkeypatch.setattr(SearchRecord, "preferred", property(lambda record: record.trials[2]))
-    words = _page(tmp_path).words
+    words = page_of(tmp_path).words
     assert "The winner: trial 2" in words
     assert "trial 3 (val_accuracy 0.8) has the best posterior mean" in words
 
 
-def test_files_and_pruning(project, tmp_path):
+def test_files_and_pruning(page_of, project, tmp_path):
     project(tmp_path / "search", scores=[0.5])
     row = {
         "name": "model", "file": "model.onnx", "parameters": 5350, "sparsity": 0.25, "accuracy": None, "keras_accuracy": None,
@@ -246,7 +196,7 @@ def test_files_and_pruning(project, tmp_path):
         "accuracy": 0.96,
     }
     (tmp_path / "pruning.json").write_text(json.dumps(pruning))
-    words = _page(tmp_path).words
+    words = page_of(tmp_path).words
     assert "model.onnx - 5,350 25 % 30 20 0.0354 2.5e-07 yes" in words
     assert "other.onnx - 5,350 25 % 30 20 0.0354 2.5e-07 no" in words
     assert "onnxruntime 1.2.3, abacus" in words
@@ -273,16 +223,3 @@ def test_wilson_interval(right, n):
     expected = binomtest(right, n).proportion_ci(0.95, method="wilson")
     interval = _interval({"samples": n, "accuracy": right / n})
     assert interval == pytest.approx((expected.low, expected.high), abs=2e-5)  # z is 1.96 here, 1.95996 there
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, "n/a"), (True, "True"), (1234567, "1,234,567"), (0.5, "0.5"), (0.123456, "0.1235"),
-        (0.00123, "0.00123"), (12.345678, "12.3457"),
-        (0.0001234567, "0.0001235"),
-        (1e-05, "1e-05"), (0.0, "0"), (100.0, "100"), (123456.0, "1.235e+05"), ("relu", "relu"), (float("nan"), "nan"),
-    ],
-)  # fmt: skip
-def test_numbers_as_a_reader_wants_them(value, text):
-    assert _number(value) == text
