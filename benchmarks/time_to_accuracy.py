@@ -32,8 +32,9 @@ METHODS = (
     "kerasnas without early stopping",
     "kerasnas with inheritance",
     "kerasnas without the model",
-    "kerasnas without compilation",
-    "kerasnas without screening",
+    "kerasnas without the defaults first",
+    "kerasnas without the time ceiling",
+    "kerasnas without its input pipeline",
     "kt.RandomSearch",
     "kt.Hyperband",
     "kt.BayesianOptimization",
@@ -108,8 +109,7 @@ def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> 
 
     from kerasnas.image_data import channel_statistics
     from kerasnas.oracles import DynaOracle, RandomOracle
-    from kerasnas.search import NASTuner
-    from kerasnas.search.screening import Screening
+    from kerasnas.search import NASTuner, resumable_fit, time_ceiling
     from kerasnas.spaces import ConvDense
 
     train, valid, test = data(name, limit, seed)
@@ -132,7 +132,10 @@ def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> 
                 model = self.load_model(best[0])  # type: ignore[attr-defined]
                 accuracy = float(np.mean(model.predict(test[0], batch_size=256, verbose=0).argmax(axis=1) == test[1]))
             trial, score = (best[0].trial_id, best[0].score) if best else (None, None)
-            points.append({"seconds": clock.seconds, "test": accuracy, "trial": trial, "valid": score})
+            resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+            points.append(
+                {"seconds": clock.seconds, "test": accuracy, "trial": trial, "valid": score, "resident_mib": resident}
+            )
             print(
                 f"  {clock.seconds:7.1f} s  {len(points):>3} trials  valid {score}  test {accuracy}",
                 file=sys.stderr,
@@ -151,11 +154,15 @@ def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> 
             oracle = RandomOracle if method.endswith("the model") else DynaOracle
             tuner = Ours(
                 space,
-                oracle(objective=objective, max_trials=None, seed=seed),
+                oracle(
+                    objective=objective,
+                    max_trials=None,
+                    seed=seed,
+                    initial_points=None if method.endswith("defaults first") else [{}],
+                ),
                 max_time=budget,
                 stopping=None if method.endswith("early stopping") else "learning-curve",
                 inherit=method.endswith("inheritance"),
-                compilation=False if method.endswith("compilation") else "auto",
                 **settings,
             )
         else:
@@ -173,13 +180,11 @@ def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> 
 
             own = {"max_epochs": EPOCHS, "factor": 3} if method == "kt.Hyperband" else {"max_trials": 10_000}
             tuner = Theirs(hypermodel=space, objective=objective, seed=seed + 1, **own, **settings)
-        if method.endswith("screening"):
-
-            class Unscreened(Screening):
-                def __call__(self, hp: Any) -> None:  # noqa: ARG002
-                    return None
-
-            tuner._screening = Unscreened(tuner)
+        if method.endswith("time ceiling"):
+            time_ceiling.TimeCeiling.check = lambda *_: None  # type: ignore[method-assign, assignment]
+        if method.endswith("input pipeline"):
+            resumable_fit.as_fast_input = lambda batches: batches  # type: ignore[assignment]
+            resumable_fit._read_validation_fast = lambda *_: None
         stop = keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=PATIENCE)
         fit_settings = {} if method == "kt.Hyperband" else {"epochs": EPOCHS}
         try:

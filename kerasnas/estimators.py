@@ -37,7 +37,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     """Search for an image classifier, train the winner on all the data, explain it, compress it, export it.
 
     Args:
-        max_trials: number of networks to try, >= 1; None for no limit, which needs `max_time`.
+        max_trials: number of networks to try, >= 1, the defaults of the space first; None for no limit, which needs `max_time`.
         max_time: seconds for the search, after which the trial under way ends; the final training comes on top of it.
         objective: metric to search for, as in KerasTuner: "val_accuracy", "val_loss", a `kt.Objective`, a
             `kerasnas.objectives.MnasNetReward`, or a list of objectives.
@@ -352,7 +352,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         seed = None if self.seed is None else int(self.seed)
         try:
             limit = None if self.max_trials is None else int(self.max_trials)
-            return BY_NAME[self.oracle](objective=self.objective, max_trials=limit, seed=seed)
+            return BY_NAME[self.oracle](objective=self.objective, max_trials=limit, seed=seed, initial_points=[{}])
         except (ValueError, TypeError) as error:
             raise InvalidArgument(
                 f"Expected `objective` to be a metric or a kt.Objective, got {self.objective!r}: {error}"

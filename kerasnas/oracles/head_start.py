@@ -87,6 +87,8 @@ class HeadStart:
             )
         for search in filter(None, self._known):
             strategy.learn_earlier(search)
+        if self._initial:
+            strategy.learn_points(self._initial)
         learns = type(strategy).learn_earlier is not Strategy.learn_earlier
         self._repeated = [] if learns else _best(entries, decisions, self._known)
 

@@ -18,10 +18,12 @@ class Rejection:
     Attributes:
         reason: a sentence for people.
         twin: id of an ended or running trial that trains the same network; None if the configuration breaks a limit.
+        seconds: that its training would take, if it is rejected for them: it may be proposed again once there is time for it.
     """
 
     reason: str
     twin: str | None = None
+    seconds: float | None = None
 
 
 Screen = Callable[[kt.HyperParameters], Rejection | None]
@@ -38,6 +40,7 @@ class Rejected:
         after: number of trials that had ended.
         number: number, from 0, of the trial that it was proposed for.
         phase: what made the proposal, as in the decision ledger.
+        seconds: as in `Rejection`.
     """
 
     values: Choices
@@ -46,6 +49,12 @@ class Rejected:
     after: int
     number: int
     phase: str | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, rejection: Rejection, values: Choices, after: int, number: int, phase: str | None) -> "Rejected":
+        """Return what is kept of a rejection."""
+        return cls(values, rejection.reason, rejection.twin, after, number, phase, rejection.seconds)
 
 
 def by_turns(end_order: Sequence[str], rejected: Sequence[Rejected]) -> Iterator[tuple[str, Rejected | None]]:
@@ -94,6 +103,7 @@ def read_rejected(content: Mapping[str, Any]) -> Rejected:
         and one.after >= 0
         and isinstance(one.number, int)
         and isinstance(one.phase, str | None)
+        and isinstance(one.seconds, float | int | None)
     )
     if not whole:
         raise ValueError(f"expected a rejected proposal, got {content!r}")

@@ -3,7 +3,7 @@
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,7 @@ class StrategyOracle(kt.Oracle):
         max_trials: number of configurations to try at most; None for no limit.
         hyperparameters: as in `kt.Oracle`: entries that override or precede those of the HyperModel.
         seed: any integer, 0 included; None draws one, which is kept in `oracle.json`.
-        allow_new_entries: as in `kt.Oracle`.
-        tune_new_entries: as in `kt.Oracle`.
-        max_retries_per_trial: as in `kt.Oracle`.
+        allow_new_entries, tune_new_entries, max_retries_per_trial: as in `kt.Oracle`.
         max_consecutive_failed_trials: as in `kt.Oracle`: so many failures in a row end the search with an error. Trials whose
             memory ran out, or whose architecture is infeasible (any `kt.errors.FailedTrialError`), are passed over. A chief
             does not hear from its workers that memory ran out.
@@ -160,9 +158,9 @@ class StrategyOracle(kt.Oracle):
         best = best_arm(decisions_of(entries_of(self.hyperparameters)), observations)
         return self.trials[self.end_order[best.index]].hyperparameters.copy()
 
-    def forget_limits(self) -> None:
-        """Let what broke a limit be proposed again: the limits are others now."""
-        self._rejected = [one for one in self._rejected if one.twin is not None]
+    def forgive(self, forgiven: Callable[[Rejected], bool]) -> None:
+        """Let what was rejected be proposed again, where `forgiven` says so: it breaks no limit any more."""
+        self._rejected = [one for one in self._rejected if one.twin is not None or not forgiven(one)]
 
     def earlier_trials(self) -> tuple[int, int]:
         """Return how many trials of `warm_start` can be used in the space as it is known now, and how many it has."""
@@ -231,8 +229,7 @@ class StrategyOracle(kt.Oracle):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
             self.score_trial(known)
-        values = self._several.values(known) if self._several else {self.objective.name: known.score}
-        for name, value in values.items():
+        for name, value in (self._several.values(known) if self._several else {self.objective.name: known.score}).items():
             if value is None or not math.isfinite(value):
                 trial.status = "INVALID"
                 trial.message = f"The objective {name!r} was {value}; expected a finite number."
@@ -352,9 +349,8 @@ class StrategyOracle(kt.Oracle):
             return False
         with suppress(RuntimeError):  # new entries that are not allowed
             self.update_space(hp)
-        phase = proposal.why.get("phase")
-        place = {"after": len(self.end_order), "number": len(self.start_order)}
-        self._rejected.append(Rejected(dict(hp.values), rejection.reason, rejection.twin, **place, phase=phase))
+        phase, place = proposal.why.get("phase"), (len(self.end_order), len(self.start_order))
+        self._rejected.append(Rejected.of(rejection, dict(hp.values), *place, phase))
         if self.verbose and phase in ("initial point", "warm start"):
             print(f"The {phase} {dict(proposal)} is not tried: {rejection.reason}")
         return True

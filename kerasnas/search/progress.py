@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -53,11 +53,11 @@ class SearchProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._live.stop()
 
-    def resume(self, done: int, best: float | None) -> None:
-        """Take in the trials of an earlier run."""
-        self._done, self._best = done, best
+    def resume(self, done: int, scores: Sequence[float]) -> None:
+        """Take in the trials of an earlier run, and the scores of those that have one."""
+        self._done, self._best = done, (max if self._sign > 0 else min)(scores, default=None)
         if done and self._enabled:
-            self._console.print(f"Resuming after {done} trials, best {self._objective} {_number(best)}")
+            self._console.print(f"Resuming after {done} trials, best {self._objective} {_number(self._best)}")
         self._show("")
 
     def begin_trial(self, number: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasnas.search.batches import Batches
+from kerasnas.search.batches import Batches, as_fast_input
 from kerasnas.search.epoch_state import EpochState, EpochStateFile
 
 __all__ = ["ResumableFit"]
@@ -61,6 +61,8 @@ class ResumableFit:
         batches = _in_order(arguments, zlib.crc32(f"{self._seed}/{self._calls}".encode()))
         if batches is not None:
             self._adjust(batches, self.epochs)
+            arguments["x"] = as_fast_input(batches)
+            _read_validation_fast(arguments, batches.batch_size)
         if isinstance(arguments["callbacks"], keras.callbacks.CallbackList):
             return self._fit(**arguments)
         listed = list(keras.tree.flatten(arguments["callbacks"] or []))
@@ -125,6 +127,23 @@ class _Keeper(keras.callbacks.Callback):
         self._file.save(content, self.model, self._others)
 
 
+def _read_validation_fast(arguments: dict[str, Any], batch_size: int) -> None:
+    """Replace validation arrays among the arguments of `fit` by batches, where that is faster."""
+    given = arguments["validation_data"]
+    usual = isinstance(given, tuple | list) and len(given) > 1 and arguments["validation_steps"] is None
+    if keras.backend.backend() != "tensorflow" or not usual or not _are_arrays(given):
+        return
+    size = int(arguments["validation_batch_size"] or batch_size)
+    arguments["validation_data"] = as_fast_input(Batches(given, batch_size=size, seed=0, shuffle=False))
+    arguments["validation_batch_size"] = None
+
+
+def _are_arrays(nest: Any) -> bool:
+    """Return whether all leaves are arrays of the same length, which is not 0."""
+    leaves = keras.tree.flatten(nest)
+    return all(isinstance(leaf, np.ndarray) and leaf.ndim and len(leaf) for leaf in leaves) and len({*map(len, leaves)}) == 1
+
+
 def _in_order(arguments: dict[str, Any], seed: int) -> Batches | None:
     """Replace arrays among the arguments of `fit` by batches whose order is known; None for anything but arrays."""
     names = ("x", "y", "sample_weight")
@@ -133,8 +152,7 @@ def _in_order(arguments: dict[str, Any], seed: int) -> Batches | None:
     usual = (
         arguments["x"] is not None
         and (arguments["y"] is not None or arguments["sample_weight"] is None)
-        and all(isinstance(leaf, np.ndarray) and leaf.ndim for leaf in leaves)
-        and len({len(leaf) for leaf in leaves}) == 1
+        and _are_arrays(given)
         and isinstance(arguments["shuffle"], bool)
         and arguments["steps_per_epoch"] is None
     )

@@ -34,7 +34,7 @@ class Screened:
 
 
 class Screening:
-    """Rejects proposals that break a limit or that train the network of an earlier trial again.
+    """Rejects proposals that break a limit, train the network of an earlier trial again, or take too long so early.
 
     Args:
         tuner: the `NASTuner`.
@@ -52,7 +52,8 @@ class Screening:
         for trial_id, trial in self._tuner.oracle.trials.items():
             if screened.fingerprint is not None and self._fingerprint(trial) == screened.fingerprint:
                 return Rejection(f"It trains the same network as trial {trial_id}.", twin=trial_id)
-        return None
+        ceiling = self._tuner.time_ceiling
+        return None if ceiling is None else ceiling.check(screened.costs)
 
     def known(self, hp: kt.HyperParameters, model: keras.Model | None = None) -> Screened:
         """Return what is known of the network of `hp`, which is built unless it is given."""

@@ -68,6 +68,11 @@ class TrialHistory:
         present: dict[str, list[float | None]] = self.content["executions"][-1] if self.content["executions"] else {}
         return present
 
+    @property
+    def last(self) -> dict[str, float]:
+        """The finite values of the last epoch of the present execution."""
+        return {name: values[-1] for name, values in self.curves.items() if values[-1] is not None}
+
     def add(self, logs: Mapping[str, float]) -> None:
         """Take in the metrics of an epoch of the present execution."""
         for name, value in logs.items():

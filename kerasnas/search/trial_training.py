@@ -138,7 +138,9 @@ class TrialTraining:
             content["executions"].append({})
             content["parameters"] = model.count_params()
         self.history.add(logs)
-        reason, rule = self._budget.overrun(), self._tuner.stopping
+        reason, rule, ceiling = self._budget.overrun(), self._tuner.stopping, self._tuner.time_ceiling
+        if reason is None and ceiling is not None:
+            reason = ceiling.overrun(self.history.epochs)
         if reason is not None:
             content["stopped"] = {"rule": "time", "reason": reason, "details": {}}
         elif rule is not None and self.history.epochs_of_execution < self._epochs:

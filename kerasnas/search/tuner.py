@@ -29,7 +29,9 @@ from kerasnas.search.live_log import LiveLog
 from kerasnas.search.progress import SearchProgress
 from kerasnas.search.project_lock import project_lock
 from kerasnas.search.screening import Screening
+from kerasnas.search.search_file import write_search_file
 from kerasnas.search.time_budget import TimeBudget
+from kerasnas.search.time_ceiling import TimeCeiling
 from kerasnas.search.trial_curves import TrialCurves
 from kerasnas.search.trial_history import TrialHistory
 from kerasnas.search.trial_training import TrialTraining, has_batch_hooks
@@ -50,7 +52,8 @@ class NASTuner(kt.Tuner):
     Args:
         hypermodel: a `kt.HyperModel`, or a function from `hp` to a compiled model.
         oracle: any `kt.Oracle`, such as `kerasnas.oracles.DynaOracle`.
-        max_time: seconds for the whole search, of all its processes; the trial under way then ends with what it has.
+        max_time: seconds for the whole search, of all its processes; the trial under way then ends with what it has. Networks
+            that would take a large part of it wait: see `kerasnas.search.time_ceiling`.
         max_trial_time: seconds for one trial, which then ends with what it has.
         stopping: a `kerasnas.stopping.StoppingRule`, or the name of one ("asha", "learning-curve"), that ends trials early;
             None lets each run through.
@@ -132,6 +135,7 @@ class NASTuner(kt.Tuner):
         self.checkpoints = Checkpoints(self, keep_checkpoints)
         self._curves = TrialCurves(Path(self.project_dir), self.oracle.objective)
         self._screening = Screening(self)
+        self.time_ceiling: TimeCeiling | None = None  # until trials run in this process
         self.tensorboard = LiveLog(self) if tensorboard else None
         self._isolate = isolate
         self._process: TrialProcess | None = None
@@ -174,24 +178,9 @@ class NASTuner(kt.Tuner):
             used, total = self.oracle.earlier_trials()  # checks the initial points, too
             if total and verbose:
                 print(f"Warm start: {used} of {total} earlier trials can be used.")
-        objective, search = self.oracle.objective, Path(self.project_dir) / "search.json"
-        limits = self.limits.as_json()
-        if isinstance(self.oracle, StrategyOracle) and TrialHistory.read(search).get("limits", limits) != limits:
-            self.oracle.forget_limits()  # what broke the old ones may keep the new ones
-        write_json(
-            search,
-            {
-                "limits": limits,
-                "objective": objective.name,
-                "direction": objective.direction,
-                "objectives": [
-                    {"name": o.name, "direction": o.direction} for o in getattr(objective, "objectives", [objective])
-                ],
-                "max_trials": self.oracle.max_trials,
-                "oracle": self._oracle_name,
-                "hypermodel": self.hypermodel.name or type(self.hypermodel).__name__,
-            },
-        )
+        objective = self.oracle.objective
+        if write_search_file(self, self._oracle_name) and isinstance(self.oracle, StrategyOracle):
+            self.oracle.forgive(lambda rejected: rejected.seconds is None)  # what broke the old limits may keep the new ones
         self._budget.begin_search(TrialHistory.search_seconds(Path(self.project_dir)))
         if self.tensorboard is not None:
             self.tensorboard.look_at(fit_args, fit_kwargs)
@@ -203,11 +192,8 @@ class NASTuner(kt.Tuner):
             enabled=bool(verbose),
         ) as self._progress:
             done = [t for t in self._all_trials() if t.status in ("COMPLETED", "FAILED")]
-            scores = [t.score for t in done if t.score is not None]
-            best = (max if objective.direction == "max" else min)(scores) if scores else None
-            self._progress.resume(len(done), best)
-            # KerasTuner collects garbage twice a trial; without what TensorFlow made at its import that takes no time.
-            gc.freeze()
+            self._progress.resume(len(done), [t.score for t in done if t.score is not None])
+            gc.freeze()  # KerasTuner collects garbage twice a trial: without what TensorFlow's import made, that takes no time
             if isinstance(self.oracle, StrategyOracle):
                 self.oracle.screen = self._screening
             if self._isolate:
@@ -226,6 +212,8 @@ class NASTuner(kt.Tuner):
     def _run_trials(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> None:
         # kt.Tuner.search with a clock, and without its busy waiting.
         fit_kwargs = fit_kwargs | {"verbose": 0}
+        epochs = fit_kwargs.get("epochs", 1) * self.executions_per_trial
+        self.time_ceiling = TimeCeiling(self._budget, Path(self.project_dir), epochs, self.oracle)
         self.on_search_begin()
         while True:
             if self._budget.search_is_over:
@@ -233,6 +221,8 @@ class NASTuner(kt.Tuner):
                     self._progress.say(f"The {self._budget.max_time:g} seconds of the search are over.")
                 break
             self.pre_create_trial()
+            if isinstance(self.oracle, StrategyOracle):
+                self.oracle.forgive(self.time_ceiling.allows)
             trial = self.oracle.create_trial(self.tuner_id)
             if trial.status == "STOPPED":
                 break
@@ -299,7 +289,7 @@ class NASTuner(kt.Tuner):
             history = TrialHistory(path, TrialHistory.read(path))
             if self._progress and history.epochs > shown:
                 shown = history.epochs
-                self._progress.end_epoch(shown, {name: v[-1] for name, v in history.curves.items() if v[-1] is not None})
+                self._progress.end_epoch(shown, history.last)
 
         results = process.run(_train, self, trial, args, kwargs, watch=watch)
         self._history = TrialHistory(path, TrialHistory.read(path))
@@ -308,7 +298,8 @@ class NASTuner(kt.Tuner):
     def __getstate__(self) -> dict[str, Any]:
         # For the process of a trial, which needs no oracle.
         oracle = SimpleNamespace(objective=self.oracle.objective)
-        return self.__dict__ | {"oracle": oracle, "_progress": None, "_process": None, "_training": None, "_isolate": False}
+        left_out = dict.fromkeys(("_progress", "_process", "_training", "time_ceiling"))
+        return self.__dict__ | left_out | {"oracle": oracle, "_isolate": False}
 
     # -- what KerasTuner calls as a search goes on --
 

@@ -20,8 +20,9 @@ class ConvDense(kt.HyperModel):
     """Image classifiers of one to a few stages of convolution blocks and a dense head.
 
     Each stage chooses its block kind, depth, width, kernel, squeeze-and-excitation and shortcut; between stages the picture is
-    halved. The raw pixels are scaled inside the model, so that a file made from it takes raw pixels. `fit` takes integer or
-    one-hot labels; the models are compiled for one-hot labels, since label smoothing needs them.
+    halved. The raw pixels are scaled inside the model, so that a file made from it takes raw pixels. The defaults are a small
+    network that trains fast: two stages of one convolution each, and a flat head. `fit` takes integer or one-hot labels; the
+    models are compiled for one-hot labels, since label smoothing needs them.
 
     Args:
         input_shape: (height, width, channels), each >= 1.
@@ -113,7 +114,7 @@ class ConvDense(kt.HyperModel):
         """Register every entry of the space in `hp`, without building a model."""
         hp.Choice("activation", ["relu", "swish", "gelu", "elu"])
         hp.Choice("normalization", ["batch", "layer", "none"])
-        hp.Choice("filters", self.filters)
+        hp.Choice("filters", self.filters, default=self.filters[(len(self.filters) - 1) // 2])
         hp.Int("stages", 1, self.stages, default=min(2, self.stages))
         hp.Choice("pooling", ["max", "average", "stride"])
         hp.Choice("pool_size", [2, 3])
@@ -127,12 +128,12 @@ class ConvDense(kt.HyperModel):
                     hp.Boolean(f"stage_{s}_double_filters", default=True)
                 with hp.conditional_scope(f"stage_{s}_kind", ["conv", "separable"]):
                     hp.Boolean(f"stage_{s}_skip")
-        hp.Choice("head", ["global_average", "global_max", "flatten"])
+        hp.Choice("head", ["global_average", "global_max", "flatten"], default="flatten")
         hp.Int("dense_layers", 0, self.dense_layers)
         for i in range(1, self.dense_layers + 1):
             with hp.conditional_scope("dense_layers", list(range(i, self.dense_layers + 1))):
                 hp.Choice(f"dense_{i}_units", self.dense_units)
-        hp.Float("dropout", 0.0, 0.5, step=0.1)
+        hp.Float("dropout", 0.0, 0.5, step=0.1, default=0.2)
         hp.Choice("l2", [0.0, 1e-5, 1e-4, 1e-3])
         hp.Boolean("augment")
         with hp.conditional_scope("augment", [True]):
@@ -147,7 +148,7 @@ class ConvDense(kt.HyperModel):
             hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=2e-3)
         with hp.conditional_scope("optimizer", ["sgd"]):
             hp.Float("sgd_learning_rate", 1e-2, 3e-1, sampling="log", default=5e-2)
-        hp.Choice("schedule", ["constant", "cosine"])
+        hp.Choice("schedule", ["constant", "cosine"], default="cosine")
         hp.Choice("label_smoothing", [0.0, 0.05, 0.1])
 
     def build(self, hp: kt.HyperParameters) -> keras.Model:

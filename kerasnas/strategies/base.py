@@ -32,8 +32,9 @@ class Proposal(dict[str, Scalar]):
 class Strategy(ABC):
     """A search algorithm, asked for choices and told their scores.
 
-    Its state is a function of `start`, `learn_earlier` and of the observations in their order: a search resumes by replaying
-    them, and nothing else is saved. `propose` must therefore leave the state as it is and take all its randomness from `rng`.
+    Its state is a function of `start`, `learn_earlier`, `learn_points` and of the observations in their order: a search
+    resumes by replaying them, and nothing else is saved. `propose` must therefore leave the state as it is and take all its
+    randomness from `rng`.
     """
 
     @abstractmethod
@@ -60,6 +61,9 @@ class Strategy(ABC):
 
     def learn_earlier(self, observations: Sequence[Observation]) -> None:  # noqa: B027 - most strategies have no use for it
         """Take in an earlier search, called after `start`; its scores may be of another data set and in another unit."""
+
+    def learn_points(self, points: Sequence[Choices]) -> None:  # noqa: B027 - likewise
+        """Take in configurations that somebody expects to be good, called after `start`; they are tried in any case."""
 
     def advantage(self, choices: Choices, score: float) -> float | None:  # noqa: ARG002
         """Return the advantage that the strategy gives `score` now, larger for better, or None if it knows no such thing.

@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 _GROWTH = 1.15
 # Imagined trials: rows of a batch, batches when the models are tuned, and at each proposal.
 _BATCH, _ROUNDS, _MORE_ROUNDS = 48, 10, 1
+# The share of early trials that are changes to the best one, where there are points to begin with, and of how many decisions.
+_NEAR, _MOVES = 0.75, 4
 # What the policy's candidates are compared with.
 _DRAWN, _ELITES, _MUTANTS = 32, 8, 12
 
@@ -34,8 +36,9 @@ class Dyna(Strategy):
     The reward model is an ensemble with uncertainty (`Surrogate`) on the ranks of the scores. The imagined reward of a
     configuration is the logarithm of its expected improvement over the best posterior mean so far; the policy is trained on it
     with PPO. A trial is the best of the policy's draws, of changes to the best configurations, and of changes to those. Until
-    there are `initial` trials, or while no model ranks held-out trials the right way round, trials are drawn at random.
-    Configurations under way count, for the Gaussian processes, as if they had scored what the ensemble predicts.
+    there are `initial` trials, or while no model ranks held-out trials the right way round, trials are drawn at random; where
+    somebody named configurations to begin with, three of four are changes to the best trial instead. Configurations under way
+    count, for the Gaussian processes, as if they had scored what the ensemble predicts.
 
     Args:
         initial: number of trials that are drawn at random first, >= 2; none where an earlier search was learnt from.
@@ -55,6 +58,7 @@ class Dyna(Strategy):
         self._encoding = Encoding(decisions)
         self._units: Array = np.empty((0, len(decisions)))
         self._scores: Array = np.empty(0)
+        self._points: Array = np.empty((0, len(decisions)))
         self._tried: set[Hashable] = set()
         self._surrogate = Surrogate(self._encoding)
         self._policy = AutoregressivePolicy(self._encoding)
@@ -66,6 +70,10 @@ class Dyna(Strategy):
         units = self._encoding.encode([choices for choices, _ in observations])
         self._surrogate.learn_earlier(units, rank_normal(np.array([score for _, score in observations], float)))
         self._tuned, self._beliefs = 0, None
+
+    def learn_points(self, points: Sequence[Choices]) -> None:
+        """Look for good configurations near these, while no model tells where they are."""
+        self._points = self._encoding.encode(points)
 
     def observe(self, choices: Choices, score: float) -> None:
         """Remember a trial; what follows from it is worked out when it is needed."""
@@ -118,11 +126,21 @@ class Dyna(Strategy):
         return self._surrogate.is_useful
 
     def _explore(self, rng: np.random.Generator, taken: set[Hashable]) -> Proposal:
+        parent = self._promising() if len(self._points) and rng.random() < _NEAR else None
         for _ in range(20):
-            units = self._encoding.sample(1, rng)
+            moves = int(rng.integers(1, _MOVES + 1))
+            units = self._encoding.sample(1, rng) if parent is None else self._encoding.mutate(parent, rng, moves=moves)
             if self._encoding.keys(units)[0] not in taken:
                 break
-        return Proposal(self._encoding.decode(units[0]), phase="exploration")
+        choices = self._encoding.decode(units[0])
+        if parent is None:
+            return Proposal(choices, phase="exploration")
+        return Proposal(choices, phase="mutation", **_change(self._encoding.decode(parent[0]), choices))
+
+    def _promising(self) -> Array:
+        """Return the best trial so far, or the first of the given points; shape (1, decisions)."""
+        finite = np.isfinite(self._scores)
+        return self._units[finite][[self._scores[finite].argmax()]] if finite.any() else self._points[:1]
 
     def _candidates(
         self, policy: AutoregressivePolicy, reward: "_ExpectedImprovement", imagined: Array, taken: set[Hashable], rng: Any
@@ -153,10 +171,7 @@ class Dyna(Strategy):
         why: dict[str, Any] = {"phase": candidates.phases[order[0]]}
         parent = candidates.parents[order[0]]
         if parent is not None:
-            why["parent"] = encoding.decode(parent)
-            names = {**why["parent"], **choices}
-            changes = {name: [why["parent"].get(name), choices.get(name)] for name in names}
-            why["mutation"] = {name: pair for name, pair in changes.items() if pair[0] != pair[1]}
+            why |= _change(encoding.decode(parent), choices)
         if len(order) > 1:
             why["runner_up"] = encoding.decode(candidates.units[order[1]])
         probabilities = policy.probabilities(row)[0]
@@ -176,6 +191,12 @@ class Dyna(Strategy):
             rank_correlations=dict(self._surrogate.correlations),
             models=list(self._surrogate.chosen),
         )
+
+
+def _change(parent: Choices, choices: Choices) -> dict[str, Any]:
+    """Return what the ledger tells of a mutation."""
+    pairs = {name: [parent.get(name), choices.get(name)] for name in {**parent, **choices}}
+    return {"parent": parent, "mutation": {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}}
 
 
 class _ExpectedImprovement:

@@ -53,6 +53,12 @@ def _line(tmp_path, **settings) -> ImageClassifier:
     return ImageClassifier(**settings)
 
 
+def test_the_defaults_of_the_space_are_tried_first(tmp_path):
+    classifier = _line(tmp_path, max_trials=2).fit(*_halves(), epochs=1, verbose=0)
+    assert classifier.record_.trials[0].values == {"rate": 0.01}
+    assert classifier.record_.trials[0].decision["phase"] == "initial point"
+
+
 # -- scikit-learn's conventions --
 
 

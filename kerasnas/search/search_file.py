@@ -1,0 +1,33 @@
+"""A search's `search.json`: what is searched for, for whoever reads the project folder."""
+
+from pathlib import Path
+from typing import Any
+
+from kerasnas.atomic import write_json
+from kerasnas.search.trial_history import TrialHistory
+
+__all__ = ["write_search_file"]
+
+
+def write_search_file(tuner: Any, oracle_name: str) -> bool:
+    """Write the file, whole or not at all; return whether the limits differ from those that stood there.
+
+    Args:
+        tuner: the `NASTuner`.
+        oracle_name: class of the oracle, of which a worker has a proxy.
+    """
+    path, objective, limits = Path(tuner.project_dir) / "search.json", tuner.oracle.objective, tuner.limits.as_json()
+    changed = TrialHistory.read(path).get("limits", limits) != limits
+    write_json(
+        path,
+        {
+            "limits": limits,
+            "objective": objective.name,
+            "direction": objective.direction,
+            "objectives": [{"name": o.name, "direction": o.direction} for o in getattr(objective, "objectives", [objective])],
+            "max_trials": tuner.oracle.max_trials,
+            "oracle": oracle_name,
+            "hypermodel": tuner.hypermodel.name or type(tuner.hypermodel).__name__,
+        },
+    )
+    return bool(changed)
