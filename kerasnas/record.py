@@ -131,10 +131,12 @@ class SearchRecord:
     def observations(self) -> tuple[Observation, ...]:
         """The values and score of each ended trial as strategies see them: higher is better, NaN if it failed.
 
-        Of several objectives the knee comes first; a running strategy is told scores that favour the whole front.
+        A trial that was stopped early stands for what it was expected to come to. Of several objectives the knee comes first; a
+        running strategy is told scores that favour the whole front.
         """
         return tuple(
-            (dict(trial.values), math.nan if trial.score is None else self._sign * trial.score) for trial in self.ended
+            (dict(trial.values), math.nan if (score := trial.expected_score) is None else self._sign * score)
+            for trial in self.ended
         )
 
     def best_so_far(self) -> tuple[float, ...]:

@@ -47,9 +47,10 @@ class TrialRecord:
         seconds: wall-clock seconds of the trial; None if not recorded.
         parameters: number of weights; None if not recorded.
         message: why the trial failed.
-        decision: how the trial was proposed and what came of it, as `kerasnas.oracles.StrategyOracle` describes it; None if not
+        decision: how the trial was proposed and what came of it, as `kerasnas.oracles.ledger` describes it; None if not
             recorded.
-        stopped: "rule", "reason" and "details" of what ended the trial early; None if nothing did.
+        stopped: "rule", "reason" and "details" of what ended the trial early, and the score "expected" of it by its last epoch,
+            where that can be told; None if nothing did.
         inherited: the "trial" whose weights the network began with, and the "share" of them; None if it began with its own.
     """
 
@@ -66,6 +67,12 @@ class TrialRecord:
     decision: Mapping[str, Any] | None
     stopped: Mapping[str, Any] | None = None
     inherited: Mapping[str, Any] | None = None
+
+    @property
+    def expected_score(self) -> float | None:
+        """The score that strategies are told: of a trial that was stopped early the expected one, where that is known."""
+        expected = None if self.score is None else read_expected(self.stopped)
+        return self.score if expected is None else expected
 
     @property
     def epochs(self) -> int:
@@ -105,6 +112,14 @@ def read_file(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError, OSError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         ignore(path, error)
         return None
+
+
+def read_expected(stopped: Any) -> float | None:
+    """Return the score that a trial that was stopped early would have come to; None if nothing tells."""
+    expected = stopped.get("expected") if isinstance(stopped, Mapping) else None
+    if not isinstance(expected, int | float) or isinstance(expected, bool) or not math.isfinite(expected):
+        return None
+    return float(expected)
 
 
 def ignore(path: Path, error: Exception) -> None:

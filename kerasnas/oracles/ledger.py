@@ -1,4 +1,11 @@
-"""The decision ledger: a `decision.json` beside each trial that says how it was proposed and what came of it."""
+"""The decision ledger: a `decision.json` beside each trial that says how it was proposed and what came of it.
+
+It has the class of the "strategy", the trial's "number" from 0, "after" how many observations it was proposed, how many trials
+were "pending", how many proposals for it were "rejected", how many trials of an "earlier" search were known, its "phase" and
+what else the strategy says of it (see `kerasnas.strategies.Proposal`), and the "beliefs" of the strategy. When the trial has
+ended, "observed" tells how many observations the strategy had before it, and "advantage" the one that the strategy gave to its
+score. Scores there are as the strategy sees them: higher is better.
+"""
 
 import json
 import math

@@ -12,7 +12,11 @@ __all__ = ["SeveralObjectives"]
 class SeveralObjectives:
     """Scores trials by where they lie among all trials, whatever the units of the objectives.
 
-    KerasTuner would add the objectives up, so that the one with the largest numbers decides alone.
+    KerasTuner would add the objectives up, so that the one with the largest numbers decides alone. Here a trial's score is the
+    number of its front plus its place within it (`kerasnas.pareto.pareto_scores`). Scores change as other trials end;
+    `trial.json` keeps the one at the trial's own end, and whoever reads the folder gets those of now. The strategy is told
+    fronts, too, but within a front the lonely trials come first (`kerasnas.pareto.spread_scores`), so that it looks for the
+    whole front; it begins anew when a trial ends. The epoch of a trial is chosen by KerasTuner's sum.
 
     Args:
         objective: of the oracle; a single one makes this empty, and false.

@@ -27,6 +27,7 @@ from kerasnas.strategies.best_arm import best_arm
 from kerasnas.strategies.decision import active_decisions
 from kerasnas.strategies.novelty import propose_untried
 from kerasnas.strategies.space import identity
+from kerasnas.trial_record import read_expected, read_file
 
 __all__ = ["StrategyOracle"]
 
@@ -43,19 +44,12 @@ class StrategyOracle(kt.Oracle):
     (seed, n), and the strategy is brought up to date by replaying the finished trials in the order in which they ended: a
     resumed search goes on exactly as the uninterrupted one. The strategy is told which trials are still running.
 
-    The decision ledger: each trial's folder gets a `decision.json` before the trial runs, with the class of the "strategy", the
-    trial's "number" from 0, "after" how many observations it was proposed, how many trials were "pending", how many trials of
-    an "earlier" search were known, its "phase" and what else the strategy says of it (see `kerasnas.strategies.Proposal`), and
-    the "beliefs" of the strategy. When the trial has ended, "observed" tells how many observations the strategy had before it,
-    and "advantage" the one that the strategy gave to its score. Scores there are as the strategy sees them: higher is
-    better.
+    The decision ledger: each trial's folder gets a `decision.json` before the trial runs, see `kerasnas.oracles.ledger`.
 
-    Several objectives: KerasTuner would add them up. Here a trial's score is the number of its front, 0 for the Pareto front,
-    plus its place within that front, the knee first (`kerasnas.pareto.pareto_scores`): lower is better, and the best trial is
-    the best compromise. Scores change as other trials end; `trial.json` keeps the one at the trial's own end, and whoever reads
-    the folder gets those of now. The strategy is told fronts, too, but within a front the lonely trials come first
-    (`kerasnas.pareto.spread_scores`), so that it looks for the whole front; it begins anew when a trial ends. The epoch of a
-    trial is chosen by KerasTuner's sum.
+    Several objectives: a trial's score is the number of its front, 0 for the Pareto front, plus its place within that front,
+    the knee first: see `kerasnas.oracles.several_objectives`. Lower is better; the best trial is the best compromise.
+
+    Early stopping: of a trial that `NASTuner` stopped, the strategy is told the score that it was expected to come to.
 
     Screening: before a trial is spent on a configuration, `screen` is asked whether it breaks a limit or trains the same
     network as an earlier trial. If so, the strategy is told (NaN, or the score of that trial once it has ended) and proposes
@@ -128,6 +122,7 @@ class StrategyOracle(kt.Oracle):
         self._several = SeveralObjectives(self.objective)
         self._rejected: list[Rejected] = []
         self._replayed = Replay(strategy)
+        self._expected: dict[str, float] = {}
         self._error: Exception | None = None
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -394,7 +389,12 @@ class StrategyOracle(kt.Oracle):
         self._replayed.update(entries_of(self.hyperparameters), turns, self._head_start, self._get_trial_dir)
 
     def _merit(self, trial_id: str) -> float:
-        """Return the score of a trial that has ended: higher is better, NaN if it failed."""
+        """Return the score of a trial that has ended, or what a stopped one would have: higher is better, NaN if it failed."""
         trial = self.trials[trial_id]
-        sign = 1.0 if self.objective.direction == "max" else -1.0
-        return sign * trial.score if trial.status == "COMPLETED" else math.nan
+        if trial.status != "COMPLETED":
+            return math.nan
+        if trial_id not in self._expected:
+            history = read_file(Path(self._get_trial_dir(trial_id)) / "history.json") or {}
+            expected = None if self._several else read_expected(history.get("stopped"))
+            self._expected[trial_id] = trial.score if expected is None else expected
+        return self._expected[trial_id] if self.objective.direction == "max" else -self._expected[trial_id]

@@ -22,6 +22,7 @@ from kerasnas.search.resumable_fit import ResumableFit
 from kerasnas.search.time_budget import TimeBudget
 from kerasnas.search.trial_curves import objective_curve
 from kerasnas.search.trial_history import TrialHistory
+from kerasnas.stopping.learning_curve import expected_final
 
 __all__ = ["TrialTraining", "has_batch_hooks"]
 
@@ -144,13 +145,29 @@ class TrialTraining:
         if reason is not None:
             content["stopped"] = {"rule": "time", "reason": reason, "details": {}}
         elif rule is not None and self.history.epochs_of_execution < self._epochs:
-            curve = objective_curve(self._tuner.oracle.objective, self.history.curves, content["costs"])
-            others = self._tuner._curves.others(self._trial.trial_id)
+            curve, others = self._curves()
             stop = rule.should_stop(curve, others, epochs=self._epochs) if len(curve) else None
             if stop is not None:
                 content["stopped"] = {"rule": stop.rule, "reason": stop.reason, "details": dict(stop.details)}
+        if content["stopped"] is not None:
+            content["stopped"]["expected"] = self._expected()
         if content["stopped"] is not None or not np.isfinite(logs.get("loss", 0.0)):
             model.stop_training = True
+
+    def _curves(self) -> tuple[Any, list[Any]]:
+        """Return the objectives of this training and of the other trials, epoch by epoch."""
+        curve = objective_curve(self._tuner.oracle.objective, self.history.curves, self.history.content["costs"])
+        return curve, self._tuner._curves.others(self._trial.trial_id)
+
+    def _expected(self) -> float | None:
+        """Return the score that the trial would come to; None where several trainings or objectives make it."""
+        curve, others = self._curves()
+        if self._tuner.executions_per_trial > 1 or not len(curve) or curve.shape[1] > 1 or len(curve) > self._epochs:
+            return None
+        value, _ = expected_final(curve, others, epochs=self._epochs)
+        if not np.isfinite(value):
+            return None
+        return value if self._tuner.oracle.objective.direction == "max" else -value
 
     @staticmethod
     def as_json(result: Any) -> dict[str, Any]:

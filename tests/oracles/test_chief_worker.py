@@ -46,13 +46,38 @@ NASTuner(Fake(), oracle, directory=".", project_name="p", overwrite=True).search
 """
 
 
+STOPPING = """
+import os
+import keras, keras_tuner as kt, numpy as np
+from kerasnas.oracles import RandomOracle
+from kerasnas.search import NASTuner
+from kerasnas.stopping import Stop, StoppingRule
+
+class Second(StoppingRule):
+    def should_stop(self, curve, others, *, epochs):
+        if len(curve) < 2 or len(others) < 3:
+            return None
+        return Stop("second", "enough", {"others": float(len(others)), "process": float(os.getpid())})
+
+def build(hp):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(hp.Int("units", 1, 64)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+
+x = np.random.default_rng(0).normal(size=(512, 2)).astype("float32")
+oracle = RandomOracle("val_loss", max_trials=10, seed=0)
+tuner = NASTuner(build, oracle, stopping=Second(), directory=".", project_name="p", overwrite=True)
+tuner.search(x, x[:, :1], validation_data=(x, x[:, :1]), epochs=6)
+"""
+
+
 def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
-def start(folder, name, port):
+def start(folder, name, port, script=SCRIPT):
     environment = os.environ | {
         "KERASTUNER_TUNER_ID": name,
         "KERASTUNER_ORACLE_IP": "127.0.0.1",
@@ -62,7 +87,7 @@ def start(folder, name, port):
         "CUDA_VISIBLE_DEVICES": "-1",
     }
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", script],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -71,21 +96,26 @@ def start(folder, name, port):
     )
 
 
-@pytest.mark.slow
-def test_two_workers_share_the_trials(tmp_path):
-    pytest.importorskip("jax", reason="JAX is not installed: pip install 'kerasnas[jax]'")
+def search(folder, script):
+    """Run a chief and two workers to their end; return what the workers and the chief printed."""
     port = free_port()
-    processes = [start(tmp_path, name, port) for name in ("chief", "tuner0", "tuner1")]
+    processes = [start(folder, name, port, script) for name in ("chief", "tuner0", "tuner1")]
     outputs = []
     try:
         for process in reversed(processes):  # the workers end first
-            outputs.append(process.communicate(timeout=150)[0])
+            outputs.append(process.communicate(timeout=240)[0])
     finally:
         for process in processes:
             process.kill()
             process.wait()
     assert [p.returncode for p in processes] == [0, 0, 0], "\n".join(outputs)
+    return outputs
 
+
+@pytest.mark.slow
+def test_two_workers_share_the_trials(tmp_path):
+    pytest.importorskip("jax", reason="JAX is not installed: pip install 'kerasnas[jax]'")
+    outputs = search(tmp_path, SCRIPT)
     record = SearchRecord.load(tmp_path / "p")
     state = json.loads((tmp_path / "p" / "oracle.json").read_text())
     assert len(record.trials) == TRIALS
@@ -104,3 +134,22 @@ def test_two_workers_share_the_trials(tmp_path):
     assert len(lines) == TRIALS
     failed = [t for t in record.trials if t.status == "FAILED"]
     assert sum("failed: ValueError: out of luck" in line for line in lines) == len(failed)
+
+
+@pytest.mark.slow
+def test_a_rule_sees_the_curves_of_the_other_worker(tmp_path):
+    pytest.importorskip("jax", reason="JAX is not installed: pip install 'kerasnas[jax]'")
+    search(tmp_path, STOPPING)
+    trials = SearchRecord.load(tmp_path / "p").trials
+    assert [trial.status for trial in trials] == ["COMPLETED"] * 10
+    stopped = [trial for trial in trials if trial.stopped is not None]
+    assert all(trial.epochs == (2 if trial in stopped else 6) for trial in trials)
+    assert len(stopped) >= 5
+    processes = {trial.stopped["details"]["process"] for trial in stopped}
+    assert len(processes) == 2
+    for process in processes:
+        own = sum(trial.stopped["details"]["process"] == process for trial in stopped)
+        most = max(t.stopped["details"]["others"] for t in stopped if t.stopped["details"]["process"] == process)
+        assert most >= 8 > own  # nine others, of which the last may not have finished an epoch
+    # The chief has heard what they would have come to.
+    assert all(trial.stopped["expected"] <= trial.score for trial in stopped)

@@ -7,8 +7,9 @@ import pytest
 from keras import layers
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.oracles import DynaOracle, RandomOracle
-from kerasnas.stopping import Stop, StoppingRule
+from kerasnas.oracles import DynaOracle, RandomOracle, StrategyOracle
+from kerasnas.stopping import Stop, StoppingRule, expected_final
+from kerasnas.strategies import RandomSearch
 
 
 class AfterEpoch(StoppingRule):
@@ -35,9 +36,47 @@ def test_a_rule_sees_the_curves_and_stops_trials(make, small, points, capsys):
     assert np.allclose(rule.told[3][1][0], first)
     assert [len(others) for _, others, _ in rule.told] == [0, 0, 0, 1, 2]
     assert {epochs for _, _, epochs in rule.told} == {4}
-    assert record.trials[1].stopped == {"rule": "after", "reason": "enough", "details": {"chance": 0.5}}
+    stopped = {name: record.trials[1].stopped[name] for name in ("rule", "reason", "details")}
+    assert stopped == {"rule": "after", "reason": "enough", "details": {"chance": 0.5}}
     assert record.trials[0].stopped is None
     assert capsys.readouterr().out.count("stopped after epoch 1: enough") == 2
+
+
+class Third(AfterEpoch):
+    """Stops after the third epoch."""
+
+    def should_stop(self, curve, others, *, epochs):
+        return super().should_stop(curve, others, epochs=epochs) if len(curve) == 3 else None
+
+
+@pytest.mark.parametrize(("objective", "sign"), [("val_loss", -1), ("val_accuracy", 1)])
+def test_a_strategy_is_told_what_a_stopped_trial_would_have_come_to(objective, sign, make, small, points):
+    told = []
+
+    class Listens(RandomSearch):
+        def observe(self, choices, score):
+            told.append(score)
+
+    def oracle(**kwargs):
+        return StrategyOracle(Listens(), **kwargs)
+
+    tuner = make(small(), objective=objective, max_trials=4, stopping=Third(), oracle=oracle)
+    tuner.search(*points, validation_data=points, epochs=9, verbose=0)
+    record = tuner.record()
+    curves = [np.array([[sign * value] for value in trial.curves[0][objective]]) for trial in record.trials]
+    expected = [curves[0].max()]
+    for i in (1, 2, 3):
+        expected.append(expected_final(curves[i], curves[:i], epochs=9)[0])
+        assert record.trials[i].stopped["expected"] == pytest.approx(sign * expected[i])
+        assert expected[i] >= sign * record.trials[i].score
+    assert told == pytest.approx(expected)
+    assert [score for _, score in record.observations] == pytest.approx(expected)
+    # The score itself is what was reached.
+    assert [trial.score for trial in record.trials] == pytest.approx([sign * curve.max() for curve in curves])
+    # A resumed search tells the same.
+    told.clear()
+    make(small(), objective=objective, max_trials=4, stopping=Third(), oracle=oracle).oracle.earlier_trials()
+    assert told == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,25 @@ def test_an_earlier_search_replaces_the_random_beginning():
     assert BEST in [dict(c) for c in search(misled, 60)]
 
 
+def test_early_trials_are_near_the_best_where_points_are_given():
+    point = dict.fromkeys(BEST, "a")
+    strategy = started()
+    strategy.learn_points([point])
+    strategy.observe(point, 0.1)
+    proposals = [strategy.propose(np.random.default_rng(seed)) for seed in range(200)]
+    near = [p for p in proposals if p.why["phase"] == "mutation"]
+    assert 0.65 < len(near) / 200 < 0.85
+    assert all(p.why["parent"] == point and 1 <= len(p.why["mutation"]) <= 4 for p in near)
+    assert {len(p.why["mutation"]) for p in near} == {1, 2, 3, 4}
+    # Whatever comes out best is the next parent, failures apart.
+    strategy.observe(BEST, 0.2)
+    strategy.observe(dict.fromkeys(BEST, "c"), np.nan)
+    proposals = [strategy.propose(np.random.default_rng(seed)) for seed in range(40)]
+    assert all(p.why["parent"] == BEST for p in proposals if p.why["phase"] == "mutation")
+    # Without points there is nobody to trust.
+    assert all(started().propose(np.random.default_rng(seed)).why["phase"] == "exploration" for seed in range(40))
+
+
 def test_hundreds_of_conditional_decisions():
     decisions = [Discrete(name="depth", values=tuple(range(1, 101)), ordered=True)]
     for i in range(100):
