@@ -1,0 +1,127 @@
+"""What a limit on latency costs: a search within the limit against the unlimited winner made narrower.
+
+    python benchmarks/latency_limit.py --limit 10000 --budget 900 --seeds 3
+
+A search without limits finds a winner, whose latency is measured. A second search of the same budget may take half of that.
+The alternative is the first winner with fewer channels: the widest that keeps the limit, all widths in proportion, trained from
+scratch as a trial is. Every latency in the table is measured again in the end, the three networks in turn.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from time_to_accuracy import BATCH, EPOCHS, PATIENCE, data
+
+ROUNDS = 3
+
+
+def run(name: str, limit: int | None, budget: float, seed: int) -> dict[str, Any]:
+    """Return latency and test accuracy of the three networks."""
+    import keras
+    import keras_tuner as kt
+
+    from kerasnas.image_data import channel_statistics
+    from kerasnas.oracles import DynaOracle
+    from kerasnas.search import NASTuner
+    from kerasnas.search.latency import measure_latency
+    from kerasnas.spaces import ConvDense
+
+    train, valid, test = data(name, limit, seed)
+    mean, deviation = channel_statistics(train[0])
+    space = ConvDense.small(train[0].shape[1:], 10, mean=mean, standard_deviation=deviation, flip=name == "cifar10")
+
+    def stop(**settings: Any) -> keras.callbacks.Callback:
+        return keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=PATIENCE, **settings)
+
+    def search(folder: str, limits: dict[str, float]) -> tuple[keras.Model, dict[str, Any], int]:
+        oracle = DynaOracle(objective="val_accuracy", max_trials=None, seed=seed, initial_points=[{}])
+        tuner = NASTuner(
+            space, oracle, max_time=budget, stopping="learning-curve", limits=limits, directory=folder, project_name=str(limits)
+        )
+        settings = {"epochs": EPOCHS, "batch_size": BATCH, "callbacks": [stop()], "validation_data": valid, "verbose": 0}
+        tuner.search(*train, **settings)
+        record = tuner.record()
+        return tuner.get_best_models()[0], dict(record.best.values), len(record.trials)
+
+    def narrowed(values: dict[str, Any], factor: float) -> kt.HyperParameters:
+        widths = {key: value for key, value in values.items() if key == "filters" or key.endswith("_units")}
+        hp = kt.HyperParameters()
+        hp.values = values | {key: max(1, round(factor * value)) for key, value in widths.items()}
+        return hp
+
+    with tempfile.TemporaryDirectory() as folder:
+        free, values, free_trials = search(folder, {})
+        allowed = measure_latency(free) / 2
+        print(f"  unlimited winner: {2 * allowed:.3f} ms", file=sys.stderr, flush=True)
+        limited, _, limited_trials = search(folder, {"latency_ms": allowed})
+    low, high = 0.0, 1.0  # of the first winner's widths: within the limit, and beyond it
+    for _ in range(6):
+        middle = (low + high) / 2
+        keeps = measure_latency(space.build(narrowed(values, middle))) <= allowed
+        low, high = (middle, high) if keeps else (low, middle)
+    keras.utils.set_random_seed(seed)
+    hp = narrowed(values, low)
+    narrow = space.build(hp)
+    settings = {"epochs": EPOCHS, "batch_size": BATCH, "callbacks": [stop(restore_best_weights=True)], "verbose": 0}
+    space.fit(hp, narrow, *train, validation_data=valid, **settings)
+
+    models = {"unlimited": free, "limited": limited, "narrowed": narrow}
+    latencies: dict[str, list[float]] = {key: [] for key in models}
+    for _ in range(ROUNDS):
+        for key, model in models.items():
+            latencies[key].append(measure_latency(model))
+    accuracies = {
+        key: float(np.mean(model.predict(test[0], batch_size=256, verbose=0).argmax(axis=1) == test[1]))
+        for key, model in models.items()
+    }
+    return {
+        "allowed_ms": allowed,
+        "latency_ms": {key: min(rounds) for key, rounds in latencies.items()},
+        "test": accuracies,
+        "parameters": {key: model.count_params() for key, model in models.items()},
+        "trials": {"unlimited": free_trials, "limited": limited_trials},
+        "factor": low,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=["fashion", "cifar10"], default="fashion")
+    parser.add_argument("--limit", type=int, help="use only so many training images, validation included")
+    parser.add_argument("--budget", type=float, default=900.0, help="seconds of each search")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--results", type=Path, default=Path("latency_limit"))
+    parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)  # the process of one seed: where its result goes
+    options = parser.parse_args()
+    if options.run:
+        options.run.write_text(json.dumps(run(options.data, options.limit, options.budget, options.seeds)), "utf-8")
+        return
+    options.results.mkdir(parents=True, exist_ok=True)
+    print("| seed | network | limit | latency | test accuracy | parameters |\n|---|---|---|---|---|---|")
+    lost = []
+    for seed in range(options.seeds):
+        file = options.results / f"{options.data}-{options.limit or 'all'}-{options.budget:g}-{seed}.json"
+        if not file.exists():
+            command = [sys.executable, __file__, "--data", options.data, "--budget", str(options.budget), "--seeds", str(seed)]
+            command += ["--limit", str(options.limit)] if options.limit else []
+            draft = file.with_suffix(".draft")
+            subprocess.run([*command, "--run", str(draft)], check=True)
+            draft.rename(file)
+        result = json.loads(file.read_text("utf-8"))
+        for key, latency in result["latency_ms"].items():
+            allowed = "" if key == "unlimited" else f"{result['allowed_ms']:.3f} ms"
+            figures = f"{latency:.3f} ms | {result['test'][key]:.4f} | {result['parameters'][key]:,}"
+            print(f"| {seed} | {key} | {allowed} | {figures} |", flush=True)
+        test = result["test"]
+        lost.append([test["unlimited"] - test["limited"], test["unlimited"] - test["narrowed"]])
+    print("accuracy lost to the limit: {:.4f} by the search within it, {:.4f} by fewer channels".format(*np.mean(lost, axis=0)))
+
+
+if __name__ == "__main__":
+    main()
