@@ -22,7 +22,7 @@ from keras import layers
 
 from kerasnas.oracles import DynaOracle
 from kerasnas.record import SearchRecord
-from kerasnas.search import NASTuner, best_epoch, resumable_fit, trial_training
+from kerasnas.search import NASTuner, best_epoch, fit_input, resumable_fit, trial_training
 
 SPENT = [0.0]
 
@@ -79,7 +79,7 @@ def main() -> None:
     hooks = {
         trial_training._EpochHooks: ("on_epoch_begin", "on_epoch_end"),
         trial_training._Clock: ("on_train_batch_end",),
-        resumable_fit._Steady: ("on_epoch_begin",),
+        fit_input._Steady: ("on_epoch_begin",),
         resumable_fit._Keeper: ("on_train_begin", "on_epoch_end"),
         best_epoch.BestEpoch: ("on_epoch_end",),
     }

@@ -109,7 +109,7 @@ def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> 
 
     from kerasnas.image_data import channel_statistics
     from kerasnas.oracles import DynaOracle, RandomOracle
-    from kerasnas.search import NASTuner, resumable_fit, time_ceiling
+    from kerasnas.search import NASTuner, fit_input, time_ceiling
     from kerasnas.spaces import ConvDense
 
     train, valid, test = data(name, limit, seed)
@@ -183,8 +183,8 @@ def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> 
         if method.endswith("time ceiling"):
             time_ceiling.TimeCeiling.check = lambda *_: None  # type: ignore[method-assign, assignment]
         if method.endswith("input pipeline"):
-            resumable_fit.as_fast_input = lambda batches: batches  # type: ignore[assignment]
-            resumable_fit._read_validation_fast = lambda *_: None
+            fit_input.as_fast_input = lambda batches: batches  # type: ignore[assignment]
+            fit_input._read_validation_fast = lambda *_: None
         stop = keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=PATIENCE)
         fit_settings = {} if method == "kt.Hyperband" else {"epochs": EPOCHS}
         try:

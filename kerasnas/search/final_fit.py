@@ -15,6 +15,7 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.record import TrialRecord
 from kerasnas.search.ensemble import average, greedy_selection
 from kerasnas.search.final_epochs import final_epochs
+from kerasnas.search.fit_input import steady_input
 from kerasnas.search.tuner import NASTuner
 
 __all__ = ["FinalFit", "final_fit"]
@@ -143,9 +144,10 @@ class _Fit:
         keras.utils.set_random_seed((tuner.oracle.seed + seed) % 2**32)
         model = tuner.load_model(known) if trial.inherited else hypermodel.build(known.hyperparameters)
         tuner.choose_execution(model, len(data[0]), self._batch_size, epochs)
-        history = hypermodel.fit(
-            known.hyperparameters, model, *data, epochs=epochs, batch_size=self._batch_size, verbose=self._bar, **kwargs
-        )
+        with steady_input(model, f"{tuner.oracle.seed}/final/{seed}"):
+            history = hypermodel.fit(
+                known.hyperparameters, model, *data, epochs=epochs, batch_size=self._batch_size, verbose=self._bar, **kwargs
+            )
         curves = getattr(history, "history", {})  # a HyperModel with a fit of its own may return figures instead
         curves = {name: [float(v) for v in values] for name, values in curves.items()}
         if not math.isfinite(curves.get("loss", [0.0])[-1]):

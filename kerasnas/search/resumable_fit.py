@@ -1,17 +1,13 @@
 """A `model.fit` that goes on from the last finished epoch of a training that was killed."""
 
-import inspect
-import math
-import random
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
-from kerasnas.search.batches import Batches, as_fast_input
+from kerasnas.search.batches import Batches
 from kerasnas.search.epoch_state import EpochState, EpochStateFile
+from kerasnas.search.fit_input import bound_arguments, no_retracing_warnings, read_in_order
 
 __all__ = ["ResumableFit"]
 
@@ -53,18 +49,12 @@ class ResumableFit:
 
     def __call__(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Train as `keras.Model.fit` does."""
-        bound = inspect.signature(self._fit).bind(*args, **kwargs)
-        bound.apply_defaults()
-        arguments = bound.arguments
+        arguments = bound_arguments(self._fit, args, kwargs)
         self._calls += 1
         self.epochs = int(arguments["epochs"])
-        batches = _in_order(arguments, zlib.crc32(f"{self._seed}/{self._calls}".encode()))
-        if batches is not None:
-            self._adjust(batches, self.epochs)
-            arguments["x"] = as_fast_input(batches)
-            _read_validation_fast(arguments, batches.batch_size)
         if isinstance(arguments["callbacks"], keras.callbacks.CallbackList):
             return self._fit(**arguments)
+        steady = read_in_order(arguments, f"{self._seed}/{self._calls}", adjust=self._adjust)
         listed = list(keras.tree.flatten(arguments["callbacks"] or []))
         first, saved = self._calls == 1, self._saved if self._calls == 1 else None
         if saved is not None:
@@ -73,30 +63,15 @@ class ResumableFit:
             arguments["initial_epoch"] = self.epochs if saved.content["ended"] else saved.content["epoch"]
         if not first:
             self._file.remove()
-        steady = _Steady(batches, self._seed)
         keeper = [_Keeper(self._file, saved, listed, self._content)] if first else []
         arguments["callbacks"] = [steady, *listed, *keeper]
-        return self._fit(**arguments)
+        with no_retracing_warnings():
+            return self._fit(**arguments)
 
     def remove(self) -> None:
         """Give the model its own `fit` back."""
         if "fit" in vars(self._model):
             object.__delattr__(self._model, "fit")
-
-
-class _Steady(keras.callbacks.Callback):
-    """Makes what an epoch draws independent of the epochs before it."""
-
-    def __init__(self, batches: Batches | None, seed: str) -> None:
-        super().__init__()
-        self._batches, self._seed = batches, seed
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        seed = zlib.crc32(f"{self._seed}/epoch {epoch}".encode())
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002 - the generator that other people's code draws from
-        if self._batches is not None:
-            self._batches.begin_epoch(epoch)
 
 
 class _Keeper(keras.callbacks.Callback):
@@ -125,49 +100,3 @@ class _Keeper(keras.callbacks.Callback):
         ended = bool(self.model.stop_training)
         content = {"epoch": epoch + 1, "ended": ended, "curves": curves, **self._content()}
         self._file.save(content, self.model, self._others)
-
-
-def _read_validation_fast(arguments: dict[str, Any], batch_size: int) -> None:
-    """Replace validation arrays among the arguments of `fit` by batches, where that is faster."""
-    given = arguments["validation_data"]
-    usual = isinstance(given, tuple | list) and len(given) > 1 and arguments["validation_steps"] is None
-    if keras.backend.backend() != "tensorflow" or not usual or not _are_arrays(given):
-        return
-    size = int(arguments["validation_batch_size"] or batch_size)
-    arguments["validation_data"] = as_fast_input(Batches(given, batch_size=size, seed=0, shuffle=False))
-    arguments["validation_batch_size"] = None
-
-
-def _are_arrays(nest: Any) -> bool:
-    """Return whether all leaves are arrays of the same length, which is not 0."""
-    leaves = keras.tree.flatten(nest)
-    return all(isinstance(leaf, np.ndarray) and leaf.ndim and len(leaf) for leaf in leaves) and len({*map(len, leaves)}) == 1
-
-
-def _in_order(arguments: dict[str, Any], seed: int) -> Batches | None:
-    """Replace arrays among the arguments of `fit` by batches whose order is known; None for anything but arrays."""
-    names = ("x", "y", "sample_weight")
-    given = [arguments[name] for name in names if arguments[name] is not None]
-    leaves = keras.tree.flatten(given)
-    usual = (
-        arguments["x"] is not None
-        and (arguments["y"] is not None or arguments["sample_weight"] is None)
-        and _are_arrays(given)
-        and isinstance(arguments["shuffle"], bool)
-        and arguments["steps_per_epoch"] is None
-    )
-    if not usual:
-        return None
-    size = int(arguments["batch_size"] or 32)
-    split = arguments["validation_split"]
-    if split and arguments["validation_data"] is None:
-        cut = math.floor(len(leaves[0]) * (1 - split))
-        if not 0 < cut < len(leaves[0]):
-            return None  # Keras says what is wrong
-        arguments["validation_data"] = tuple(keras.tree.map_structure(lambda a: a[cut:], given))
-        given = keras.tree.map_structure(lambda a: a[:cut], given)
-        arguments["validation_split"] = 0.0
-    batches = Batches(given, batch_size=size, seed=seed, shuffle=arguments["shuffle"])
-    arguments |= {"x": batches, "y": None, "sample_weight": None, "batch_size": None, "shuffle": False}
-    arguments["validation_batch_size"] = arguments["validation_batch_size"] or size
-    return batches
