@@ -22,6 +22,7 @@ from kerasnas.search.resumable_fit import ResumableFit
 from kerasnas.search.time_budget import TimeBudget
 from kerasnas.search.trial_curves import objective_curve
 from kerasnas.search.trial_history import TrialHistory
+from kerasnas.search.trial_memory import no_gradients_left
 from kerasnas.stopping.learning_curve import expected_final
 
 __all__ = ["TrialTraining", "has_batch_hooks"]
@@ -99,7 +100,8 @@ class TrialTraining:
             epochs=kwargs.get("epochs", 1),
         )
         try:
-            results = self._tuner.hypermodel.fit(self._trial.hyperparameters, model, *args, **kwargs)
+            with no_gradients_left():
+                results = self._tuner.hypermodel.fit(self._trial.hyperparameters, model, *args, **kwargs)
         finally:
             content["fit_seconds"] = before + time.perf_counter() - start
             fit.remove()
