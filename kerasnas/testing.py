@@ -127,6 +127,7 @@ def _check_replay(make: Make) -> None:
     expected = _proposals(_driven(make, _CONDITIONAL, history), _CONDITIONAL, 5)
     used = _driven(make, _SPACES["numbers"], [(random_choices(_SPACES["numbers"], _rng(i)), 100.0 * i) for i in range(8)])
     used.learn_earlier([(random_choices(_SPACES["numbers"], _rng(50)), 1e6)])
+    used.learn_points([random_choices(_SPACES["numbers"], _rng(51))])
     _feed(used, _CONDITIONAL, history)
     _same(_proposals(used, _CONDITIONAL, 5), expected, "`start` to forget what was before, and a replay to give the same")
     _feed(used, _CONDITIONAL, history)
@@ -248,6 +249,8 @@ def _check_earlier(make: Make) -> None:
     for _ in range(2):
         strategy = make()
         strategy.start(list(_CONDITIONAL))
+        with _no_exception("a point to begin with"):
+            strategy.learn_points([random_choices(_CONDITIONAL, _rng(12))])
         with _no_exception("an earlier search"):
             strategy.learn_earlier(list(earlier))
             first = _proposals(strategy, _CONDITIONAL, 2)
@@ -259,6 +262,7 @@ def _check_earlier(make: Make) -> None:
         strategy = make()
         strategy.start(list(_CONDITIONAL))
         strategy.learn_earlier([])
+        strategy.learn_points([])
         _propose(strategy, _CONDITIONAL, _rng(0))
 
 
@@ -266,6 +270,7 @@ def _check_exhausted(make: Make) -> None:
     strategy = make()
     strategy.start(list(_SMALL))
     everything = list(enumerate_choices(_SMALL))
+    strategy.learn_points(everything[:1])
     for repeat in range(5):
         for i, choices in enumerate(everything):
             strategy.observe(dict(choices), i + 0.1 * repeat)

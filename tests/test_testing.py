@@ -335,6 +335,11 @@ class EarlierMustHaveSucceeded(Sound):
         super().learn_earlier([(choices, int(score)) for choices, score in observations])
 
 
+class PointsMustBeTwo(Sound):
+    def learn_points(self, points):
+        super().learn_points([points[0], points[1]])
+
+
 class EarlierMustNotBeEmpty(Sound):
     def learn_earlier(self, observations):
         super().learn_earlier([max(observations, key=lambda o: o[1])])
@@ -403,6 +408,7 @@ BROKEN = {
     ProbabilitiesOfOthers: "Expected probabilities of chosen values only",
     ReasonsAtRandom: "and the same reasons",
     EarlierMustHaveSucceeded: "an earlier search: Expected no exception",
+    PointsMustBeTwo: "replay: Expected no exception, got IndexError",
     EarlierMustNotBeEmpty: "an earlier search without trials: Expected no exception",
     EarlierAtRandom: "the same proposals after the same earlier search",
     GivesUpWhenAllIsKnown: "Expected no exception, got StopIteration()",
