@@ -91,8 +91,8 @@ class RejectedRecord:
 
     Attributes:
         values: active hyperparameters.
-        reason: which limit it breaks, or that it is a twin.
-        twin: id of the trial that trains the same network; None if it breaks a limit.
+        reason: which limit it breaks, that it would take too long so early, or that it is a twin.
+        twin: id of the trial that trains the same network; None if it costs too much.
     """
 
     values: Mapping[str, Any]

@@ -17,7 +17,7 @@ class Rejection:
 
     Attributes:
         reason: a sentence for people.
-        twin: id of an ended or running trial that trains the same network; None if the configuration breaks a limit.
+        twin: id of an ended or running trial that trains the same network; None if the configuration costs too much.
         seconds: that its training would take, if it is rejected for them: it may be proposed again once there is time for it.
     """
 
@@ -83,7 +83,7 @@ def explain(rejected: Iterable[Rejected]) -> str:
     twins = len(rejected) - len(limits)
     lines = [f"{twins} train the same network as an earlier trial."] if twins else []
     if limits:
-        lines.append(f"{len(limits)} break a limit; the last ones:")
+        lines.append(f"{len(limits)} would cost too much; the last ones:")
         lines += [f"  {reason}" for reason in list(dict.fromkeys(reversed(limits)))[:5]]
     return "\n".join(lines)
 

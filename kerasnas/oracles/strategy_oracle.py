@@ -153,9 +153,11 @@ class StrategyOracle(kt.Oracle):
         best = best_arm(decisions_of(entries_of(self.hyperparameters)), observations)
         return self.trials[self.end_order[best.index]].hyperparameters.copy()
 
-    def forgive(self, forgiven: Callable[[Rejected], bool]) -> None:
-        """Let what was rejected be proposed again, where `forgiven` says so: it breaks no limit any more."""
-        self._rejected = [one for one in self._rejected if one.twin is not None or not forgiven(one)]
+    def forgive(self, forgiven: Callable[[Rejected], bool]) -> int:
+        """Let what was rejected for its cost be proposed again, where `forgiven` says so; return how many that are."""
+        kept = [one for one in self._rejected if one.twin is not None or not forgiven(one)]
+        self._rejected, before = kept, len(self._rejected)
+        return before - len(kept)
 
     def earlier_trials(self) -> tuple[int, int]:
         """Return how many trials of `warm_start` can be used in the space as it is known now, and how many it has."""
@@ -317,8 +319,9 @@ class StrategyOracle(kt.Oracle):
         self._replay()
         decisions, number = self._replayed.decisions or [], len(self.start_order)
         running = self._running()
-        # A twin of a trial that is still running was rejected, but the strategy has not been told yet.
-        under_way = [*running, *(one.values for one in self._rejected if one.twin is not None)]
+        # What the strategy is not told, or not yet: a twin of a trial that is still running, and what only has to wait.
+        untold = (one.values for one in self._rejected if one.twin is not None or one.seconds is not None)
+        under_way = [*running, *untold]
         tried = self._replayed.tried.union(identity(decisions, values) for values in under_way)
         proposal = self._head_start.propose(decisions, tried, (t.hyperparameters.values for t in self.trials.values()))
         if proposal is not None:
@@ -381,7 +384,7 @@ class StrategyOracle(kt.Oracle):
         spread = self._several.spread(self.end_order, self.trials) if self._several else None
         turns = []
         for trial_id, rejected in by_turns(self.end_order, self._rejected):
-            if rejected is None and self.trials[trial_id].message == LOST:
+            if rejected.seconds is not None if rejected else self.trials[trial_id].message == LOST:
                 continue
             score = math.nan if not trial_id else spread[trial_id] if spread else self._merit(trial_id)
             values = rejected.values if rejected else self.trials[trial_id].hyperparameters.values
@@ -391,10 +394,10 @@ class StrategyOracle(kt.Oracle):
     def _merit(self, trial_id: str) -> float:
         """Return the score of a trial that has ended, or what a stopped one would have: higher is better, NaN if it failed."""
         trial = self.trials[trial_id]
-        if trial.status != "COMPLETED":
-            return math.nan
+        if trial.status != "COMPLETED" or self._several:
+            return math.nan if trial.status != "COMPLETED" else -float(trial.score)
         if trial_id not in self._expected:
             history = read_file(Path(self._get_trial_dir(trial_id)) / "history.json") or {}
-            expected = None if self._several else read_expected(history.get("stopped"))
+            expected = read_expected(history.get("stopped"))
             self._expected[trial_id] = trial.score if expected is None else expected
         return self._expected[trial_id] if self.objective.direction == "max" else -self._expected[trial_id]

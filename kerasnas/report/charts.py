@@ -143,7 +143,7 @@ def foresight_chart(record: SearchRecord) -> str | None:
     """The predicted score of each trial, two standard deviations up and down, and what came; None without predictions."""
     numbered = [(number, trial, prediction(trial, record)) for number, trial in enumerate(record.trials, 1)]
     foretold = [(number, expected) for number, _, expected in numbered if expected]
-    came = [(number, trial.score) for number, trial, _ in numbered if trial.score is not None]
+    came = [(number, score) for number, trial, _ in numbered if (score := trial.expected_score) is not None]
     if not foretold:
         return None
 

@@ -46,8 +46,8 @@ def _row(number: int, trial: TrialRecord, record: SearchRecord) -> dict[str, Any
     decision = trial.decision or {}
     expected, predicted = prediction(trial, record), _predicted(trial)
     surprise = None
-    if expected and expected[1] > 0 and trial.score is not None:
-        surprise = (trial.score - expected[0]) / expected[1]
+    if expected and expected[1] > 0 and trial.expected_score is not None:
+        surprise = (trial.expected_score - expected[0]) / expected[1]
     own_unit = None
     if predicted and len(record.objectives) > 1:
         own_unit = (-predicted["mean"], _number(predicted.get("std")), "front and place")  # to a strategy, higher is better

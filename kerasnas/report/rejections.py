@@ -31,10 +31,10 @@ def rejections(record: SearchRecord) -> dict[str, Any] | None:
 def _text(limits: int, twins: int) -> str:
     again = "would train the network of an earlier trial again"
     if limits and twins:
-        why = f"{limits:,} {'breaks' if limits == 1 else 'break'} a limit, {twins:,} {again}"
+        why = f"{limits:,} would cost too much, {twins:,} {again}"
     elif limits + twins == 1:
-        why = "it breaks a limit" if limits else f"it {again}"
+        why = "it would cost too much" if limits else f"it {again}"
     else:
-        why = "they break a limit" if limits else f"they {again}"
+        why = "they would cost too much" if limits else f"they {again}"
     count = "1 proposal was" if limits + twins == 1 else f"{limits + twins:,} proposals were"
     return f"{count} rejected before any training: {why}."

@@ -61,7 +61,7 @@ def stop_text(trial: TrialRecord) -> str | None:
 def economy(record: SearchRecord) -> list[str]:
     """Say in a sentence each what early stopping saved and how many trials inherited weights; nothing if none did."""
     sentences = []
-    stopped = [trial for trial in record.trials if trial.stopped is not None]
+    stopped = [trial for trial in record.trials if trial.stopped is not None and trial.stopped.get("rule") != "time"]
     if stopped:
         longest = max(trial.epochs for trial in record.trials)
         saved = sum(longest - trial.epochs for trial in stopped)

@@ -57,7 +57,8 @@ def read_in_order(
     batches = _in_order(arguments, zlib.crc32(seed.encode()))
     if batches is not None:
         adjust(batches, int(arguments["epochs"]))
-        arguments["x"] = as_fast_input(batches)
+        # For data sets Keras looks every class up in `class_weight`, and for batches only those that are there.
+        arguments["x"] = batches if arguments["class_weight"] else as_fast_input(batches)
         _read_validation_fast(arguments, batches.batch_size)
     return _Steady(batches, seed)
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import keras_tuner as kt
 import numpy as np
 
-from kerasnas.oracles.rejections import Rejected, Rejection
+from kerasnas.oracles import StrategyOracle
+from kerasnas.oracles.rejections import Rejection
 from kerasnas.search.time_budget import TimeBudget
 from kerasnas.search.trial_history import TrialHistory
 
@@ -31,25 +31,33 @@ class TimeCeiling:
 
     A training may take a tenth of the time at first, a fifth after three tenths of the time are spent, and at any time about as
     long as that of the best trial. Nothing is too long before the first training has shown how fast this machine is. Where
-    everything is too long, the fastest proposals are taken.
+    everything is too long, the fastest proposals are taken, and at last any.
+
+    It works where trials run in the process that holds an oracle of kerasnas: not with chief and workers.
 
     Args:
         budget: the clocks of the search.
         folder: of the search.
         epochs: of one trial, all its executions.
-        oracle: tells the best trial.
+        oracle: knows the trials.
     """
 
-    def __init__(self, budget: TimeBudget, folder: Path, epochs: int, oracle: kt.Oracle) -> None:
+    def __init__(self, budget: TimeBudget, folder: Path, epochs: int, oracle: StrategyOracle) -> None:
         self._budget, self._folder, self._epochs, self._oracle = budget, folder, epochs, oracle
         self._known: dict[str, tuple[Mapping[str, float], float]] = {}
         self._too_long: list[float] = []  # in a row
+        self._granted = 0.0
+        self._lap = (0, 0.0)  # epochs and seconds of the present trial when it was last looked at
+        self._is_lifted = False
 
     @property
     def seconds(self) -> float | None:
         """Seconds that one training may take now; None for no limit."""
-        limit, known = self._budget.max_time, self._trained()
-        if limit is None or not known:
+        limit = self._budget.max_time
+        if limit is None or self._is_lifted:
+            return None
+        known = self._trained()
+        if not known:
             return None
         share = _FIRST if self._budget.search_seconds < _EARLY * limit else _SECOND
         best = [known[t.trial_id][1] for t in self._oracle.get_best_trials(1) if t.trial_id in known]
@@ -68,8 +76,8 @@ class TimeCeiling:
         allowed, seconds = ceiling, expected * self._epochs
         if len(self._too_long) >= _PATIENCE:
             allowed = max(allowed, float(np.quantile(self._too_long, _FASTEST)))
-        if seconds <= allowed:
-            self._too_long = []
+        if seconds <= allowed or len(self._too_long) >= 2 * _PATIENCE:
+            self._too_long, self._granted = [], max(allowed, seconds)
             return None
         self._too_long.append(seconds)
         return Rejection(
@@ -77,23 +85,40 @@ class TimeCeiling:
         )
 
     def overrun(self, epochs: int) -> str | None:
-        """Return why the present trial is to end after `epochs` epochs: it takes far longer than it may; None if not."""
-        ceiling, each = self.seconds, self._budget.trial_seconds / max(epochs, 1)
-        if ceiling is None or each * self._epochs <= _FAR * ceiling:
-            return None
-        return f"it would take {_rounded(each * self._epochs)}; {_rounded(ceiling)} are allowed so early"
+        """Return why the present trial is to end after `epochs` epochs: it takes far longer than it may; None if not.
 
-    def allows(self, rejected: Rejected) -> bool:
-        """Return whether what was too long before may be trained now."""
-        return rejected.seconds is not None and rejected.seconds <= (self.seconds or np.inf)
+        The first epoch tells nothing: it holds what comes before the training.
+        """
+        (before, then), now = self._lap, self._budget.trial_seconds
+        self._lap = (epochs, now)
+        if epochs < 2 or before != epochs - 1 or epochs >= self._epochs or (ceiling := self.seconds) is None:
+            return None
+        whole = now + (self._epochs - epochs) * (now - then)
+        allowed = max(ceiling, self._granted)
+        if whole <= _FAR * allowed:
+            return None
+        return f"it would take {_rounded(whole)}; {_rounded(allowed)} are allowed so early"
+
+    def forgive(self) -> None:
+        """Let what was too long before be proposed again, if it may be trained now."""
+        seconds = self.seconds
+        if seconds is not None:
+            self._oracle.forgive(lambda rejected: rejected.seconds is not None and rejected.seconds <= seconds)
+
+    def lift(self) -> bool:
+        """Let everything be trained, where nothing else is left; return whether anything waited for that."""
+        if self._oracle.max_trials is not None and len(self._oracle.trials) >= self._oracle.max_trials:
+            return False
+        self._is_lifted = True
+        return self._oracle.forgive(lambda rejected: rejected.seconds is not None) > 0
 
     def _trained(self) -> dict[str, tuple[Mapping[str, float], float]]:
         """Return the costs of the networks that were trained, and their seconds per epoch, by the trial's id."""
-        for path in sorted(self._folder.glob("trial_*/history.json")):
-            trial_id = path.parent.name.removeprefix("trial_")
-            if trial_id not in self._known:
+        for trial_id, trial in self._oracle.trials.items():
+            if trial_id not in self._known and trial.status in ("COMPLETED", "FAILED"):
+                path = self._folder / f"trial_{trial_id}" / "history.json"
                 history = TrialHistory(path, TrialHistory.read(path))
-                if history.epochs and history.content["fit_seconds"] and history.content["costs"]:  # it has ended
+                if history.epochs and history.content["fit_seconds"] and history.content["costs"]:
                     self._known[trial_id] = history.content["costs"], history.content["fit_seconds"] / history.epochs
         return self._known
 

@@ -3,7 +3,7 @@
 import time
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class TrialTraining:
         self._execution_seed, self._begins = seed, True
         self._fit: ResumableFit | None = None
         self._live: Any = None
+        self._fit_seconds: Callable[[], float] = lambda: self.history.content["fit_seconds"]
         budget.begin_trial(self.history.content["seconds"])
 
     @staticmethod
@@ -64,7 +65,9 @@ class TrialTraining:
         tuner, trial = self._tuner, self._trial
         kwargs = dict(kwargs)
         given = kwargs.pop("callbacks", None) or []
-        while len(self._results) < tuner.executions_per_trial and self.history.content["stopped"] is None:
+        known = self.history.content
+        # One that was stopped, and killed before it could say so, tells its results all the same.
+        while not self._results or (len(self._results) < tuner.executions_per_trial and known["stopped"] is None):
             execution = len(self._results)
             seed = f"{self._seed}/{execution}" if execution else self._seed
             keras.utils.set_random_seed(zlib.crc32(seed.encode()))
@@ -90,6 +93,7 @@ class TrialTraining:
         self._begins = saved is None
         self._prepare(model, fresh=saved is None)
         start, before = time.perf_counter(), content["fit_seconds"]
+        self._fit_seconds = lambda: before + time.perf_counter() - start
         self._fit = fit = ResumableFit(
             model,
             self._file,
@@ -103,7 +107,8 @@ class TrialTraining:
             with no_gradients_left():
                 results = self._tuner.hypermodel.fit(self._trial.hyperparameters, model, *args, **kwargs)
         finally:
-            content["fit_seconds"] = before + time.perf_counter() - start
+            content["fit_seconds"] = spent = self._fit_seconds()
+            self._fit_seconds = lambda: spent
             fit.remove()
         if model.built:
             content["parameters"] = model.count_params()
@@ -232,7 +237,7 @@ class TrialTraining:
         """Return what is kept besides the weights."""
         self.history.content["seconds"] = self._budget.trial_seconds
         return {
-            "history": self.history.content,
+            "history": self.history.content | {"fit_seconds": self._fit_seconds()},
             "results": [self.as_json(result) for result in self._results],
             "build_config": None if model is None else model.get_build_config(),
         }

@@ -179,8 +179,9 @@ class NASTuner(kt.Tuner):
             if total and verbose:
                 print(f"Warm start: {used} of {total} earlier trials can be used.")
         objective = self.oracle.objective
-        if write_search_file(self, self._oracle_name) and isinstance(self.oracle, StrategyOracle):
-            self.oracle.forgive(lambda rejected: rejected.seconds is None)  # what broke the old limits may keep the new ones
+        changed = write_search_file(self, self._oracle_name)
+        if isinstance(self.oracle, StrategyOracle):  # what broke other limits, or took too long then, may be proposed again
+            self.oracle.forgive(lambda rejected: changed or rejected.seconds is not None)
         self._budget.begin_search(TrialHistory.search_seconds(Path(self.project_dir)))
         if self.tensorboard is not None:
             self.tensorboard.look_at(fit_args, fit_kwargs)
@@ -212,8 +213,9 @@ class NASTuner(kt.Tuner):
     def _run_trials(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> None:
         # kt.Tuner.search with a clock, and without its busy waiting.
         fit_kwargs = fit_kwargs | {"verbose": 0}
-        epochs = fit_kwargs.get("epochs", 1) * self.executions_per_trial
-        self.time_ceiling = TimeCeiling(self._budget, Path(self.project_dir), epochs, self.oracle)
+        if isinstance(self.oracle, StrategyOracle):
+            epochs = fit_kwargs.get("epochs", 1) * self.executions_per_trial
+            self.time_ceiling = TimeCeiling(self._budget, Path(self.project_dir), epochs, self.oracle)
         self.on_search_begin()
         while True:
             if self._budget.search_is_over:
@@ -221,10 +223,12 @@ class NASTuner(kt.Tuner):
                     self._progress.say(f"The {self._budget.max_time:g} seconds of the search are over.")
                 break
             self.pre_create_trial()
-            if isinstance(self.oracle, StrategyOracle):
-                self.oracle.forgive(self.time_ceiling.allows)
+            if self.time_ceiling is not None:
+                self.time_ceiling.forgive()
             trial = self.oracle.create_trial(self.tuner_id)
             if trial.status == "STOPPED":
+                if self.time_ceiling is not None and self.time_ceiling.lift():
+                    continue  # nothing is left but what takes long
                 break
             if trial.status == "IDLE":
                 time.sleep(0.1)
@@ -298,8 +302,8 @@ class NASTuner(kt.Tuner):
     def __getstate__(self) -> dict[str, Any]:
         # For the process of a trial, which needs no oracle.
         oracle = SimpleNamespace(objective=self.oracle.objective)
-        left_out = dict.fromkeys(("_progress", "_process", "_training", "time_ceiling"))
-        return self.__dict__ | left_out | {"oracle": oracle, "_isolate": False}
+        none = dict.fromkeys(("_progress", "_process", "_training", "time_ceiling"))
+        return self.__dict__ | none | {"oracle": oracle, "_isolate": False}
 
     # -- what KerasTuner calls as a search goes on --
 

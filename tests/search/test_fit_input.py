@@ -1,5 +1,6 @@
 """What a training reads, and in what order."""
 
+import contextlib
 import logging
 
 import keras
@@ -54,11 +55,40 @@ def test_nothing_is_shuffled_against_the_callers_will():
 
 
 @pytest.mark.parametrize("callbacks", [None, [], [keras.callbacks.History()], keras.callbacks.TerminateOnNaN()])
-def test_validation_data_are_judged_as_keras_does(callbacks):
-    _, steady = train("a", validation_data=(X, 2 * X), callbacks=callbacks)
-    assert len(steady["val_loss"]) == 2
-    split, _ = train("a", validation_split=0.25)
-    assert sorted(np.concatenate(split[:2])) == X[:15, 0].tolist()  # the last quarter is not trained on
+@pytest.mark.parametrize("weights", [(), (np.linspace(0, 3, 20),), (None,)], ids=["no", "some", "none"])
+def test_validation_data_are_judged_as_keras_does(callbacks, weights):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", weighted_metrics=["mae"], run_eagerly=True)
+    valid = (X / 20, 3 * X, *weights)
+    with steady_input(model, "a"):
+        history = model.fit(X / 20, X, epochs=2, verbose=0, validation_data=valid, callbacks=callbacks).history
+    weight = weights[0] if weights else None
+    judged = model.evaluate(*valid[:2], sample_weight=weight, verbose=0, return_dict=True)
+    assert history["val_loss"][-1] == pytest.approx(judged["loss"], rel=1e-5)
+    assert history["val_mae"][-1] == pytest.approx(judged["mae"], rel=1e-5)
+
+
+def test_what_is_split_off_is_not_trained_on():
+    split, history = train("a", validation_split=0.25)
+    assert sorted(np.concatenate(split[:2])) == X[:15, 0].tolist()
+    assert len(history["val_loss"]) == 2
+
+
+def test_classes_without_a_weight_weigh_one():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 2)), np.arange(30) % 3
+
+    def loss(steady, **settings):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, activation="softmax")])
+        model.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy", run_eagerly=True)
+        with steady_input(model, "a") if steady else contextlib.nullcontext():
+            return model.fit(x, y, batch_size=30, verbose=0, **settings).history["loss"][0]
+
+    weighted = loss(True, class_weight={0: 2.0})
+    assert weighted == pytest.approx(loss(False, class_weight={0: 2.0}), rel=1e-5)
+    assert weighted == pytest.approx(loss(False, sample_weight=np.where(y == 0, 2.0, 1.0)), rel=1e-5)
+    assert weighted != pytest.approx(loss(True), rel=1e-3)
 
 
 def test_a_list_of_callbacks_that_keras_made_is_left_to_it():

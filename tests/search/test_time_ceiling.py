@@ -59,21 +59,31 @@ def clock(monkeypatch):
     return now
 
 
-class Ranking:
-    """Stands in for an oracle, which tells the best trial."""
+class Known:
+    """Stands in for an oracle: what it knows of trials and of rejections."""
+
+    max_trials = None
 
     def __init__(self, *best):
         self.best = best
+        self.trials = {}
+        self.rejected = []
 
     def get_best_trials(self, number):
         return [SimpleNamespace(trial_id=trial_id) for trial_id in self.best[:number]]
 
+    def forgive(self, forgiven):
+        kept = [one for one in self.rejected if not forgiven(one)]
+        self.rejected, before = kept, len(self.rejected)
+        return before - len(kept)
 
-def planted(folder, trial_id, seconds, macs=10**6, epochs=4):
+
+def planted(folder, oracle, trial_id, seconds, status="COMPLETED", epochs=4):
     """A trial that has been trained, so many seconds an epoch."""
+    oracle.trials[trial_id] = SimpleNamespace(status=status)
     trial = folder / f"trial_{trial_id}"
     trial.mkdir()
-    history = {"fit_seconds": seconds * epochs, "costs": costs(macs), "executions": [{"loss": [1.0] * epochs}]}
+    history = {"fit_seconds": seconds * epochs, "costs": costs(10**6), "executions": [{"loss": [1.0] * epochs}]}
     (trial / "history.json").write_text(json.dumps(history))
 
 
@@ -81,62 +91,105 @@ def begun(limit, folder, *best):
     budget = TimeBudget(limit, None)
     budget.begin_search(0.0)
     budget.begin_trial(0.0)
-    return TimeCeiling(budget, folder, 10, Ranking(*best))
+    oracle = Known(*best)
+    return TimeCeiling(budget, folder, 10, oracle), oracle
 
 
 def test_the_ceiling_rises_as_time_goes_by(clock, tmp_path):
-    ceiling = begun(100.0, tmp_path)
+    ceiling, oracle = begun(100.0, tmp_path)
     assert ceiling.seconds is None  # nothing is known of this machine
-    planted(tmp_path, "0", seconds=0.1)
+    planted(tmp_path, oracle, "0", seconds=0.1, status="RUNNING")  # its first execution has ended
+    assert ceiling.seconds is None
+    oracle.trials["0"].status = "COMPLETED"
     shares = []
     for second in (0, 29, 30, 99, 200):
         clock[0] = 1000.0 + second
         shares.append(ceiling.seconds)
     assert shares == pytest.approx([10, 10, 20, 20, 20])
-    assert begun(None, tmp_path).seconds is None
+    assert begun(None, tmp_path)[0].seconds is None
 
 
 def test_about_as_long_as_the_best_is_never_too_long(clock, tmp_path):
-    planted(tmp_path, "0", seconds=0.1)
-    planted(tmp_path, "1", seconds=4.0)
-    assert begun(100.0, tmp_path, "0").seconds == pytest.approx(10.0)
-    assert begun(100.0, tmp_path, "1").seconds == pytest.approx(1.25 * 40)
+    for best, seconds in (("0", 10.0), ("1", 1.25 * 40)):
+        folder = tmp_path / best
+        folder.mkdir()
+        ceiling, oracle = begun(100.0, folder, best)
+        planted(folder, oracle, "0", seconds=0.1)
+        planted(folder, oracle, "1", seconds=4.0)
+        assert ceiling.seconds == pytest.approx(seconds)
 
 
 def test_what_is_too_long_waits(clock, tmp_path):
-    ceiling = begun(100.0, tmp_path)
+    ceiling, oracle = begun(100.0, tmp_path)
     assert ceiling.check(costs(10**9)) is None
-    planted(tmp_path, "0", seconds=1.2)
+    planted(tmp_path, oracle, "0", seconds=1.2)
     rejection = ceiling.check(costs(10**6))
     assert rejection.seconds == pytest.approx(12.0)
     assert rejection.twin is None
     assert rejection.reason == "Its training would take about 12 s; 10 s are allowed so early."
     assert ceiling.check(costs(10**5)) is None
-    rejected = Rejected.of(rejection, {}, 1, 1, None)
-    assert not ceiling.allows(rejected)
+    breaks = Rejected({}, "breaks a limit", None, 1, 1)
+    oracle.rejected = [Rejected.of(rejection, {}, 1, 1, None), breaks]
+    ceiling.forgive()
+    assert len(oracle.rejected) == 2
     clock[0] += 30
-    assert ceiling.allows(rejected)
+    ceiling.forgive()
+    assert oracle.rejected == [breaks]
     assert ceiling.check(costs(10**6)) is None
-    assert not ceiling.allows(Rejected({}, "breaks a limit", None, 1, 1))
+
+
+def test_where_nothing_else_is_left_everything_is_trained(clock, tmp_path):
+    ceiling, oracle = begun(100.0, tmp_path)
+    planted(tmp_path, oracle, "0", seconds=1.2)
+    rejected = Rejected.of(ceiling.check(costs(10**6)), {}, 1, 1, None)
+    oracle.rejected, oracle.max_trials = [rejected], 1
+    assert not ceiling.lift()  # the search is over because all trials are done
+    oracle.max_trials = 9
+    assert ceiling.lift()
+    assert not oracle.rejected
+    assert ceiling.check(costs(10**9)) is None
+    assert not ceiling.lift()
 
 
 def test_where_everything_is_too_long_the_fastest_are_taken(clock, tmp_path):
-    ceiling = begun(1.0, tmp_path)
-    planted(tmp_path, "0", seconds=9.0)
+    ceiling, oracle = begun(1.0, tmp_path)
+    planted(tmp_path, oracle, "0", seconds=9.0)
     macs = [10**6 * size for size in range(20, 5, -1)]  # each faster than the one before
     assert all(ceiling.check(costs(each)) is not None for each in macs)
     assert ceiling.check(costs(10 * 10**6)) is not None  # among the fastest half, but not a fifth
     assert ceiling.check(costs(7 * 10**6)) is None
-    assert ceiling.check(costs(7 * 10**6)) is not None  # a new row begins
+    # A new row begins; where even the fastest are gone, it ends all the same.
+    assert [ceiling.check(costs(each)) is None for each in range(10**7, 10**7 + 31)] == [False] * 30 + [True]
 
 
 def test_a_training_that_takes_far_longer_than_it_may_is_ended(clock, tmp_path):
-    ceiling = begun(100.0, tmp_path)
-    clock[0] += 15
-    assert ceiling.overrun(1) is None  # the first training may take as long as it does
-    planted(tmp_path, "0", seconds=0.1)
-    assert ceiling.overrun(1) == "it would take 150 s; 10 s are allowed so early"
-    assert ceiling.overrun(8) is None
+    ceiling, oracle = begun(100.0, tmp_path)
+
+    def after(epochs, seconds):
+        clock[0] = 1000.0 + seconds
+        return ceiling.overrun(epochs)
+
+    assert [after(1, 15), after(2, 30)] == [None, None]  # the first training may take as long as it does
+    planted(tmp_path, oracle, "0", seconds=0.1)
+    assert after(1, 15) is None  # the first epoch holds more than a training
+    assert after(2, 16) == "it would take 24 s; 10 s are allowed so early"
+    assert [after(1, 15), after(2, 15.5)] == [None, None]  # 19.5 s in all
+    assert after(4, 25) is None  # the epoch before was not seen
+    assert after(5, 29) == "it would take 49 s; 10 s are allowed so early"
+    assert after(10, 99) is None  # it is over
+
+
+def test_what_was_let_in_may_take_what_it_was_let_in_for(clock, tmp_path):
+    ceiling, oracle = begun(1.0, tmp_path)
+    planted(tmp_path, oracle, "0", seconds=9.0)
+    while ceiling.check(costs(10**6)) is not None:
+        pass
+    clock[0] += 10
+    ceiling.overrun(1)
+    clock[0] += 9
+    assert ceiling.overrun(2) is None  # 91 s; about 90 were expected
+    clock[0] += 30
+    assert ceiling.overrun(3) == "it would take 259 s; 90 s are allowed so early"
 
 
 class Slow(keras.callbacks.Callback):
