@@ -69,7 +69,7 @@ def test_a_training_is_the_same_whatever_reads_its_batches():
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(1, "sigmoid")])
         model.compile("sgd", "binary_crossentropy", weighted_metrics=["accuracy"])
         data = prepare(Batches((x, y, weight), batch_size=16, seed=0))
-        history = model.fit(data, epochs=3, shuffle=False, verbose=0, class_weight=None)
+        history = model.fit(data, epochs=3, shuffle=False, verbose=0)
         return history.history, model.get_weights()
 
     fast, usual = train(as_fast_input), train(lambda batches: batches)
