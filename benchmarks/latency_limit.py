@@ -7,16 +7,14 @@ The alternative is the first winner with fewer channels: the widest that keeps t
 scratch as a trial is. Every latency in the table is measured again in the end, the three networks in turn.
 """
 
-import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from time_to_accuracy import BATCH, EPOCHS, PATIENCE, data
+from image_search import BATCH, EPOCHS, PATIENCE, arguments, data, in_own_process
 
 ROUNDS = 3
 
@@ -91,29 +89,14 @@ def run(name: str, limit: int | None, budget: float, seed: int) -> dict[str, Any
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", choices=["fashion", "cifar10"], default="fashion")
-    parser.add_argument("--limit", type=int, help="use only so many training images, validation included")
-    parser.add_argument("--budget", type=float, default=900.0, help="seconds of each search")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--results", type=Path, default=Path("latency_limit"))
-    parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)  # the process of one seed: where its result goes
-    options = parser.parse_args()
+    options = arguments(__doc__, Path("latency_limit")).parse_args()
     if options.run:
         options.run.write_text(json.dumps(run(options.data, options.limit, options.budget, options.seeds)), "utf-8")
         return
-    options.results.mkdir(parents=True, exist_ok=True)
     print("| seed | network | limit | latency | test accuracy | parameters |\n|---|---|---|---|---|---|")
     lost = []
     for seed in range(options.seeds):
-        file = options.results / f"{options.data}-{options.limit or 'all'}-{options.budget:g}-{seed}.json"
-        if not file.exists():
-            command = [sys.executable, __file__, "--data", options.data, "--budget", str(options.budget), "--seeds", str(seed)]
-            command += ["--limit", str(options.limit)] if options.limit else []
-            draft = file.with_suffix(".draft")
-            subprocess.run([*command, "--run", str(draft)], check=True)
-            draft.rename(file)
-        result = json.loads(file.read_text("utf-8"))
+        result = in_own_process(__file__, options, seed)
         for key, latency in result["latency_ms"].items():
             allowed = "" if key == "unlimited" else f"{result['allowed_ms']:.3f} ms"
             figures = f"{latency:.3f} ms | {result['test'][key]:.4f} | {result['parameters'][key]:,}"

@@ -12,20 +12,18 @@ Data are looked for where `kerasnas.datasets` looks; CIFAR-10 in $KERASNAS_DATA 
 image/cifar10_jpeg_train.bin.xz.
 """
 
-import argparse
-import io
 import json
-import lzma
 import os
-import struct
-import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+from image_search import BATCH, EPOCHS, PATIENCE, arguments, data, in_own_process
 
 METHODS = (
     "kerasnas",
@@ -39,48 +37,6 @@ METHODS = (
     "kt.Hyperband",
     "kt.BayesianOptimization",
 )
-EPOCHS, BATCH, PATIENCE = 10, 64, 3
-
-
-def cifar10() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Return the CIFAR-10 of $KERASNAS_DATA."""
-    from PIL import Image
-
-    folder = Path(os.environ.get("KERASNAS_DATA", "../shared/data")) / "image"
-    parts = []
-    for part in ("train", "test"):
-        file = folder / f"cifar10_jpeg_{part}.bin.xz"
-        if not file.exists():
-            sys.exit(f"{file} is missing: set KERASNAS_DATA to the folder that holds image/{file.name}.")
-        raw = lzma.decompress(file.read_bytes())
-        count, length = struct.unpack_from("<II", raw)
-        header, place = raw[8 : 8 + length], 8 + length
-        labels = np.frombuffer(raw, "u1", count, place).astype("int64")
-        sizes = np.frombuffer(raw, "<u2", count, place + count)
-        place += 3 * count
-        images = np.empty((count, 32, 32, 3), "uint8")
-        for i, size in enumerate(sizes):
-            images[i] = np.asarray(Image.open(io.BytesIO(header + raw[place : place + size])))
-            place += int(size)
-        parts.append((images.astype("float32"), labels))
-    return parts[0], parts[1]
-
-
-def data(name: str, limit: int | None, seed: int) -> tuple[Any, Any, Any]:
-    """Return (training, validation, test) pairs; the split follows from the seed."""
-    if name == "cifar10":
-        (x, y), test = cifar10()
-    else:
-        from kerasnas.datasets import load
-
-        loaded = load("fashion_mnist")
-        names, y = np.unique(loaded.y_train, return_inverse=True)
-        x = loaded.x_train.astype("float32")
-        test = loaded.x_test.astype("float32"), np.searchsorted(names, loaded.y_test)
-    x, test = (x[..., None], (test[0][..., None], test[1])) if x.ndim == 3 else (x, test)
-    order = np.random.default_rng(seed).permutation(len(x))[: limit or len(x)]
-    cut = len(order) // 5
-    return (x[order[cut:]], y[order[cut:]]), (x[order[:cut]], y[order[:cut]]), test
 
 
 class Clock:
@@ -109,7 +65,8 @@ def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> 
 
     from kerasnas.image_data import channel_statistics
     from kerasnas.oracles import DynaOracle, RandomOracle
-    from kerasnas.search import NASTuner, fit_input, time_ceiling
+    from kerasnas.search import NASTuner, fit_input
+    from kerasnas.search.time_ceiling import TimeCeiling
     from kerasnas.spaces import ConvDense
 
     train, valid, test = data(name, limit, seed)
@@ -180,17 +137,15 @@ def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> 
 
             own = {"max_epochs": EPOCHS, "factor": 3} if method == "kt.Hyperband" else {"max_trials": 10_000}
             tuner = Theirs(hypermodel=space, objective=objective, seed=seed + 1, **own, **settings)
-        if method.endswith("time ceiling"):
-            time_ceiling.TimeCeiling.seconds = None  # type: ignore[assignment]
-        if method.endswith("input pipeline"):
-            fit_input.as_fast_input = lambda batches: batches  # type: ignore[assignment]
-            fit_input._read_validation_fast = lambda *_: None
         stop = keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=PATIENCE)
         fit_settings = {} if method == "kt.Hyperband" else {"epochs": EPOCHS}
-        try:
+        with ExitStack() as left_out, suppress(TimeoutError):
+            if method.endswith("time ceiling"):
+                left_out.enter_context(patch.object(TimeCeiling, "seconds", None))
+            if method.endswith("input pipeline"):
+                left_out.enter_context(patch.object(fit_input, "as_fast_input", lambda batches: batches))
+                left_out.enter_context(patch.object(fit_input, "_read_validation_fast"))
             tuner.search(*train, validation_data=valid, batch_size=BATCH, callbacks=[stop], verbose=0, **fit_settings)
-        except TimeoutError:
-            pass
         fit = None
         if method.startswith("kerasnas"):
             histories = [json.loads(f.read_text("utf-8")) for f in Path(folder).glob("search/trial_*/history.json")]
@@ -224,34 +179,18 @@ def report(results: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", choices=["fashion", "cifar10"], default="fashion")
-    parser.add_argument("--limit", type=int, help="use only so many training images, validation included")
-    parser.add_argument("--budget", type=float, default=900.0, help="seconds of each search")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = arguments(__doc__, Path("time_to_accuracy"))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--results", type=Path, default=Path("time_to_accuracy"))
-    parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)  # the process of one search: where its result goes
     options = parser.parse_args()
     if options.run:
         (method,) = options.methods
         result = run(method, options.data, options.limit, options.budget, options.seeds)
         options.run.write_text(json.dumps(result), encoding="utf-8")
         return
-    options.results.mkdir(parents=True, exist_ok=True)
     results: dict[str, list[dict[str, Any]]] = {method: [] for method in options.methods}
     for seed in range(options.seeds):
         for method in options.methods:
-            name = f"{options.data}-{options.limit or 'all'}-{options.budget:g}-{method.replace(' ', '_')}-{seed}.json"
-            file = options.results / name
-            if not file.exists():
-                print(f"{method}, seed {seed}", file=sys.stderr, flush=True)
-                command = [sys.executable, __file__, "--data", options.data, "--budget", str(options.budget)]
-                command += ["--limit", str(options.limit)] if options.limit else []
-                draft = file.with_suffix(".draft")
-                subprocess.run([*command, "--methods", method, "--seeds", str(seed), "--run", str(draft)], check=True)
-                draft.rename(file)
-            results[method].append(json.loads(file.read_text("utf-8")))
+            results[method].append(in_own_process(__file__, options, seed, ["--methods", method]))
     report(results)
 
 
