@@ -8,7 +8,10 @@ import keras_tuner as kt
 
 from kerasnas.strategies import Choices
 
-__all__ = ["Rejected", "Rejection", "Screen", "by_turns", "explain"]
+__all__ = ["REPAIR", "Rejected", "Rejection", "Rejections", "Screen", "by_turns", "explain"]
+
+# The phase of a proposal that tries to bring a rejected one within the limits.
+REPAIR = "repair"
 
 
 @dataclass(frozen=True)
@@ -19,11 +22,13 @@ class Rejection:
         reason: a sentence for people.
         twin: id of an ended or running trial that trains the same network; None if the configuration costs too much.
         seconds: that its training would take, if it is rejected for them: it may be proposed again once there is time for it.
+        excess: how many times the limit its cost is, > 1, where that is known: what lowers it leads towards the limits.
     """
 
     reason: str
     twin: str | None = None
     seconds: float | None = None
+    excess: float | None = None
 
 
 Screen = Callable[[kt.HyperParameters], Rejection | None]
@@ -41,6 +46,7 @@ class Rejected:
         number: number, from 0, of the trial that it was proposed for.
         phase: what made the proposal, as in the decision ledger.
         seconds: as in `Rejection`.
+        excess: as in `Rejection`.
     """
 
     values: Choices
@@ -50,22 +56,71 @@ class Rejected:
     number: int
     phase: str | None = None
     seconds: float | None = None
+    excess: float | None = None
 
-    @classmethod
-    def of(cls, rejection: Rejection, values: Choices, after: int, number: int, phase: str | None) -> "Rejected":
-        """Return what is kept of a rejection."""
-        return cls(values, rejection.reason, rejection.twin, after, number, phase, rejection.seconds)
+    @property
+    def is_told(self) -> bool:
+        """Whether the strategy is told of it: not of what only has to wait, nor of what it did not propose."""
+        return self.seconds is None and self.phase != REPAIR
+
+
+class Rejections:
+    """All that was rejected in a search, in order.
+
+    Args:
+        kept: as `get_state` returned it.
+    """
+
+    def __init__(self, kept: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.all: list[Rejected] = [read_rejected(one) for one in kept]
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def get_state(self) -> list[dict[str, Any]]:
+        """Return everything as JSON can hold it."""
+        return [vars(one) for one in self.all]
+
+    def add(self, rejection: Rejection, values: Choices, *, after: int, number: int, phase: str | None) -> None:
+        """Remember a proposal; the arguments are the attributes of `Rejected`."""
+        self.all.append(Rejected(values, after=after, number=number, phase=phase, **vars(rejection)))
+
+    def attempts(self, number: int) -> int:
+        """Return how many proposals for a trial were rejected."""
+        return sum(one.number == number for one in self.all)
+
+    def chain(self, number: int) -> list[Rejected]:
+        """Return the last proposal for a trial that exceeded a limit, and after it all repairs that failed; else nothing."""
+        chain: list[Rejected] = []
+        for one in reversed(self.all):
+            if one.number != number:
+                break
+            chain.append(one)
+            if one.phase != REPAIR:
+                return chain[::-1] if one.excess is not None else []
+        return []
+
+    def untold(self) -> list[Choices]:
+        """Return what no strategy knows to be rejected, or not yet: a twin may be one of a trial that is still running."""
+        return [one.values for one in self.all if one.twin is not None or not one.is_told]
+
+    def forgive(self, forgiven: Callable[[Rejected], bool]) -> int:
+        """Forget what was rejected for its cost, where `forgiven` says so; return how many that are."""
+        kept = [one for one in self.all if one.twin is not None or not forgiven(one)]
+        self.all, before = kept, len(self.all)
+        return before - len(kept)
 
 
 def by_turns(end_order: Sequence[str], rejected: Sequence[Rejected]) -> Iterator[tuple[str, Rejected | None]]:
     """Yield what the strategy is told, in order: (id of an ended trial, None), or (id of the twin or "", what was rejected).
 
     A rejection has its turn after the trials that had ended before it; one whose twin was still running then has it right after
-    the twin, and none if the twin never ends. Appending to either list appends turns and moves none.
+    the twin, and none if the twin never ends. What is not to be told has none. Appending to either list appends turns and
+    moves none.
     """
     place = {trial_id: i for i, trial_id in enumerate(end_order)}
     turns: list[list[Rejected]] = [[] for _ in range(len(end_order) + 1)]
-    for one in rejected:
+    for one in filter(lambda one: one.is_told, rejected):
         if one.twin is None:
             turns[min(one.after, len(end_order))].append(one)
         elif one.twin in place:
@@ -104,6 +159,7 @@ def read_rejected(content: Mapping[str, Any]) -> Rejected:
         and isinstance(one.number, int)
         and isinstance(one.phase, str | None)
         and isinstance(one.seconds, float | int | None)
+        and isinstance(one.excess, float | int | None)
     )
     if not whole:
         raise ValueError(f"expected a rejected proposal, got {content!r}")

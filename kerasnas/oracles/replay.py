@@ -1,7 +1,7 @@
 """What a strategy is told, in order; told again from the beginning where it changed."""
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from kerasnas.decisions import Entry, decisions_of
 from kerasnas.oracles.head_start import HeadStart
 from kerasnas.oracles.ledger import write_outcome
-from kerasnas.strategies import Choices, Decision, Strategy
+from kerasnas.strategies import Choices, Decision, Scalar, Strategy
 from kerasnas.strategies.space import identity
 
 __all__ = ["Replay", "Turn"]
@@ -28,6 +28,11 @@ class Turn:
     choices: Choices
     score: float | None
     trial_id: str | None
+
+    @classmethod
+    def of(cls, choices: Mapping[str, Scalar], score: float, trial_id: str | None) -> "Turn":
+        """Return the turn of a score, which may be NaN."""
+        return cls(dict(choices), None if math.isnan(score) else score, trial_id)
 
 
 class Replay:

@@ -18,7 +18,8 @@ from kerasnas.oracles.excuses import GIVEN_UP, LOST, check_failures
 from kerasnas.oracles.head_start import HeadStart
 from kerasnas.oracles.ledger import write_decision
 from kerasnas.oracles.recovery import ENDED, Recovery
-from kerasnas.oracles.rejections import Rejected, Rejection, Screen, by_turns, explain, read_rejected
+from kerasnas.oracles.rejections import Rejected, Rejection, Rejections, Screen, by_turns, explain
+from kerasnas.oracles.repair import repair
 from kerasnas.oracles.replay import Replay, Turn
 from kerasnas.oracles.several_objectives import SeveralObjectives
 from kerasnas.record import SearchRecord
@@ -52,8 +53,8 @@ class StrategyOracle(kt.Oracle):
     Early stopping: of a trial that `NASTuner` stopped, the strategy is told the score that it was expected to come to.
 
     Screening: before a trial is spent on a configuration, `screen` is asked whether it breaks a limit or trains the same
-    network as an earlier trial. If so, the strategy is told (NaN, or the score of that trial once it has ended) and proposes
-    again. What was rejected counts as tried and is kept in `oracle.json`.
+    network as an earlier trial. If so, the strategy is told (NaN, or the score of that trial once it has ended), and what
+    exceeds a limit is repaired (see `kerasnas.oracles.repair`) or proposed anew. What was rejected is kept in `oracle.json`.
 
     Args:
         strategy: what proposes; it is told `-score` where the objective is to be minimised.
@@ -120,7 +121,7 @@ class StrategyOracle(kt.Oracle):
         self.screen: Screen | None = None
         self._head_start = HeadStart(initial_points, warm_start)
         self._several = SeveralObjectives(self.objective)
-        self._rejected: list[Rejected] = []
+        self._rejected = Rejections()
         self._replayed = Replay(strategy)
         self._expected: dict[str, float] = {}
         self._error: Exception | None = None
@@ -155,9 +156,7 @@ class StrategyOracle(kt.Oracle):
 
     def forgive(self, forgiven: Callable[[Rejected], bool]) -> int:
         """Let what was rejected for its cost be proposed again, where `forgiven` says so; return how many that are."""
-        kept = [one for one in self._rejected if one.twin is not None or not forgiven(one)]
-        self._rejected, before = kept, len(self._rejected)
-        return before - len(kept)
+        return self._rejected.forgive(forgiven)
 
     def earlier_trials(self) -> tuple[int, int]:
         """Return how many trials of `warm_start` can be used in the space as it is known now, and how many it has."""
@@ -272,13 +271,13 @@ class StrategyOracle(kt.Oracle):
             **super().get_state(),
             "objectives": [{"name": name, "direction": way} for name, way in self._several.directions.items()],
             "head_start": self._head_start.get_state(),
-            "rejected": [vars(one) for one in self._rejected],
+            "rejected": self._rejected.get_state(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take over what `oracle.json` holds; as in `kt.Oracle`."""
         super().set_state(state)
-        self._rejected = [read_rejected(one) for one in state.get("rejected", [])]
+        self._rejected = Rejections(state.get("rejected", []))
         if self.trials:  # otherwise nothing rests on it yet, and a mistake in it can be mended
             self._head_start = HeadStart()
             self._head_start.set_state(state.get("head_start", self._head_start.get_state()))  # version 0.1 had none
@@ -300,14 +299,14 @@ class StrategyOracle(kt.Oracle):
                 proposal = self._ask()
                 if proposal is None:
                     if self._rejected and not self.trials:
-                        raise SearchFailed(f"No configuration of the space is left to try.\n{explain(self._rejected)}")
+                        raise SearchFailed(f"No configuration of the space is left to try.\n{explain(self._rejected.all)}")
                     return None
                 if not self._reject(proposal):
                     self._write_decision(trial_id, proposal)
                     return proposal
             raise SearchFailed(
                 f"The last {_REJECTED_IN_A_ROW} proposals were all rejected: no new configuration within the limits was "
-                f"found. Loosen them, or search a space that has more within them.\n{explain(self._rejected[known:])}"
+                f"found. Loosen them, or search a space that has more within them.\n{explain(self._rejected.all[known:])}"
             )
         finally:
             # Before the trial is known: a resumed search must have been told the same as this one.
@@ -319,15 +318,15 @@ class StrategyOracle(kt.Oracle):
         self._replay()
         decisions, number = self._replayed.decisions or [], len(self.start_order)
         running = self._running()
-        # What the strategy is not told, or not yet: a twin of a trial that is still running, and what only has to wait.
-        untold = (one.values for one in self._rejected if one.twin is not None or one.seconds is not None)
-        under_way = [*running, *untold]
+        under_way = [*running, *self._rejected.untold()]
         tried = self._replayed.tried.union(identity(decisions, values) for values in under_way)
-        proposal = self._head_start.propose(decisions, tried, (t.hyperparameters.values for t in self.trials.values()))
+        attempt, chain = self._rejected.attempts(number), self._rejected.chain(number)
+        proposal = repair(decisions, chain, tried, [self.seed, number, attempt - len(chain)])
+        if proposal is None:
+            proposal = self._head_start.propose(decisions, tried, (t.hyperparameters.values for t in self.trials.values()))
         if proposal is not None:
             return proposal
         pending = [{d.name: values[d.name] for d in active_decisions(decisions, values)} for values in running]
-        attempt = self._attempts()
         rng = np.random.default_rng([self.seed, number, attempt] if attempt else [self.seed, number])
         strategy = self.strategy
         if attempt >= _PATIENCE and attempt % 2:
@@ -347,15 +346,11 @@ class StrategyOracle(kt.Oracle):
             return False
         with suppress(RuntimeError):  # new entries that are not allowed
             self.update_space(hp)
-        phase, place = proposal.why.get("phase"), (len(self.end_order), len(self.start_order))
-        self._rejected.append(Rejected.of(rejection, dict(hp.values), *place, phase))
+        phase, number = proposal.why.get("phase"), len(self.start_order)
+        self._rejected.add(rejection, dict(hp.values), after=len(self.end_order), number=number, phase=phase)
         if self.verbose and phase in ("initial point", "warm start"):
-            print(f"The {phase} {dict(proposal)} is not tried: {rejection.reason}")
+            print(f"The {phase} {dict(proposal)} is not tried as it is: {rejection.reason}")
         return True
-
-    def _attempts(self) -> int:
-        """Return how many proposals for the next trial were rejected."""
-        return sum(one.number == len(self.start_order) for one in self._rejected)
 
     def _running(self) -> list[dict[str, Any]]:
         ended = set(self.end_order)
@@ -370,7 +365,7 @@ class StrategyOracle(kt.Oracle):
             "number": len(self.start_order),
             "after": len(self._replayed.observed),
             "pending": len(self._running()),
-            "rejected": self._attempts(),
+            "rejected": self._rejected.attempts(len(self.start_order)),
             "earlier": earlier,
             "phase": None,
             **proposal.why,
@@ -382,20 +377,22 @@ class StrategyOracle(kt.Oracle):
     def _replay(self) -> None:
         """Bring the strategy up to date with the trials that have ended and what was rejected."""
         spread = self._several.spread(self.end_order, self.trials) if self._several else None
+        score = self._merit if spread is None else spread.__getitem__
         turns = []
-        for trial_id, rejected in by_turns(self.end_order, self._rejected):
-            if rejected.seconds is not None if rejected else self.trials[trial_id].message == LOST:
-                continue
-            score = math.nan if not trial_id else spread[trial_id] if spread else self._merit(trial_id)
-            values = rejected.values if rejected else self.trials[trial_id].hyperparameters.values
-            turns.append(Turn(dict(values), None if math.isnan(score) else score, None if rejected else trial_id))
+        for trial_id, rejected in by_turns(self.end_order, self._rejected.all):
+            if rejected is not None:
+                turns.append(Turn.of(rejected.values, score(trial_id) if trial_id else math.nan, None))
+            elif self.trials[trial_id].message != LOST:
+                turns.append(Turn.of(self.trials[trial_id].hyperparameters.values, score(trial_id), trial_id))
         self._replayed.update(entries_of(self.hyperparameters), turns, self._head_start, self._get_trial_dir)
 
     def _merit(self, trial_id: str) -> float:
         """Return the score of a trial that has ended, or what a stopped one would have: higher is better, NaN if it failed."""
         trial = self.trials[trial_id]
-        if trial.status != "COMPLETED" or self._several:
-            return math.nan if trial.status != "COMPLETED" else -float(trial.score)
+        if trial.status != "COMPLETED":
+            return math.nan
+        if self._several:
+            return -float(trial.score)
         if trial_id not in self._expected:
             history = read_file(Path(self._get_trial_dir(trial_id)) / "history.json") or {}
             expected = read_expected(history.get("stopped"))

@@ -73,7 +73,7 @@ def _facts(decision: Mapping[str, Any], values: Mapping[str, Any]) -> list[tuple
     if isinstance(parents := decision.get("parents"), Sequence):
         facts += [("parent", _differences(parent, values)) for parent in parents if isinstance(parent, Mapping)]
     elif isinstance(parent := decision.get("parent"), Mapping):
-        facts.append(("wanted" if decision.get("phase") == "novelty" else "parent", _differences(parent, values)))
+        facts.append(("wanted" if decision.get("phase") in ("novelty", "repair") else "parent", _differences(parent, values)))
     if isinstance(rival := decision.get("runner_up"), Mapping):
         facts.append(("runner-up", _differences(rival, values)))
     return facts

@@ -20,6 +20,7 @@ import numpy as np
 from loky.process_executor import TerminatedWorkerError
 
 from kerasnas.errors import InfeasibleArchitecture, InvalidArgument
+from kerasnas.search.trial_training import TrialTraining
 
 __all__ = ["TrialProcess"]
 
@@ -63,6 +64,12 @@ class TrialProcess:
                     "a module that can be imported, or pass isolate=False."
                 ) from error
 
+    def run_trial(
+        self, tuner: Any, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, watch: Callable[[], None]
+    ) -> list[Any]:
+        """Return the results of a trial of a `NASTuner` that is trained in the child; see `run`."""
+        return [TrialTraining.revived(result) for result in self.run(_train, tuner, trial, args, kwargs, watch=watch)]
+
     def close(self) -> None:
         """End the child and remove the files."""
         loky.get_reusable_executor(max_workers=1, timeout=None).shutdown(wait=True, kill_workers=True)
@@ -78,6 +85,11 @@ class TrialProcess:
             np.save(path, value, allow_pickle=False)
             self._files[id(value)] = value, str(path)
         return _ArrayFile(self._files[id(value)][1])
+
+
+def _train(tuner: Any, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """Run in the process of a trial; return results that can be sent back."""
+    return [TrialTraining.as_json(result) for result in tuner.run_trial(trial, *args, **kwargs)]
 
 
 class _ArrayFile:

@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner as kt
 
+from kerasnas.cost import Cost, cost_of
 from kerasnas.errors import InvalidArgument
 from kerasnas.fingerprint import fingerprint
 from kerasnas.oracles.rejections import Rejection
+from kerasnas.search.expected_cost import expected_latency
 from kerasnas.search.limits import Limits
 from kerasnas.search.trial_history import TrialHistory
 
@@ -26,11 +28,13 @@ class Screened:
         costs: metrics of the trial: "parameters", "macs", "activation_bytes", and "latency_ms" where it is needed.
         fingerprint: the same for two networks whose training is the same; None if that cannot be told.
         violations: the limits that it breaks, as sentences.
+        excess: see `kerasnas.search.limits.CostReport`.
     """
 
     costs: Mapping[str, float]
     fingerprint: str | None
     violations: tuple[str, ...]
+    excess: float = 0.0
 
 
 class Screening:
@@ -48,7 +52,7 @@ class Screening:
         """Return why `hp` is not to be tried; None if it is."""
         screened = self.known(hp)
         if screened.violations:
-            return Rejection("; ".join(screened.violations))
+            return Rejection("; ".join(screened.violations), excess=screened.excess)
         for trial_id, trial in self._tuner.oracle.trials.items():
             if screened.fingerprint is not None and self._fingerprint(trial) == screened.fingerprint:
                 return Rejection(f"It trains the same network as trial {trial_id}.", twin=trial_id)
@@ -65,7 +69,8 @@ class Screening:
     def _screen(self, hp: kt.HyperParameters, model: keras.Model) -> Screened:
         limits = self._tuner.limits
         try:
-            report = limits.check(model)
+            cost = cost_of(model)
+            report = limits.check(model, cost=cost, expected_ms=self._expected_latency(cost))
             costs = dict(report.metrics)
             if self._needs_latency and not report.violations and "latency_ms" not in costs:
                 from kerasnas.search.latency import measure_latency  # brings the converter and onnxruntime with it
@@ -75,7 +80,11 @@ class Screening:
             if limits != Limits() or self._needs_latency:
                 raise
             return Screened({"parameters": float(model.count_params())} if model.built else {}, None, ())
-        return Screened(costs, self._identify(hp, model), report.violations)
+        return Screened(costs, self._identify(hp, model), report.violations, report.excess)
+
+    def _expected_latency(self, cost: Cost) -> float | None:
+        measured = [(one.costs, one.costs["latency_ms"]) for one in self._screened.values() if "latency_ms" in one.costs]
+        return expected_latency(asdict(cost), measured)
 
     def _identify(self, hp: kt.HyperParameters, model: keras.Model) -> str | None:
         hypermodel = self._tuner.hypermodel

@@ -1,16 +1,17 @@
-"""How long a training may take in a search whose time is limited, and how long it is expected to take."""
+"""How long a training may take in a search whose time is limited."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from kerasnas.oracles import StrategyOracle
 from kerasnas.oracles.rejections import Rejection
+from kerasnas.search.expected_cost import expected_seconds
 from kerasnas.search.time_budget import TimeBudget
 from kerasnas.search.trial_history import TrialHistory
 
-__all__ = ["TimeCeiling", "expected_seconds"]
+__all__ = ["TimeCeiling"]
 
 # Until this share of the time is spent, the first share of it may be taken by one training; after that, the second.
 _EARLY, _FIRST, _SECOND = 0.3, 1 / 10, 1 / 5
@@ -20,10 +21,6 @@ _AS_THE_BEST = 1.25
 _PATIENCE, _FASTEST = 15, 0.2
 # A training that turns out to take so many times what is allowed is ended.
 _FAR = 2.0
-# The prior of `expected_seconds`: powers of MACs and of activation memory, and how many trainings they are worth. From
-# benchmarks/training_time.py: with them, seconds are right within a factor of 1.6 for two networks of three.
-_POWERS = np.array([0.45, 0.25])
-_WORTH = 3.0
 
 
 class TimeCeiling:
@@ -121,31 +118,6 @@ class TimeCeiling:
                 if history.epochs and history.content["fit_seconds"] and history.content["costs"]:
                     self._known[trial_id] = history.content["costs"], history.content["fit_seconds"] / history.epochs
         return self._known
-
-
-def expected_seconds(costs: Mapping[str, float], trained: Sequence[tuple[Mapping[str, float], float]]) -> float | None:
-    """Return how many seconds an epoch of a network takes, by what an epoch of others took; None if nothing tells.
-
-    A linear regression of the logarithm of seconds on those of MACs and of activation memory, with a prior on the slopes:
-    one network that was trained is enough.
-
-    Args:
-        costs: of the network, with "macs" and "activation_bytes".
-        trained: costs of other networks, and their seconds per epoch, > 0.
-    """
-    names = ("macs", "activation_bytes")
-    usable = [(each, seconds) for each, seconds in trained if all(name in each for name in names)]
-    if not usable or any(name not in costs for name in names):
-        return None
-    sizes = np.log1p([[each[name] for name in names] for each, _ in usable])
-    seconds = np.log([seconds for _, seconds in usable])
-    middle = sizes.mean(axis=0)
-    centred, deviations = sizes - middle, seconds - seconds.mean()
-    slopes = _POWERS + np.linalg.solve(
-        centred.T @ centred + _WORTH * np.eye(len(names)), centred.T @ (deviations - centred @ _POWERS)
-    )
-    size = np.log1p([costs[name] for name in names])
-    return float(np.exp(seconds.mean() + (size - middle) @ slopes))
 
 
 def _rounded(seconds: float) -> str:

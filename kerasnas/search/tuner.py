@@ -295,9 +295,9 @@ class NASTuner(kt.Tuner):
                 shown = history.epochs
                 self._progress.end_epoch(shown, history.last)
 
-        results = process.run(_train, self, trial, args, kwargs, watch=watch)
+        results = process.run_trial(self, trial, args, kwargs, watch=watch)
         self._history = TrialHistory(path, TrialHistory.read(path))
-        return [TrialTraining.revived(result) for result in results]
+        return results
 
     def __getstate__(self) -> dict[str, Any]:
         # For the process of a trial, which needs no oracle.
@@ -397,8 +397,3 @@ class NASTuner(kt.Tuner):
 
     def _number(self, trial: Any) -> int:
         return int(trial.trial_id) + 1 if trial.trial_id.isdigit() else len(self._all_trials())
-
-
-def _train(tuner: NASTuner, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """Run in the process of a trial; return results that can be sent back."""
-    return [TrialTraining.as_json(result) for result in tuner.run_trial(trial, *args, **kwargs)]

@@ -15,6 +15,7 @@ from kerasnas.strategies.policy import Adam, AutoregressivePolicy
 from kerasnas.strategies.ppo import surrogate_weights
 from kerasnas.strategies.reward.base import from_rank_normal, rank_normal
 from kerasnas.strategies.reward.surrogate import Surrogate
+from kerasnas.strategies.space import changes
 
 __all__ = ["Dyna"]
 
@@ -135,7 +136,8 @@ class Dyna(Strategy):
         choices = self._encoding.decode(units[0])
         if parent is None:
             return Proposal(choices, phase="exploration")
-        return Proposal(choices, phase="mutation", **_change(self._encoding.decode(parent[0]), choices))
+        before = self._encoding.decode(parent[0])
+        return Proposal(choices, phase="mutation", parent=before, mutation=changes(before, choices))
 
     def _promising(self) -> Array:
         """Return the best trial so far, or the first of the given points; shape (1, decisions)."""
@@ -171,7 +173,8 @@ class Dyna(Strategy):
         why: dict[str, Any] = {"phase": candidates.phases[order[0]]}
         parent = candidates.parents[order[0]]
         if parent is not None:
-            why |= _change(encoding.decode(parent), choices)
+            before = encoding.decode(parent)
+            why |= {"parent": before, "mutation": changes(before, choices)}
         if len(order) > 1:
             why["runner_up"] = encoding.decode(candidates.units[order[1]])
         probabilities = policy.probabilities(row)[0]
@@ -191,12 +194,6 @@ class Dyna(Strategy):
             rank_correlations=dict(self._surrogate.correlations),
             models=list(self._surrogate.chosen),
         )
-
-
-def _change(parent: Choices, choices: Choices) -> dict[str, Any]:
-    """Return what the ledger tells of a mutation."""
-    pairs = {name: [parent.get(name), choices.get(name)] for name in {**parent, **choices}}
-    return {"parent": parent, "mutation": {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}}
 
 
 class _ExpectedImprovement:

@@ -6,7 +6,7 @@ import numpy as np
 
 from kerasnas.strategies.base import Proposal, Strategy
 from kerasnas.strategies.decision import Choices, Decision
-from kerasnas.strategies.space import enumerate_choices, identity, neighbour, random_choices
+from kerasnas.strategies.space import changes, enumerate_choices, identity, neighbour, random_choices
 
 __all__ = ["propose_untried"]
 
@@ -56,6 +56,4 @@ def propose_untried(
 
 
 def _instead_of(wanted: Choices, choices: Choices) -> Proposal:
-    names = [*wanted, *(name for name in choices if name not in wanted)]
-    changes = {name: [wanted.get(name), choices.get(name)] for name in names if wanted.get(name) != choices.get(name)}
-    return Proposal(choices, phase="novelty", parent=dict(wanted), mutation=changes)
+    return Proposal(choices, phase="novelty", parent=dict(wanted), mutation=changes(wanted, choices))

@@ -6,7 +6,7 @@ import numpy as np
 
 from kerasnas.strategies.decision import Choices, Decision, Discrete, Range, Scalar, active_decisions
 
-__all__ = ["enumerate_choices", "identity", "neighbour", "random_choices", "walk"]
+__all__ = ["changes", "enumerate_choices", "identity", "neighbour", "random_choices", "walk"]
 
 
 def walk(decisions: Sequence[Decision], choose: Callable[[Decision, Choices], Scalar]) -> Choices:
@@ -69,3 +69,9 @@ def enumerate_choices(decisions: Sequence[Decision], rng: np.random.Generator | 
 def identity(decisions: Sequence[Decision], choices: Mapping[str, Scalar]) -> Hashable:
     """Return what makes two configurations the same: the values of their active decisions."""
     return tuple((d.name, choices[d.name]) for d in active_decisions(decisions, choices))
+
+
+def changes(parent: Mapping[str, Scalar], choices: Mapping[str, Scalar]) -> dict[str, list[Scalar | None]]:
+    """Return {name: [old, new]} of what became of a parent; None stands for a decision that was not, or is not, active."""
+    names = [*parent, *(name for name in choices if name not in parent)]
+    return {name: [parent.get(name), choices.get(name)] for name in names if parent.get(name) != choices.get(name)}

@@ -31,7 +31,7 @@ def test_a_limit_is_the_most_that_is_allowed(model):
         (sentence,) = Limits.of({name: exact - 0.5}).check(model).violations
         assert sentence.startswith(f"{exact} ")
     assert len(Limits(1, 1, 1).check(model).violations) == 3
-    assert Limits.of(None).check(model) == CostReport(cost_of(model))
+    assert Limits.of(None).check(model) == CostReport(cost_of(model), excess=0.0)
 
 
 def test_a_sentence_reads_well():
@@ -43,15 +43,42 @@ def test_a_sentence_reads_well():
     )
 
 
-def test_latency_is_measured_once_and_only_where_it_decides(model, clock):
+def test_latency_is_measured_once_and_only_where_it_is_limited(model, clock):
     assert Limits(parameters=23).check(model).metrics == {"parameters": 23.0, "macs": 18.0, "activation_bytes": 28.0}
-    assert Limits(parameters=22, latency_ms=1).check(model).latency_ms is None
     assert clock == []
     report = Limits(parameters=23, latency_ms=1.25).check(model)
     assert report.violations == ("1.5 ms of latency; at most 1.25 ms are allowed",)
     assert report.metrics == {"parameters": 23.0, "macs": 18.0, "activation_bytes": 28.0, "latency_ms": 1.5}
     assert clock == [model]
     assert Limits(latency_ms=1.5).check(model).violations == ()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected_ms", "measured", "violations", "excess"),
+    [
+        (22, None, True, 2, 1.5),  # nothing is expected yet: measured, to be able to expect something
+        (22, 0.5, False, 1, 23 / 22),
+        (22, 2.0, False, 1, 2.0),  # perhaps within the limit of latency: no violation, but the way leads there
+        (22, 2.6, False, 2, 2.6),
+        (23, 2.4, True, 1, 1.5),  # too near to the limit for a guess
+        (23, 2.6, False, 1, 2.6),
+        (230, 0.1, True, 1, 1.5),
+    ],
+)
+def test_latency_is_measured_where_the_expected_one_does_not_decide(
+    parameters, expected_ms, measured, violations, excess, model, clock
+):
+    report = Limits(parameters=parameters, latency_ms=1.0).check(model, expected_ms=expected_ms)
+    assert report.latency_ms == (1.5 if measured else None)
+    assert len(clock) == measured
+    assert len(report.violations) == violations
+    assert report.excess == pytest.approx(excess)
+
+
+def test_the_excess_is_that_of_the_limit_that_is_exceeded_most(model):
+    assert Limits.of(None).check(model).excess == 0.0
+    assert Limits(parameters=46, macs=9, activation_bytes=14).check(model).excess == 2.0
+    assert Limits(parameters=46).check(model).excess == 0.5
 
 
 def test_a_known_cost_is_not_computed_again():

@@ -1,0 +1,189 @@
+"""What costs too much is brought within the limits, a decision at a time."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kerasnas.oracles import DynaOracle, EvolutionOracle, RandomOracle, StrategyOracle
+from kerasnas.oracles.rejections import Rejected, Rejection
+from kerasnas.oracles.repair import repair
+from kerasnas.record import SearchRecord
+from kerasnas.strategies import Discrete, RandomSearch
+from kerasnas.strategies.space import identity
+
+NAMES = "abcdefgh"
+DECISIONS = [Discrete(name=name, values=(1, 2, 4, 8, 16)) for name in NAMES]
+WIDEST = dict.fromkeys(NAMES, 16)
+
+
+def cost(values):
+    return math.prod(values[name] for name in NAMES)
+
+
+def rejected(values, limit, phase="repair"):
+    return Rejected(dict(values), "too much", None, 0, 0, phase, excess=cost(values) / limit)
+
+
+@given(st.integers(0, 30), st.integers(0, 1000))
+def test_each_step_changes_one_decision_of_the_best_so_far_until_the_limit_is_kept(power, seed):
+    limit = 2**power
+    chain = [rejected(WIDEST, limit, "policy")]
+    tried = {identity(DECISIONS, WIDEST)}
+    while chain[-1].excess > 1:
+        step = repair(DECISIONS, chain, tried, [seed])
+        if step is None:
+            assert len(chain) > 60
+            break
+        best = min(chain, key=lambda one: one.excess).values
+        assert sum(step[name] != best[name] for name in NAMES) == 1
+        assert identity(DECISIONS, step) not in tried
+        assert step.why["phase"] == "repair"
+        assert step.why["parent"] == WIDEST
+        assert step.why["mutation"] == {name: [16, step[name]] for name in NAMES if step[name] != 16}
+        assert step == repair(DECISIONS, chain, tried, [seed])
+        tried.add(identity(DECISIONS, step))
+        chain.append(rejected(step, limit))
+    # From 2^32: eight decisions at two values below the middle in the mean, two or three turns.
+    assert power < 8 or chain[-1].excess <= 1
+
+
+def test_decisions_take_turns():
+    # Nothing helps: each decision is changed once before any is changed again, and not in the order of the space.
+    chain = [rejected(WIDEST, 1, "policy")]
+    changed = []
+    for _ in NAMES:
+        step = repair(DECISIONS, chain, {identity(DECISIONS, one.values) for one in chain}, [3])
+        changed += step.why["mutation"]
+        chain.append(Rejected(dict(step), "too much", None, 0, 0, "repair", excess=1e12))
+    assert sorted(changed) == list(NAMES) != changed
+
+
+@pytest.mark.parametrize("decisions", [[Discrete(name="a", values=(16,))], [Discrete(name="a", values=(1, 16))]])
+def test_where_nothing_can_be_changed_nothing_is(decisions):
+    chain = [Rejected({"a": 16}, "too much", None, 0, 0, "policy", excess=2.0)]
+    assert repair(decisions, chain, {(("a", 1),), (("a", 16),)}, [0]) is None
+    assert repair(decisions, [], set(), [0]) is None
+
+
+def declare(hp):
+    for name in NAMES:
+        hp.Choice(name, [1, 2, 4, 8, 16])
+    hp.Float("lr", 0.0, 1.0)
+
+
+def screen(limit):
+    def check(hp):
+        excess = cost(hp.values) / limit
+        return Rejection(f"{cost(hp.values):,}; at most {limit:,} are allowed", excess=excess) if excess > 1 else None
+
+    return check
+
+
+@pytest.mark.parametrize("cls", [RandomOracle, EvolutionOracle, DynaOracle])
+def test_a_tight_limit_is_kept_without_hundreds_of_proposals(cls, play):
+    # Of random configurations 1 in 2,400 costs at most 2^3: without repair a search would end before its first trial.
+    drawn = np.random.default_rng(0).integers(0, 5, (100_000, 8)).sum(axis=1)
+    assert np.mean(drawn <= 3) < 1 / 2000
+    oracle = play.make(cls, max_trials=12)
+    play.discover(oracle, declare)
+    oracle.screen = screen(2**3)
+    trials = play.run(oracle, lambda hp: math.log2(cost(hp.values)) - hp.get("lr"))
+    assert len(trials) == 12
+    assert max(map(cost, trials)) <= 2**3
+    assert len({json.dumps(values, sort_keys=True) for values in trials}) == 12
+    ledger = play.ledger()
+    assert ledger[0]["phase"] == "repair"
+    record = SearchRecord.load(play.folder / "p")
+    assert len(record.rejected) < 12 * 40
+    # The best within the limits is on the limit, and repair ends near it.
+    assert np.median([cost(values) for values in trials]) >= 2**2
+
+
+def test_an_initial_point_is_repaired_and_the_strategy_is_told_of_that_point_alone(play, capsys):
+    class Listener(RandomSearch):
+        def start(self, decisions):
+            super().start(decisions)
+            self.told = []
+
+        def observe(self, choices, score):
+            self.told.append((choices, score))
+
+    point = dict(WIDEST) | {"a": 1, "lr": 0.25}
+    oracle = play.make(lambda **kw: StrategyOracle(Listener(), **kw), max_trials=1, initial_points=[point])
+    oracle.verbose = 1
+    play.discover(oracle, declare)
+    oracle.screen = screen(2**20)
+    (trial,) = play.run(oracle, lambda hp: 0.5)
+    assert "The initial point" in (said := capsys.readouterr().out)
+    assert "is not tried as it is: 268,435,456; at most 1,048,576" in said
+    (entry,) = play.ledger()
+    assert entry["phase"] == "repair"
+    assert entry["parent"] == point
+    assert entry["mutation"] == {name: [point[name], trial[name]] for name in point if point[name] != trial[name]}
+    assert entry["rejected"] == len(SearchRecord.load(play.folder / "p").rejected) > 1
+    assert [choices for choices, _ in oracle.strategy.told] == [point, trial]
+    assert math.isnan(oracle.strategy.told[0][1])
+
+
+def test_a_point_that_cannot_be_repaired_is_given_up_and_others_have_their_turn(play):
+    points = [{"a": 16}, {"a": 2, "b": 2}]
+    oracle = play.make(RandomOracle, max_trials=2, initial_points=points)
+    play.discover(oracle, declare)
+    left = iter([Rejection("too much", excess=1e9)] * 61)
+    oracle.screen = lambda hp: next(left, None)
+    first, _ = play.run(oracle, lambda hp: 0.5)
+    assert (first["a"], first["b"]) == (2, 2)
+    assert play.ledger()[0]["phase"] == "initial point"
+    assert play.ledger()[0]["rejected"] == 61
+
+
+def test_twins_on_the_way_are_passed_over(play):
+    oracle = play.make(RandomOracle, max_trials=3)
+    play.discover(oracle, declare)
+    within = screen(2**9)
+
+    def check(hp):
+        for trial in oracle.trials.values():
+            if all(trial.hyperparameters.get(name) == hp.get(name) for name in NAMES):
+                return Rejection("the same", trial.trial_id)
+        return within(hp)
+
+    oracle.screen = check
+    trials = play.run(oracle, lambda hp: 0.5)
+    assert len({tuple(values[name] for name in NAMES) for values in trials}) == 3
+    assert max(map(cost, trials)) <= 2**9
+
+
+def history(play, project):
+    record = SearchRecord.load(play.folder / project)
+    state = json.loads((play.folder / project / "oracle.json").read_text())
+    return [(t.trial_id, t.score, dict(t.values)) for t in record.trials], state["rejected"], play.ledger(project)
+
+
+def test_a_resumed_search_repairs_as_the_uninterrupted_one(play, kill_after):
+    def begin(project, *, resumed=False):
+        oracle = play.make(EvolutionOracle, project=project, max_trials=5)
+        play.discover(oracle, declare)
+        oracle.screen = screen(2**6)
+        oracle.reload() if resumed else oracle.save()
+        return oracle
+
+    def score(hp):
+        return math.log2(cost(hp.values)) - hp.get("lr")
+
+    play.run(begin("whole"), score)
+    expected = history(play, "whole")
+    assert len(expected[0]) == 5
+    assert {one["phase"] for one in expected[1]} > {"repair"}
+    for writes in (1, 2, 3, 6, 9, 13):
+        shutil.rmtree(play.folder / "killed", ignore_errors=True)
+        oracle = begin("killed")
+        with kill_after(writes):
+            play.run(oracle, score)
+        play.run(begin("killed", resumed=True), score)
+        assert history(play, "killed") == expected
