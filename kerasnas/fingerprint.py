@@ -39,10 +39,10 @@ def fingerprint(model: keras.Model, extra: Any = ()) -> str | None:
     weights are shared or frozen, the optimizer with its schedule, the loss. The digest is the same in every process and on
     every Keras backend.
 
-    Weights count where they are seen not to be as initialised: those of adapted layers, and of the layers of a pretrained model
-    whose biases or statistics have moved from their initial constants. What cannot be seen belongs into `extra`: where the
-    kernels of layers without a bias came from, settings of `fit`, what callbacks do. With several inputs or outputs their
-    names count, since data may be fed by name.
+    Weights count where they are seen not to be as initialised: those of adapted layers, and of layers of a pretrained model,
+    whose initialisers make something else. What cannot be seen belongs into `extra`: where the kernels of attention came from
+    if it has no bias, settings of `fit`, what callbacks do. With several inputs or outputs their names count, since data may be
+    fed by name.
 
     Args:
         model: a compiled, untrained Functional or Sequential model.
@@ -255,6 +255,10 @@ def _moved_weights(layer: Any) -> Any:
                 made = [0.0, 1.0]  # LSTM: 1 for the forget gate
             values = _values(variable)
             moved = moved or not bool(np.isin(values, np.asarray(made, values.dtype)).all())
+        # It draws the same again; that of EinsumDense is a copy of the layer's, with a seed that nobody keeps.
+        elif isinstance(getattr(initializer, "seed", None), int) and not isinstance(layer, layers.EinsumDense):
+            drawn = keras.ops.convert_to_numpy(initializer(variable.shape, variable.dtype))
+            moved = moved or not np.array_equal(_values(variable), drawn)
     if moved:
         unknown = layer._trainable_variables + layer._non_trainable_variables
     return [_plain(_values(variable)) for variable in unknown]

@@ -156,6 +156,18 @@ def test_weights_that_are_not_as_initialised_count():
     assert fingerprint(two) == fingerprint(three)
 
 
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_kernels_that_were_loaded_count_without_a_bias_to_show_it(depthwise):
+    def of(factor):
+        kind = layers.DepthwiseConv2D(3, use_bias=False) if depthwise else layers.Conv2D(2, 3, use_bias=False)
+        model = keras.Sequential([keras.Input((5, 5, 2)), kind])
+        model.compile("sgd", "mse")
+        kind.kernel.assign(kind.kernel * factor)
+        return fingerprint(model)
+
+    assert of(1) == of(1) != of(2)
+
+
 def test_fresh_layers_of_every_kind_are_seen_as_fresh():
     def of():
         x = inputs = keras.Input((6, 4))
