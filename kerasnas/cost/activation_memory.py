@@ -46,7 +46,7 @@ def peak_activation_bytes(graph: Graph) -> int:
     for step, call in enumerate(graph.calls):
         for tensor in call.inputs:
             last_read[holder[tensor.number]] = step
-        view = _is_view(call.operation) and len(call.outputs) == 1 == len(call.inputs)
+        view = is_view(call.operation) and len(call.outputs) == 1 == len(call.inputs)
         for tensor in call.outputs:
             if view and size_bytes(tensor) == size_bytes(call.inputs[0]):
                 holder[tensor.number] = holder[call.inputs[0].number]
@@ -76,7 +76,7 @@ def size_bytes(tensor: Tensor) -> int:
     return elements * (1 if tensor.dtype == "bool" else int(bits.group()) // 8 if bits else 8)
 
 
-def _is_view(operation: Any) -> bool:
+def is_view(operation: Any) -> bool:
     if isinstance(operation, keras.Layer):
         return isinstance(operation, _VIEWS)
     return type(operation).__name__ in _VIEW_OPERATIONS

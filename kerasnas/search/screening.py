@@ -2,18 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner as kt
 
-from kerasnas.cost import Cost, cost_of
+from kerasnas.cost import cost_of
 from kerasnas.errors import InvalidArgument
 from kerasnas.fingerprint import fingerprint
 from kerasnas.oracles.rejections import Rejection
-from kerasnas.search.expected_cost import expected_latency
+from kerasnas.search.expected_latency import Work, expected_latency, work_of
 from kerasnas.search.limits import Limits
 from kerasnas.search.trial_history import TrialHistory
 
@@ -47,6 +47,7 @@ class Screening:
     def __init__(self, tuner: Any) -> None:
         self._tuner = tuner
         self._screened: dict[str, Screened] = {}
+        self._measured: list[tuple[Work, float]] = []
 
     def __call__(self, hp: kt.HyperParameters) -> Rejection | None:
         """Return why `hp` is not to be tried; None if it is."""
@@ -70,7 +71,10 @@ class Screening:
         limits = self._tuner.limits
         try:
             cost = cost_of(model)
-            report = limits.check(model, cost=cost, expected_ms=self._expected_latency(cost))
+            work = work_of(model, cost.macs)
+            report = limits.check(model, cost=cost, expected_ms=expected_latency(work, self._measured))
+            if report.latency_ms is not None:
+                self._measured.append((work, report.latency_ms))
             costs = dict(report.metrics)
             if self._needs_latency and not report.violations and "latency_ms" not in costs:
                 from kerasnas.search.latency import measure_latency  # brings the converter and onnxruntime with it
@@ -81,10 +85,6 @@ class Screening:
                 raise
             return Screened({"parameters": float(model.count_params())} if model.built else {}, None, ())
         return Screened(costs, self._identify(hp, model), report.violations, report.excess)
-
-    def _expected_latency(self, cost: Cost) -> float | None:
-        measured = [(one.costs, one.costs["latency_ms"]) for one in self._screened.values() if "latency_ms" in one.costs]
-        return expected_latency(asdict(cost), measured)
 
     def _identify(self, hp: kt.HyperParameters, model: keras.Model) -> str | None:
         hypermodel = self._tuner.hypermodel

@@ -7,7 +7,7 @@ import numpy as np
 
 from kerasnas.oracles import StrategyOracle
 from kerasnas.oracles.rejections import Rejection
-from kerasnas.search.expected_cost import expected_seconds
+from kerasnas.search.expected_seconds import expected_seconds
 from kerasnas.search.time_budget import TimeBudget
 from kerasnas.search.trial_history import TrialHistory
 

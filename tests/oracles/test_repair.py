@@ -13,7 +13,7 @@ from kerasnas.oracles import DynaOracle, EvolutionOracle, RandomOracle, Strategy
 from kerasnas.oracles.rejections import Rejected, Rejection
 from kerasnas.oracles.repair import repair
 from kerasnas.record import SearchRecord
-from kerasnas.strategies import Discrete, RandomSearch
+from kerasnas.strategies import Discrete, RandomSearch, Range
 from kerasnas.strategies.space import identity
 
 NAMES = "abcdefgh"
@@ -50,6 +50,36 @@ def test_each_step_changes_one_decision_of_the_best_so_far_until_the_limit_is_ke
         chain.append(rejected(step, limit))
     # From 2^32: eight decisions at two values below the middle in the mean, two or three turns.
     assert power < 8 or chain[-1].excess <= 1
+
+
+ORDERED = [
+    Discrete(name="kind", values=("conv", "separable")),
+    Discrete(name="width", values=(4, 8, 16), ordered=True),
+    Range(name="depth", low=1, high=3, integer=True),
+    Range(name="rate", low=0.0, high=1.0),
+]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_numbers_are_lowered_before_anything_else_is_changed(seed):
+    def excess(values):
+        return values["width"] * values["depth"] * (1 if values["kind"] == "separable" else 3) / 5
+
+    def rejected(values, phase):
+        return Rejected(dict(values), "too much", None, 0, 0, phase, excess=excess(values))
+
+    chain = [rejected({"kind": "conv", "width": 16, "depth": 3, "rate": 0.5}, "policy")]
+    while chain[-1].excess > 1:
+        tried = {identity(ORDERED, one.values) for one in chain}
+        chain.append(rejected(repair(ORDERED, chain, tried, [seed]), "repair"))
+    kinds = [one.values["kind"] for one in chain]
+    lowest = next(i for i, one in enumerate(chain) if (one.values["width"], one.values["depth"]) == (4, 1))
+    assert set(kinds[: lowest + 1]) == {"conv"}  # 12 / 5: numbers alone are not enough
+    assert kinds[-1] == "separable"
+    assert (chain[-1].values["width"], chain[-1].values["depth"]) == (4, 1)
+    assert chain[-1].values["rate"] == 0.5  # which costs nothing, and led nowhere
+    assert sum(one.values["rate"] != 0.5 for one in chain) <= 1
+    assert len(chain) <= 1 + 2 + 2 + 1 + 2
 
 
 def test_decisions_take_turns():

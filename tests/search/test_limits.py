@@ -20,7 +20,7 @@ def model():
 def clock(monkeypatch):
     """Measure 1.5 ms without measuring, and count how often."""
     calls = []
-    monkeypatch.setattr(latency, "measure_latency", lambda model: calls.append(model) or 1.5)
+    monkeypatch.setattr(latency, "measure_latency", lambda model, *, enough_ms: calls.append(model) or 1.5)
     return calls
 
 
@@ -58,10 +58,10 @@ def test_latency_is_measured_once_and_only_where_it_is_limited(model, clock):
     [
         (22, None, True, 2, 1.5),  # nothing is expected yet: measured, to be able to expect something
         (22, 0.5, False, 1, 23 / 22),
-        (22, 2.0, False, 1, 2.0),  # perhaps within the limit of latency: no violation, but the way leads there
-        (22, 2.6, False, 2, 2.6),
-        (23, 2.4, True, 1, 1.5),  # too near to the limit for a guess
-        (23, 2.6, False, 1, 2.6),
+        (22, 1.6, False, 1, 1.6),  # perhaps within the limit of latency: no violation, but the way leads there
+        (22, 1.8, False, 2, 1.8),
+        (23, 1.6, True, 1, 1.5),  # too near to the limit for a guess
+        (23, 1.8, False, 1, 1.8),
         (230, 0.1, True, 1, 1.5),
     ],
 )

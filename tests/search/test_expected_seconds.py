@@ -1,4 +1,4 @@
-"""What a network takes is told by what others took."""
+"""What a training takes is told by what others took."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasnas.search.expected_cost import expected_latency, expected_seconds
+from kerasnas.search.expected_seconds import expected_seconds
 
 SIZES = st.integers(1_000, 10**9)
 
@@ -44,19 +44,3 @@ def test_nothing_is_expected_of_what_is_not_known():
     assert expected_seconds(costs(5), []) is None
     assert expected_seconds({"parameters": 5.0}, [(costs(5), 1.0)]) is None
     assert expected_seconds(costs(5), [({"parameters": 5.0}, 1.0)]) is None
-
-
-@given(st.lists(st.tuples(SIZES, SIZES, st.floats(0.01, 100)), min_size=1, max_size=6))
-def test_latency_is_expected_of_three_on(measured):
-    known = [(costs(m, b), ms) for m, b, ms in measured]
-    expected = expected_latency(costs(10**6), known)
-    assert (expected is None) == (len(measured) < 3)
-    if expected is not None:
-        tenfold = [(cost, 10 * ms) for cost, ms in known]
-        assert expected_latency(costs(10**6), tenfold) == pytest.approx(10 * expected, rel=1e-6)
-
-
-def test_a_network_like_three_others_is_as_fast():
-    known = [(costs(10**6), 0.5)] * 3
-    assert expected_latency(costs(10**6), known) == pytest.approx(0.5)
-    assert expected_latency(costs(4 * 10**6), known) == pytest.approx(1.0, rel=0.01)  # the power of MACs is a half

@@ -1,0 +1,58 @@
+"""What latency a network has is told by those of others, and by what it does."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import layers
+
+from kerasnas.cost import cost_of
+from kerasnas.search.expected_latency import Work, expected_latency, work_of
+
+WORKS = st.builds(Work, st.integers(1, 100), st.integers(0, 10**9), st.integers(0, 10**6))
+
+
+def test_the_work_of_a_model_is_counted():
+    x = inputs = keras.Input((8, 8, 2))
+    x = layers.RandomFlip()(x)  # nothing at inference
+    x = layers.Conv2D(4, 3, padding="same", activation="gelu")(x)
+    x = layers.LayerNormalization()(x)
+    x = layers.Conv2D(4, 1, activation="relu")(x)
+    x = layers.Activation("silu")(x)
+    x = keras.ops.tanh(x)
+    x = layers.Dropout(0.5)(layers.Flatten()(x))  # nothing at inference, and no more than another shape
+    model = keras.Model(inputs, layers.Dense(10, activation="softmax")(x))
+    elements = 8 * 8 * 4
+    macs = cost_of(model).macs
+    assert macs == elements * 18 + elements * 4 + elements * 10
+    # gelu, three passes of the normalization, silu, tanh, softmax
+    assert work_of(model, macs) == Work(calls=6, macs=macs, curved=elements * (1 + 3 + 1 + 1) + 10)
+
+
+@given(st.lists(st.tuples(WORKS, st.floats(0.01, 100)), min_size=1, max_size=6), WORKS, st.floats(0.1, 10))
+def test_a_slower_machine_is_slower_for_all(measured, work, factor):
+    expected = expected_latency(work, measured)
+    assert (expected is None) == (len(measured) < 3)
+    if expected is not None:
+        slower = [(each, factor * ms) for each, ms in measured]
+        assert expected_latency(work, slower) == pytest.approx(factor * expected, rel=1e-6)
+
+
+@given(st.lists(WORKS, min_size=3, max_size=9), WORKS, st.floats(0.2, 20))
+def test_a_machine_that_is_slower_by_a_factor_is_known_from_three(works, work, factor):
+    def ms(work):
+        return factor * (2.2e-3 * work.calls + 2.6e-8 * work.macs + 1.3e-6 * work.curved)
+
+    assert expected_latency(work, [(each, ms(each)) for each in works]) == pytest.approx(ms(work), rel=1e-6)
+
+
+def test_a_machine_with_slow_calls_is_learnt():
+    rng = np.random.default_rng(0)
+    works = [Work(int(rng.integers(5, 60)), int(10 ** rng.uniform(5, 8)), int(10 ** rng.uniform(2, 5))) for _ in range(40)]
+
+    def ms(work):
+        return 20e-3 * work.calls + 1e-8 * work.macs + 4e-6 * work.curved
+
+    for each in works[30:]:
+        assert expected_latency(each, [(work, ms(work)) for work in works[:30]]) == pytest.approx(ms(each), rel=0.25)
