@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,25 @@ def data(name: str, limit: int | None, seed: int) -> tuple[Any, Any, Any]:
     return (x[order[cut:]], y[order[cut:]]), (x[order[:cut]], y[order[:cut]]), test
 
 
+class Clock:
+    """Wall-clock seconds, without those spent on testing."""
+
+    def __init__(self) -> None:
+        self._start, self._paused = time.perf_counter(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._start - self._paused
+
+    def without(self, action: Any) -> Any:
+        """Return what `action` returns; the clock stands still."""
+        start = time.perf_counter()
+        result = action()
+        self._paused += time.perf_counter() - start
+        return result
+
+
 def arguments(description: str | None, results: Path) -> argparse.ArgumentParser:
     """Return a parser of the arguments that all these benchmarks take."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -70,7 +90,9 @@ def arguments(description: str | None, results: Path) -> argparse.ArgumentParser
     return parser
 
 
-def in_own_process(script: str, options: argparse.Namespace, seed: int, further: Sequence[str] = ()) -> dict[str, Any]:
+def in_own_process(
+    script: str, options: argparse.Namespace, seed: int, further: Sequence[str] = (), *, python: str = sys.executable
+) -> dict[str, Any]:
     """Return the result of one run, which is kept in `options.results` and not repeated.
 
     Args:
@@ -78,6 +100,7 @@ def in_own_process(script: str, options: argparse.Namespace, seed: int, further:
         options: of `arguments`.
         seed: of the run.
         further: what else tells this run from others.
+        python: the interpreter.
     """
     options.results.mkdir(parents=True, exist_ok=True)
     what = [value.replace(" ", "_") for value in further if not value.startswith("--")]
@@ -85,17 +108,7 @@ def in_own_process(script: str, options: argparse.Namespace, seed: int, further:
     file = options.results / f"{name}.json"
     if not file.exists():
         print(name, file=sys.stderr, flush=True)
-        command = [
-            sys.executable,
-            script,
-            "--data",
-            options.data,
-            "--budget",
-            str(options.budget),
-            "--seeds",
-            str(seed),
-            *further,
-        ]
+        command = [python, script, "--data", options.data, "--budget", str(options.budget), "--seeds", str(seed), *further]
         command += ["--limit", str(options.limit)] if options.limit else []
         draft = file.with_suffix(".draft")
         subprocess.run([*command, "--run", str(draft)], check=True)

@@ -4,9 +4,9 @@
     python benchmarks/time_to_accuracy.py --data fashion --budget 300 --methods kerasnas kt.RandomSearch --seeds 1
 
 Every method searches the same ConvDense space on the same data with the same epochs, batch size and patience, in a process of
-its own, one after the other. When a trial has ended, the network that the method would give out is tested; the clock stands
-still meanwhile. Trials under way when the time is over end with what they have, for every method. Results are kept in
---results, a file for each run, so that an interrupted benchmark goes on.
+its own, one after the other; AutoKeras searches its own space (see autokeras_search.py). When a trial has ended, the network
+that the method would give out is tested; the clock stands still meanwhile. Trials under way when the time is over end with what
+they have, for every method. Results are kept in --results, a file for each run, so that an interrupted benchmark goes on.
 
 Data are looked for where `kerasnas.datasets` looks; CIFAR-10 in $KERASNAS_DATA (default ../shared/data), file
 image/cifar10_jpeg_train.bin.xz.
@@ -16,14 +16,13 @@ import json
 import os
 import sys
 import tempfile
-import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from image_search import BATCH, EPOCHS, PATIENCE, arguments, data, in_own_process
+from image_search import BATCH, EPOCHS, PATIENCE, Clock, arguments, data, in_own_process
 
 METHODS = (
     "kerasnas",
@@ -36,26 +35,8 @@ METHODS = (
     "kt.RandomSearch",
     "kt.Hyperband",
     "kt.BayesianOptimization",
+    "AutoKeras",
 )
-
-
-class Clock:
-    """Wall-clock seconds, without those spent on testing."""
-
-    def __init__(self) -> None:
-        self._start, self._paused = time.perf_counter(), 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return time.perf_counter() - self._start - self._paused
-
-    def without(self, action: Any) -> Any:
-        """Return what `action` returns; the clock stands still."""
-        start = time.perf_counter()
-        result = action()
-        self._paused += time.perf_counter() - start
-        return result
 
 
 def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> dict[str, Any]:
@@ -161,7 +142,7 @@ def reached(points: list[dict[str, Any]], accuracy: float) -> float | None:
 def report(results: dict[str, list[dict[str, Any]]]) -> None:
     """Print the table: final accuracies, and when each method came to the best peer's final accuracy."""
     finals = {m: [r["points"][-1]["test"] or 0.0 for r in runs if r["points"]] for m, runs in results.items()}
-    peers = {m: float(np.mean(v)) for m, v in finals.items() if m.startswith("kt.") and v}
+    peers = {m: float(np.mean(v)) for m, v in finals.items() if not m.startswith("kerasnas") and v}
     goal = max(peers.values(), default=float("nan"))
     print(f"| method | seeds | trials | test accuracy at the end | seconds to {goal:.4f} | outside of fit |")
     print("|---|---|---|---|---|---|")
@@ -180,7 +161,8 @@ def report(results: dict[str, list[dict[str, Any]]]) -> None:
 
 def main() -> None:
     parser = arguments(__doc__, Path("time_to_accuracy"))
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS[:-1]))
+    parser.add_argument("--autokeras", default=sys.executable, help="a Python that has it: see autokeras_search.py")
     options = parser.parse_args()
     if options.run:
         (method,) = options.methods
@@ -190,7 +172,10 @@ def main() -> None:
     results: dict[str, list[dict[str, Any]]] = {method: [] for method in options.methods}
     for seed in range(options.seeds):
         for method in options.methods:
-            results[method].append(in_own_process(__file__, options, seed, ["--methods", method]))
+            python, script = sys.executable, __file__
+            if method == "AutoKeras":
+                python, script = options.autokeras, str(Path(__file__).with_name("autokeras_search.py"))
+            results[method].append(in_own_process(script, options, seed, ["--methods", method], python=python))
     report(results)
 
 

@@ -63,6 +63,6 @@ class ASHA(StoppingRule):
             return None
         return Stop(
             "asha",
-            f"place {better + 1} of {len(values)} after {rung} epochs, the first {places} go on",
+            f"place {better + 1} of {len(values)} after {rung} epoch{'s' * (rung > 1)}, the first {places} go on",
             {"rung": float(rung), "place": float(better + 1), "reached": float(len(values)), "places": float(places)},
         )

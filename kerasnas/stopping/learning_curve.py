@@ -57,7 +57,7 @@ class LearningCurve(StoppingRule):
         if not self.min_epochs <= t < epochs or not (whole & (curves.lengths == epochs)).any():
             return None
         if not np.isfinite(curves.own[-1]).all():
-            return Stop("learning-curve", f"no finite value after {t} epochs", {"probability": 0.0})
+            return Stop("learning-curve", f"no finite value after {t} epoch{'s' * (t > 1)}", {"probability": 0.0})
         finals = curves.finals[whole]
         front = np.unique(finals[pareto_front(finals)], axis=0)
         probability = 1.0 - _reached(front, _distributions(curves))

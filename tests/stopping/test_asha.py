@@ -62,6 +62,7 @@ def test_stops_only_at_rungs_and_says_why():
     stop = ASHA(3, min_epochs=2).should_stop(column(0, 0), others, epochs=9)
     assert stop.reason == "place 6 of 6 after 2 epochs, the first 2 go on"
     assert stop.details == {"rung": 2, "place": 6, "reached": 6, "places": 2}
+    assert "after 1 epoch, the" in ASHA(3).should_stop(column(0), others, epochs=9).reason
 
 
 def test_those_that_have_not_reached_the_rung_do_not_count():
