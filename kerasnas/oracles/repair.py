@@ -1,6 +1,8 @@
 """Bringing a proposal that costs too much within the limits, instead of giving it up."""
 
+from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
+from itertools import zip_longest
 
 import numpy as np
 
@@ -15,6 +17,8 @@ __all__ = ["repair"]
 _STEPS = 60
 # So many values of each decision are drawn to find one that was not tried.
 _DRAWS = 10
+# What costs less than this share of another is the cheaper one: latencies are measured.
+_BETTER = 0.97
 # Integers of a range up to this size are lowered one by one.
 _FEW = 8
 
@@ -25,9 +29,9 @@ def repair(
     """Return the next step from a proposal that exceeds a limit towards the limits; None if there is none, or no more.
 
     A step changes one decision of what exceeded the limits least so far: first numbers are lowered, as somebody would make a
-    network narrower and shorter; if that is not enough, any decision takes another value. Decisions that a change of which led
-    nowhere come last, the others take turns in an order that is drawn for each proposal. A step is of phase "repair": its
-    parent is what the strategy wanted, and its mutation what became of that.
+    network narrower and shorter, to the next value first; if that is not enough, any decision takes another value. Decisions
+    that made no difference come last, the others take turns in an order that is drawn for each proposal. A step is of phase
+    "repair": its parent is what the strategy wanted, and its mutation what became of that.
 
     Args:
         decisions: the space.
@@ -44,10 +48,12 @@ def repair(
     genes = genes_of(decisions, base)
     order = np.random.default_rng([*seed, 0]).permutation(len(decisions))
     movable = [decisions[i] for i in order if id(decisions[i]) in genes and decisions[i].size != 1]
+    rng, start = np.random.default_rng([*seed, len(chain)]), (len(chain) - 1) % max(len(movable), 1)
+    movable = [*movable[start:], *movable[:start]]
     eager = [decision for decision in movable if decision.name not in idle]
-    rng, turn = np.random.default_rng([*seed, len(chain)]), len(chain) - 1
-    steps = [(d, lower) for d in _from(turn, eager) if (lower := _lower(d, genes[id(d)])) is not None]
-    steps += [(d, other_value(d, genes[id(d)], rng)) for d in (*_from(turn, eager), *_from(turn, movable * _DRAWS))]
+    lowered = zip_longest(*([(d, value) for value in _lower(d, genes[id(d)])] for d in eager))
+    steps = [step for each in lowered for step in each if step is not None]
+    steps += [(d, other_value(d, genes[id(d)], rng)) for d in (*eager, *movable * _DRAWS)]
     for moved, value in steps:
         choices = express(decisions, genes | {id(moved): value}, rng)
         if identity(decisions, choices) not in tried:
@@ -56,27 +62,21 @@ def repair(
 
 
 def _descent(chain: Sequence[Rejected]) -> tuple[Choices, set[str]]:
-    """Return what exceeded the limits least, and the decisions whose changes on the way there led nowhere."""
-    base, idle = chain[0], set()
+    """Return what exceeded the limits least, and the decisions two changes of which made no difference on the way there."""
+    base, same = chain[0], Counter[str]()
     for one in chain[1:]:
-        if one.excess is not None and one.excess < (base.excess or 0.0):
+        if one.excess is not None and base.excess is not None and one.excess < _BETTER * base.excess:
             base = one
-        else:
-            idle |= set(changes(base.values, one.values))
-    return base.values, idle
+        elif one.excess == base.excess:
+            same.update(list(changes(base.values, one.values)))
+    return base.values, {name for name, count in same.items() if count > 1}
 
 
-def _from(turn: int, decisions: Sequence[Decision]) -> list[Decision]:
-    """Return `decisions`, the one whose turn it is first."""
-    start = turn % max(len(decisions), 1)
-    return [*decisions[start:], *decisions[:start]]
-
-
-def _lower(decision: Decision, value: Scalar) -> Scalar | None:
-    """Return the next lower value of a list or of few integers, or a quarter of the range less; None if there is none."""
+def _lower(decision: Decision, value: Scalar) -> list[Scalar]:
+    """Return the lower values of a list or of few integers, or of quarters of the range, the nearest first."""
     if not decision.is_ordered:
-        return None
+        return []
     step = 1 / decision.size if decision.size and decision.size <= _FEW else 0.25
-    unit = decision.to_unit(value)
-    lower = decision.from_unit(max(unit - step, 0.0))
-    return lower if lower != value else None
+    units = np.arange(decision.to_unit(value) - step, -step / 2, -step)
+    values = dict.fromkeys(decision.from_unit(max(unit, 0.0)) for unit in units)
+    return [lower for lower in values if lower != value]

@@ -1,6 +1,5 @@
 """How long one sample takes on this machine, measured before a network is trained."""
 
-import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,11 +17,11 @@ from kerasnas.export.session import open_session
 __all__ = ["measure_latency"]
 
 _OPSET = 17
-_BURSTS, _BURSTS_TO_TELL = 10, 2
+_BURSTS = 10
 _BURST_S, _PAUSE_S = 0.04, 0.02
 
 
-def measure_latency(model: keras.Model, *, runs: int = 20, threads: int = 1, enough_ms: float = math.inf) -> float:
+def measure_latency(model: keras.Model, *, runs: int = 20, threads: int = 1) -> float:
     """Measure how long onnxruntime takes for one sample on this machine's CPU, in milliseconds.
 
     The model is converted to ONNX and run on one random sample for about half a second, in ten bursts with pauses between them.
@@ -36,7 +35,6 @@ def measure_latency(model: keras.Model, *, runs: int = 20, threads: int = 1, eno
         model: a built Functional or Sequential model that computes in float32 (or float64).
         runs: fewest calls to time, >= 10; a fast network is called more often.
         threads: that onnxruntime may use within one operator, >= 1.
-        enough_ms: the measurement ends after two bursts if all calls took longer than that.
 
     Returns:
         Milliseconds of one call with one sample.
@@ -64,12 +62,8 @@ def measure_latency(model: keras.Model, *, runs: int = 20, threads: int = 1, eno
     samples = draw_samples(session.inputs, 1)
     feed = {name: array for (name, _, _), array in zip(session.inputs, samples, strict=True)}
     session.run(feed)
-    fastest_ms = math.inf
-    for burst in range(_BURSTS):
-        if burst == _BURSTS_TO_TELL and fastest_ms > enough_ms:
-            break
-        fastest_ms = min(fastest_ms, _burst(lambda: session.run(feed), -(-runs // _BURSTS)) / 1e6)
-    return fastest_ms
+    fastest_ns = min(_burst(lambda: session.run(feed), -(-runs // _BURSTS)) for _ in range(_BURSTS))
+    return fastest_ns / 1e6
 
 
 def _burst(call: Callable[[], object], runs: int) -> int:

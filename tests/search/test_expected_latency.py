@@ -27,7 +27,23 @@ def test_the_work_of_a_model_is_counted():
     macs = cost_of(model).macs
     assert macs == elements * 18 + elements * 4 + elements * 10
     # gelu, three passes of the normalization, silu, tanh, softmax
-    assert work_of(model, macs) == Work(calls=6, macs=macs, curved=elements * (1 + 3 + 1 + 1) + 10)
+    assert work_of(model, macs).amounts == (6, macs, elements * (1 + 3 + 1 + 1) + 10)
+
+
+def test_the_signature_tells_what_is_done_and_not_how_it_is_trained():
+    def of(filters=4, pool=2, activation="relu", *, dropout=0.1, l2=None, momentum=0.9, kernel="ones", optimizer="sgd"):
+        keras.utils.clear_session() if dropout > 0.1 else None
+        x = inputs = keras.Input((8, 8, 2))
+        x = layers.Conv2D(filters, 3, kernel_initializer=kernel, kernel_regularizer=l2)(x)
+        x = layers.BatchNormalization(momentum=momentum)(x)
+        x = layers.MaxPooling2D(pool, strides=2, padding="same")(keras.ops.relu(x))
+        x = layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(x))
+        model = keras.Model(inputs, layers.Dense(2, activation)(x))
+        model.compile(optimizer)
+        return work_of(model, 0).signature
+
+    assert of() == of(dropout=0.5) == of(l2="l2") == of(momentum=0.5) == of(kernel="zeros") == of(optimizer="adam")
+    assert len({of(), of(6), of(pool=3), of(activation="tanh")}) == 4
 
 
 @given(st.lists(st.tuples(WORKS, st.floats(0.01, 100)), min_size=1, max_size=6), WORKS, st.floats(0.1, 10))

@@ -20,7 +20,7 @@ def model():
 def clock(monkeypatch):
     """Measure 1.5 ms without measuring, and count how often."""
     calls = []
-    monkeypatch.setattr(latency, "measure_latency", lambda model, *, enough_ms: calls.append(model) or 1.5)
+    monkeypatch.setattr(latency, "measure_latency", lambda model: calls.append(model) or 1.5)
     return calls
 
 
@@ -73,6 +73,13 @@ def test_latency_is_measured_where_the_expected_one_does_not_decide(
     assert len(clock) == measured
     assert len(report.violations) == violations
     assert report.excess == pytest.approx(excess)
+
+
+@pytest.mark.parametrize("expected_ms", [None, 0.1, 9.0])
+def test_a_latency_that_is_known_is_neither_measured_nor_guessed(expected_ms, model, clock):
+    report = Limits(parameters=22, latency_ms=1.0).check(model, expected_ms=expected_ms, known_ms=1.25)
+    assert (report.latency_ms, report.excess, len(report.violations)) == (1.25, 1.25, 2)
+    assert clock == []
 
 
 def test_the_excess_is_that_of_the_limit_that_is_exceeded_most(model):
