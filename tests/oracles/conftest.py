@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import keras_tuner as kt
 import pytest
 
+from kerasnas.record import SearchRecord
+
 
 def declare(hp):
     """A space with every kind of entry; returns the score of its values (higher is better)."""
@@ -75,6 +77,25 @@ class Play:
     def run(self, oracle, fn=declare):
         """Run trials to the end of the search; returns their values."""
         return list(iter(lambda: self.step(oracle, fn), None))
+
+    def run_pairs(self, oracle, end):
+        """Keep two trials running until the search ends; which of them ends next follows from the number that have ended."""
+        while True:
+            running = {}
+            for worker in range(2):
+                trial = oracle.create_trial(f"tuner{worker}")
+                if trial.status == "RUNNING":
+                    running[trial.trial_id] = trial
+            if not running:
+                return
+            end(oracle, running[sorted(running)[len(oracle.end_order) % len(running)]])
+
+    def history(self, project):
+        """Return all that a search leaves: its trials, what it rejected, and its ledger."""
+        record = SearchRecord.load(self.folder / project)
+        state = json.loads((self.folder / project / "oracle.json").read_text())
+        trials = [(t.trial_id, t.status, t.score, dict(t.values)) for t in record.trials]
+        return trials, state["rejected"], self.ledger(project)
 
     def ledger(self, project="p"):
         """Return every decision.json, in the order of the trials."""

@@ -189,12 +189,6 @@ def test_twins_on_the_way_are_passed_over(play):
     assert max(map(cost, trials)) <= 2**9
 
 
-def history(play, project):
-    record = SearchRecord.load(play.folder / project)
-    state = json.loads((play.folder / project / "oracle.json").read_text())
-    return [(t.trial_id, t.score, dict(t.values)) for t in record.trials], state["rejected"], play.ledger(project)
-
-
 def test_a_resumed_search_repairs_as_the_uninterrupted_one(play, kill_after):
     def begin(project, *, resumed=False):
         oracle = play.make(EvolutionOracle, project=project, max_trials=5)
@@ -207,7 +201,7 @@ def test_a_resumed_search_repairs_as_the_uninterrupted_one(play, kill_after):
         return math.log2(cost(hp.values)) - hp.get("lr")
 
     play.run(begin("whole"), score)
-    expected = history(play, "whole")
+    expected = play.history("whole")
     assert len(expected[0]) == 5
     assert {one["phase"] for one in expected[1]} > {"repair"}
     for writes in (1, 2, 3, 6, 9, 13):
@@ -216,4 +210,4 @@ def test_a_resumed_search_repairs_as_the_uninterrupted_one(play, kill_after):
         with kill_after(writes):
             play.run(oracle, score)
         play.run(begin("killed", resumed=True), score)
-        assert history(play, "killed") == expected
+        assert play.history("killed") == expected

@@ -18,7 +18,7 @@ ORACLES = [
     for name in oracles.__all__
     if name != "StrategyOracle"
 ]
-TRIALS, WORKERS = 9, 2
+TRIALS = 9
 
 
 class Killed(BaseException):
@@ -32,17 +32,7 @@ def outcome(play, hp):
 
 
 def work(play, oracle):
-    """Keep two trials running; which of them ends next follows from the number that have ended."""
-    while True:
-        running = {}
-        for worker in range(WORKERS):
-            trial = oracle.create_trial(f"tuner{worker}")
-            if trial.status == "RUNNING":
-                running[trial.trial_id] = trial
-        if not running:
-            return
-        trial = running[sorted(running)[len(oracle.end_order) % len(running)]]
-        play.finish(oracle, trial, outcome(play, trial.hyperparameters))
+    play.run_pairs(oracle, lambda oracle, trial: play.finish(oracle, trial, outcome(play, trial.hyperparameters)))
 
 
 @pytest.fixture
@@ -70,20 +60,15 @@ def begin(play):
     return begin
 
 
-def history(play, project):
-    record = SearchRecord.load(play.folder / project)
-    return [(t.trial_id, t.status, t.score, dict(t.values)) for t in record.trials], play.ledger(project)
-
-
 @pytest.mark.parametrize("cls", ORACLES)
 def test_a_search_killed_at_any_write_ends_as_the_uninterrupted_one(cls, play, begin, monkeypatch):
     work(play, begin(cls, "whole"))
-    expected = history(play, "whole")
-    phases = [entry["phase"] for entry in expected[1]]
+    expected = play.history("whole")
+    phases = [entry["phase"] for entry in expected[2]]
     assert len(phases) == TRIALS
     assert phases[:2] == ["initial point"] * 2
-    assert {entry["earlier"] for entry in expected[1]} == {12}
-    assert max(entry["pending"] for entry in expected[1]) == WORKERS - 1
+    assert {entry["earlier"] for entry in expected[2]} == {12}
+    assert max(entry["pending"] for entry in expected[2]) == 1
     assert expected[0][0][1] == "FAILED"
     writes = 0
     replace = os.replace
@@ -108,7 +93,7 @@ def test_a_search_killed_at_any_write_ends_as_the_uninterrupted_one(cls, play, b
             with monkeypatch.context() as patch, suppress(Killed):
                 patch.setattr(os, "replace", count_down)
                 work(play, oracle)
-        assert history(play, "killed") == expected
+        assert play.history("killed") == expected
         assert writes > 0
 
     check()
@@ -126,4 +111,4 @@ def test_a_resumed_search_with_more_trials_keeps_what_it_knows(play, begin):
     work(play, begin(RandomOracle, "whole", max_trials=8))
     work(play, begin(RandomOracle, "longer", max_trials=5))
     work(play, begin(RandomOracle, "longer", max_trials=8))
-    assert history(play, "longer")[0] == history(play, "whole")[0]
+    assert play.history("longer")[0] == play.history("whole")[0]

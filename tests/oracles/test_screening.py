@@ -227,17 +227,7 @@ def outcome(play, hp):
 
 
 def work(play, oracle):
-    """Run two trials at once, to the end."""
-    while True:
-        running = {}
-        for worker in range(2):
-            trial = oracle.create_trial(f"tuner{worker}")
-            if trial.status == "RUNNING":
-                running[trial.trial_id] = trial
-        if not running:
-            return
-        trial = running[sorted(running)[len(oracle.end_order) % len(running)]]
-        play.finish(oracle, trial, outcome(play, trial.hyperparameters))
+    play.run_pairs(oracle, lambda oracle, trial: play.finish(oracle, trial, outcome(play, trial.hyperparameters)))
 
 
 def begin(play, cls, project, **kwargs):
@@ -253,16 +243,10 @@ def begin(play, cls, project, **kwargs):
     return oracle
 
 
-def history(play, project):
-    record = SearchRecord.load(play.folder / project)
-    state = json.loads((play.folder / project / "oracle.json").read_text())
-    return [(t.trial_id, t.status, t.score, dict(t.values)) for t in record.trials], state["rejected"], play.ledger(project)
-
-
 @pytest.mark.parametrize("cls", [RandomOracle, EvolutionOracle, ReinforceOracle])
 def test_a_resumed_search_rejects_and_goes_on_as_the_uninterrupted_one(cls, play, kill_after):
     work(play, begin(play, cls, "whole"))
-    expected = history(play, "whole")
+    expected = play.history("whole")
     kinds = {one["twin"] is None for one in expected[1]}
     assert kinds == {True, False}
     assert len(expected[0]) == 8
@@ -272,7 +256,7 @@ def test_a_resumed_search_rejects_and_goes_on_as_the_uninterrupted_one(cls, play
         with kill_after(writes):
             work(play, oracle)
         work(play, begin(play, cls, "killed", seed=99))
-        assert history(play, "killed") == expected
+        assert play.history("killed") == expected
 
 
 @settings(suppress_health_check=list(HealthCheck), deadline=None)

@@ -129,21 +129,11 @@ def test_one_objective_that_is_not_finite_fails_the_trial(bad, play):
     assert scores(oracle) == [1.0, None, 0.0]
 
 
-def work(oracle):
-    """Run all trials; two run at once."""
-    while True:
-        running = {}
-        for worker in range(2):
-            trial = oracle.create_trial(f"tuner{worker}")
-            if trial.status == "RUNNING":
-                running[trial.trial_id] = trial
-        if not running:
-            return
-        trial = running[sorted(running)[len(oracle.end_order) % len(running)]]
-        hp = trial.hyperparameters
-        size = hp.get("kernel") ** 2 if hp.get("kind") == "conv" else hp.get("units")
-        fails = hp.get("kind") == "dense" and hp.get("lr") > 0.01
-        finish(oracle, trial, None if fails else (-abs(math.log10(hp.get("lr")) + 3) + math.log(size), size))
+def end(oracle, trial):
+    hp = trial.hyperparameters
+    size = hp.get("kernel") ** 2 if hp.get("kind") == "conv" else hp.get("units")
+    fails = hp.get("kind") == "dense" and hp.get("lr") > 0.01
+    finish(oracle, trial, None if fails else (-abs(math.log10(hp.get("lr")) + 3) + math.log(size), size))
 
 
 @pytest.mark.parametrize(
@@ -152,22 +142,20 @@ def work(oracle):
 def test_a_resumed_search_goes_on_exactly(cls, play, kill_after):
     settings = {"objective": OBJECTIVES, "max_trials": 14, "max_consecutive_failed_trials": 99}
     whole = play.make(cls, project="whole", known=True, **settings)
-    work(whole)
-    expected = [(t.trial_id, t.status, t.score, dict(t.values)) for t in SearchRecord.load(play.folder / "whole").trials]
-    assert len(expected) == 14
+    play.run_pairs(whole, end)
+    expected = play.history("whole")
+    assert len(expected[0]) == 14
 
     for writes in (1, 11, 28):
         shutil.rmtree(play.folder / "killed", ignore_errors=True)
         first = play.make(cls, project="killed", known=True, **settings)
         first.save()
         with kill_after(writes):
-            work(first)
+            play.run_pairs(first, end)
         second = play.make(cls, project="killed", **settings | {"seed": 99})
         second.reload()
-        work(second)
-        record = SearchRecord.load(play.folder / "killed")
-        assert [(t.trial_id, t.status, t.score, dict(t.values)) for t in record.trials] == expected
-        assert play.ledger("killed") == play.ledger("whole")
+        play.run_pairs(second, end)
+        assert play.history("killed") == expected
 
 
 def test_a_list_of_one_objective_is_searched_for_by_its_order(play):
