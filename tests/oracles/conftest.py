@@ -8,7 +8,9 @@ from contextlib import contextmanager
 import keras_tuner as kt
 import pytest
 
+from kerasnas.oracles import StrategyOracle
 from kerasnas.record import SearchRecord
+from kerasnas.strategies import RandomSearch
 
 
 def declare(hp):
@@ -30,10 +32,32 @@ def declare(hp):
     return score - units / 500
 
 
+class Listener(RandomSearch):
+    """Remembers what it was told since it was started last."""
+
+    starts = 0
+
+    def start(self, decisions):
+        super().start(decisions)
+        self.starts += 1
+        self.told = []
+
+    def observe(self, choices, score):
+        self.told.append((choices, score))
+
+    def advantage(self, choices, score):
+        return score - max((s for _, s in self.told), default=score)
+
+
 class Play:
     """Plays the tuner's part in searches below `folder`."""
 
     declare = staticmethod(declare)
+    Listener = Listener
+
+    @staticmethod
+    def listener(**kwargs):
+        return StrategyOracle(Listener(), **kwargs)
 
     def __init__(self, folder):
         self.folder = folder

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasnas.oracles import DynaOracle, EvolutionOracle, RandomOracle, StrategyOracle
+from kerasnas.oracles import DynaOracle, EvolutionOracle, RandomOracle
 from kerasnas.oracles.rejections import Rejected, Rejection
 from kerasnas.oracles.repair import repair
 from kerasnas.record import SearchRecord
-from kerasnas.strategies import Discrete, RandomSearch, Range
+from kerasnas.strategies import Discrete, Range
 from kerasnas.strategies.space import identity
 
 NAMES = "abcdefgh"
@@ -135,16 +135,8 @@ def test_a_tight_limit_is_kept_without_hundreds_of_proposals(cls, play):
 
 
 def test_an_initial_point_is_repaired_and_the_strategy_is_told_of_that_point_alone(play, capsys):
-    class Listener(RandomSearch):
-        def start(self, decisions):
-            super().start(decisions)
-            self.told = []
-
-        def observe(self, choices, score):
-            self.told.append((choices, score))
-
     point = dict(WIDEST) | {"a": 1, "lr": 0.25}
-    oracle = play.make(lambda **kw: StrategyOracle(Listener(), **kw), max_trials=1, initial_points=[point])
+    oracle = play.make(play.listener, max_trials=1, initial_points=[point])
     oracle.verbose = 1
     play.discover(oracle, declare)
     oracle.screen = screen(2**20)

@@ -16,21 +16,6 @@ from kerasnas.record import SearchRecord
 from kerasnas.strategies import RandomSearch
 
 
-class Listener(RandomSearch):
-    """Remembers what it was told."""
-
-    def start(self, decisions):
-        super().start(decisions)
-        self.told = []
-
-    def observe(self, choices, score):
-        self.told.append((choices, score))
-
-
-def listener(**kwargs):
-    return StrategyOracle(Listener(), **kwargs)
-
-
 def too_wide(hp):
     """A limit on dense layers of the space of `declare`."""
     if hp.get("kind") == "dense" and hp.get("units") > 5:
@@ -51,7 +36,7 @@ def twins(oracle):
 
 
 def test_what_breaks_a_limit_costs_no_trial_and_is_told_as_a_failure(play):
-    oracle = play.make(listener, known=True, max_trials=20)
+    oracle = play.make(play.listener, known=True, max_trials=20)
     oracle.screen = too_wide
     trials = play.run(oracle)
     assert len(trials) == 20
@@ -76,7 +61,7 @@ def test_what_breaks_a_limit_costs_no_trial_and_is_told_as_a_failure(play):
 def test_the_strategy_hears_of_a_rejection_before_it_proposes_again(play):
     heard = []
 
-    class Ear(Listener):
+    class Ear(play.Listener):
         def propose(self, rng, pending=()):
             heard.append(len(self.told))
             return super().propose(rng)
@@ -89,7 +74,7 @@ def test_the_strategy_hears_of_a_rejection_before_it_proposes_again(play):
 
 
 def test_a_twin_has_the_score_of_its_trial(play):
-    oracle = play.make(listener, known=True, max_trials=4)
+    oracle = play.make(play.listener, known=True, max_trials=4)
     oracle.screen = twins(oracle)
     play.run(oracle)
     assert len(oracle.trials) == 4  # three kernels, and dense
@@ -103,7 +88,7 @@ def test_a_twin_has_the_score_of_its_trial(play):
 
 
 def test_the_twin_of_a_running_trial_is_told_when_that_ends(play):
-    oracle = play.make(listener, known=True)
+    oracle = play.make(play.listener, known=True)
     first = oracle.create_trial("tuner0")
     left = iter([Rejection("the same", first.trial_id), None])
     oracle.screen = lambda hp: next(left)
@@ -119,7 +104,7 @@ def test_the_twin_of_a_running_trial_is_told_when_that_ends(play):
 
 
 def test_a_twin_of_a_failed_trial_has_failed(play):
-    oracle = play.make(listener, known=True)
+    oracle = play.make(play.listener, known=True)
     play.finish(oracle, oracle.create_trial("tuner0"), None)
     left = iter([Rejection("the same", "00"), None])
     oracle.screen = lambda hp: next(left)
@@ -129,7 +114,7 @@ def test_a_twin_of_a_failed_trial_has_failed(play):
 
 def test_initial_points_that_are_rejected_are_skipped_and_said(play, capsys):
     points = [{"kind": "dense", "units": 50}, {"kernel": 5}]
-    oracle = play.make(listener, known=True, initial_points=points, max_trials=3)
+    oracle = play.make(play.listener, known=True, initial_points=points, max_trials=3)
     oracle.verbose = 1
     oracle.screen = too_wide
     trial = oracle.create_trial("tuner0")

@@ -8,7 +8,7 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 
-from kerasnas.oracles import DynaOracle, EvolutionOracle, RandomOracle, ReinforceOracle, StrategyOracle
+from kerasnas.oracles import DynaOracle, EvolutionOracle, RandomOracle, ReinforceOracle
 from kerasnas.pareto import hypervolume, spread_scores
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Discrete, Evolution, RandomSearch
@@ -16,27 +16,6 @@ from kerasnas.strategies.novelty import propose_untried
 from kerasnas.strategies.space import identity
 
 OBJECTIVES = [kt.Objective("accuracy", "max"), kt.Objective("size", "min")]
-
-
-class Listener(RandomSearch):
-    """Remembers what it was told since it was started last."""
-
-    starts = 0
-
-    def start(self, decisions):
-        super().start(decisions)
-        self.starts += 1
-        self.told = []
-
-    def observe(self, choices, score):
-        self.told.append((choices, score))
-
-    def advantage(self, choices, score):
-        return score - max((s for _, s in self.told), default=score)
-
-
-def listener(**kwargs):
-    return StrategyOracle(Listener(), **kwargs)
 
 
 def finish(oracle, trial, values):
@@ -87,14 +66,14 @@ def test_no_unit_counts(play):
     results = [(0.1 * (i * 7 % 10), 3 * (i * 3 % 10) + 1) for i in range(10)]
     told = []
     for scale in (1e-9, 1.0, 1e12):
-        oracle = play.make(listener, known=True, project=str(scale), objective=OBJECTIVES)
+        oracle = play.make(play.listener, known=True, project=str(scale), objective=OBJECTIVES)
         run(oracle, [(accuracy, size * scale) for accuracy, size in results])
         told.append((scores(oracle), [score for _, score in oracle.strategy.told]))
     assert told[0] == told[1] == told[2]
 
 
 def test_the_strategy_is_told_the_scores_of_now_and_is_begun_anew_only_if_they_changed(play):
-    oracle = play.make(listener, known=True, objective=OBJECTIVES)
+    oracle = play.make(play.listener, known=True, objective=OBJECTIVES)
     results = [(0.5, 5.0), (0.4, 6.0), None, (0.6, 4.0), (0.9, 9.0)]
     starts = []
     for values in results:
@@ -114,7 +93,7 @@ def test_the_strategy_is_told_the_scores_of_now_and_is_begun_anew_only_if_they_c
 
 
 def test_the_ledger_keeps_the_advantage_at_the_end_of_the_trial(play):
-    oracle = play.make(listener, known=True, objective=OBJECTIVES)
+    oracle = play.make(play.listener, known=True, objective=OBJECTIVES)
     run(oracle, [(0.5, 5.0), (0.6, 4.0), (0.1, 6.0), (0.7, 3.0)])
     assert [entry["advantage"] for entry in play.ledger()] == [0.0, 1.0, -2.0, 1.0]
     assert [entry["observed"] for entry in play.ledger()] == [0, 1, 2, 3]
@@ -159,7 +138,7 @@ def test_a_resumed_search_goes_on_exactly(cls, play, kill_after):
 
 
 def test_a_list_of_one_objective_is_searched_for_by_its_order(play):
-    oracle = play.make(listener, known=True, objective=[kt.Objective("size", "min")])
+    oracle = play.make(play.listener, known=True, objective=[kt.Objective("size", "min")])
     for size in (3.0, 1.0, 2.0, 1.0):
         trial = oracle.create_trial("tuner0")
         oracle.update_trial(trial.trial_id, {"size": size, "multi_objective": size})
