@@ -12,7 +12,6 @@ import argparse
 import random
 import time
 from collections.abc import Callable
-from dataclasses import astuple
 from typing import Any
 
 import keras
@@ -85,7 +84,7 @@ def main() -> None:
     powers = np.linalg.lstsq(np.column_stack([np.ones(len(sizes)), sizes]), seconds, rcond=None)[0][1:]
     print(f"powers of MACs and activation memory in the seconds of a step: {powers.round(2)}")
     report("seconds of a step", trained, expected_seconds)
-    works = np.array([astuple(work) for work, _ in run], float)
+    works = np.array([work.amounts for work, _ in run], float)
     latencies = np.array([each for _, each in run])
     factors, _ = nnls(works / works.mean(axis=0) / latencies[:, None], np.ones(len(run)))
     print("milliseconds of a call, a MAC, a curved element: {:.2g}, {:.2g}, {:.2g}".format(*(factors / works.mean(axis=0))))

@@ -35,9 +35,9 @@ def cifar10() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarr
         sizes = np.frombuffer(raw, "<u2", count, place + count)
         place += 3 * count
         images = np.empty((count, 32, 32, 3), "uint8")
-        for i, size in enumerate(sizes):
+        for i, size in enumerate(sizes.tolist()):
             images[i] = np.asarray(Image.open(io.BytesIO(header + raw[place : place + size])))
-            place += int(size)
+            place += size
         parts.append((images.astype("float32"), labels))
     return parts[0], parts[1]
 
@@ -111,7 +111,9 @@ def in_own_process(
         command = [python, script, "--data", options.data, "--budget", str(options.budget), "--seeds", str(seed), *further]
         command += ["--limit", str(options.limit)] if options.limit else []
         draft = file.with_suffix(".draft")
-        subprocess.run([*command, "--run", str(draft)], check=True)
+        package = str(Path(__file__).resolve().parents[1])  # where the interpreter has no kerasnas
+        found = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+        subprocess.run([*command, "--run", str(draft)], check=True, env=os.environ | {"PYTHONPATH": found})
         draft.rename(file)
     result: dict[str, Any] = json.loads(file.read_text("utf-8"))
     return result

@@ -40,9 +40,9 @@ def fingerprint(model: keras.Model, extra: Any = ()) -> str | None:
     every Keras backend.
 
     Weights count where they are seen not to be as initialised: those of adapted layers, and of layers of a pretrained model,
-    whose initialisers make something else. What cannot be seen belongs into `extra`: where the kernels of attention came from
-    if it has no bias, settings of `fit`, what callbacks do. With several inputs or outputs their names count, since data may be
-    fed by name.
+    whose initialisers make something else. What cannot be seen belongs into `extra`: where the kernels of EinsumDense and of
+    attention came from if they have no bias, settings of `fit`, what callbacks do. With several inputs or outputs their names
+    count, since data may be fed by name.
 
     Args:
         model: a compiled, untrained Functional or Sequential model.
@@ -256,9 +256,9 @@ def _moved_weights(layer: Any) -> Any:
             values = _values(variable)
             moved = moved or not bool(np.isin(values, np.asarray(made, values.dtype)).all())
         # It draws the same again; that of EinsumDense is a copy of the layer's, with a seed that nobody keeps.
-        elif isinstance(getattr(initializer, "seed", None), int) and not isinstance(layer, layers.EinsumDense):
+        elif not moved and isinstance(getattr(initializer, "seed", None), int) and not isinstance(layer, layers.EinsumDense):
             drawn = keras.ops.convert_to_numpy(initializer(variable.shape, variable.dtype))
-            moved = moved or not np.array_equal(_values(variable), drawn)
+            moved = not np.array_equal(_values(variable), drawn)
     if moved:
         unknown = layer._trainable_variables + layer._non_trainable_variables
     return [_plain(_values(variable)) for variable in unknown]

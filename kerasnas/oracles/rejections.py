@@ -22,13 +22,14 @@ class Rejection:
         reason: a sentence for people.
         twin: id of an ended or running trial that trains the same network; None if the configuration costs too much.
         seconds: that its training would take, if it is rejected for them: it may be proposed again once there is time for it.
-        excess: how many times the limit its cost is, > 1, where that is known: what lowers it leads towards the limits.
+        excess: how many times the limit its cost is, > 1, and all its costs in one number, where they are known: what lowers
+            the first, or else the second, leads towards the limits.
     """
 
     reason: str
     twin: str | None = None
     seconds: float | None = None
-    excess: float | None = None
+    excess: tuple[float, float] | None = None
 
 
 Screen = Callable[[kt.HyperParameters], Rejection | None]
@@ -56,7 +57,7 @@ class Rejected:
     number: int
     phase: str | None = None
     seconds: float | None = None
-    excess: float | None = None
+    excess: tuple[float, float] | None = None
 
     @property
     def is_told(self) -> bool:
@@ -65,7 +66,7 @@ class Rejected:
 
 
 class Rejections:
-    """All that was rejected in a search, in order.
+    """All that was rejected in a search, in order; repairs that failed are forgotten when their trial has begun.
 
     Args:
         kept: as `get_state` returned it.
@@ -83,11 +84,16 @@ class Rejections:
 
     def add(self, rejection: Rejection, values: Choices, *, after: int, number: int, phase: str | None) -> None:
         """Remember a proposal; the arguments are the attributes of `Rejected`."""
+        self.all = [one for one in self.all if one.phase != REPAIR or one.number == number]
         self.all.append(Rejected(values, after=after, number=number, phase=phase, **vars(rejection)))
 
     def attempts(self, number: int) -> int:
         """Return how many proposals for a trial were rejected."""
         return sum(one.number == number for one in self.all)
+
+    def wanted(self, number: int) -> int:
+        """Return how many of them were not repairs."""
+        return sum(one.number == number and one.phase != REPAIR for one in self.all)
 
     def chain(self, number: int) -> list[Rejected]:
         """Return the last proposal for a trial that exceeded a limit, and after it all repairs that failed; else nothing."""
@@ -149,7 +155,9 @@ def read_rejected(content: Mapping[str, Any]) -> Rejected:
     Raises:
         ValueError: if it is nothing of the kind.
     """
-    one = Rejected(**{name: content.get(name) for name in Rejected.__dataclass_fields__})  # type: ignore[arg-type]
+    known = {name: content.get(name) for name in Rejected.__dataclass_fields__}
+    excess = known.pop("excess")
+    one = Rejected(**known, excess=tuple(excess) if isinstance(excess, list) else excess)  # type: ignore[arg-type]
     whole = (
         isinstance(one.values, dict)
         and isinstance(one.reason, str)
@@ -159,7 +167,7 @@ def read_rejected(content: Mapping[str, Any]) -> Rejected:
         and isinstance(one.number, int)
         and isinstance(one.phase, str | None)
         and isinstance(one.seconds, float | int | None)
-        and isinstance(one.excess, float | int | None)
+        and (one.excess is None or (len(one.excess) == 2 and all(isinstance(each, float | int) for each in one.excess)))
     )
     if not whole:
         raise ValueError(f"expected a rejected proposal, got {content!r}")

@@ -7,19 +7,19 @@ from itertools import zip_longest
 import numpy as np
 
 from kerasnas.oracles.rejections import REPAIR, Rejected
-from kerasnas.strategies import Choices, Decision, Proposal, Scalar
+from kerasnas.strategies import Choices, Decision, Discrete, Proposal, Scalar
 from kerasnas.strategies.space import changes, identity
 from kerasnas.strategies.variation import express, genes_of, other_value
 
 __all__ = ["repair"]
 
-# So many repairs of one proposal are tried.
-_STEPS = 60
+# So many repairs of one proposal are tried, and so many in a row that lead nowhere.
+_STEPS, _VAIN = 60, 30
 # So many values of each decision are drawn to find one that was not tried.
 _DRAWS = 10
-# What costs less than this share of another is the cheaper one: latencies are measured.
-_BETTER = 0.97
-# Integers of a range up to this size are lowered one by one.
+# Costs that are the same but for so much of a measured latency are the same.
+_ALIKE = 1.03
+# The values of a list or of a range of integers up to this size are lowered one by one.
 _FEW = 8
 
 
@@ -44,7 +44,9 @@ def repair(
     if not chain or len(chain) > _STEPS:
         return None
     wanted = chain[0].values
-    base, idle = _descent(chain)
+    base, idle, vain = _descent(chain)
+    if vain > _VAIN:
+        return None
     genes = genes_of(decisions, base)
     order = np.random.default_rng([*seed, 0]).permutation(len(decisions))
     movable = [decisions[i] for i in order if id(decisions[i]) in genes and decisions[i].size != 1]
@@ -61,22 +63,34 @@ def repair(
     return None
 
 
-def _descent(chain: Sequence[Rejected]) -> tuple[Choices, set[str]]:
-    """Return what exceeded the limits least, and the decisions two changes of which made no difference on the way there."""
-    base, same = chain[0], Counter[str]()
-    for one in chain[1:]:
-        if one.excess is not None and base.excess is not None and one.excess < _BETTER * base.excess:
-            base = one
-        elif one.excess == base.excess:
+def _descent(chain: Sequence[Rejected]) -> tuple[Choices, set[str], int]:
+    """Return what exceeded the limits least, the decisions two changes of which cost the same, and the steps since then."""
+    base, at, same = chain[0], 0, Counter[str]()
+    for i, one in enumerate(chain):
+        if one.excess is None or base.excess is None or not i:
+            continue
+        if one.excess[1] == base.excess[1] and one.excess[0] < _ALIKE * base.excess[0]:
             same.update(list(changes(base.values, one.values)))
-    return base.values, {name for name, count in same.items() if count > 1}
+        elif one.excess < base.excess:
+            base, at = one, i
+    return base.values, {name for name, count in same.items() if count > 1}, len(chain) - 1 - at
 
 
 def _lower(decision: Decision, value: Scalar) -> list[Scalar]:
-    """Return the lower values of a list or of few integers, or of quarters of the range, the nearest first."""
-    if not decision.is_ordered:
+    """Return lower values, the nearest first: each of a few, of many those at the half, the quarter, ... and the lowest."""
+    if not decision.is_ordered or isinstance(value, str):
         return []
-    step = 1 / decision.size if decision.size and decision.size <= _FEW else 0.25
-    units = np.arange(decision.to_unit(value) - step, -step / 2, -step)
-    values = dict.fromkeys(decision.from_unit(max(unit, 0.0)) for unit in units)
-    return [lower for lower in values if lower != value]
+    if isinstance(decision, Discrete):
+        below: list[Scalar] = [*sorted(each for each in decision.values if not isinstance(each, str) and each < value)]
+    elif decision.size is not None and decision.size <= _FEW:
+        below = [*range(int(decision.from_unit(0.0)), int(value))]
+    else:
+        return [each for each in _halves(decision, value) if each != value]
+    count = len(below)
+    places = range(count) if count <= _FEW else sorted({count // 2**i for i in range(1, _FEW)} | {0})
+    return [below[i] for i in reversed(places)]
+
+
+def _halves(decision: Decision, value: Scalar) -> list[Scalar]:
+    unit = decision.to_unit(value)
+    return list(dict.fromkeys(decision.from_unit(each) for each in (*(unit / 2**i for i in range(1, _FEW)), 0.0)))

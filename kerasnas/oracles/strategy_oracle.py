@@ -18,7 +18,7 @@ from kerasnas.oracles.excuses import GIVEN_UP, LOST, check_failures
 from kerasnas.oracles.head_start import HeadStart
 from kerasnas.oracles.ledger import write_decision
 from kerasnas.oracles.recovery import ENDED, Recovery
-from kerasnas.oracles.rejections import Rejected, Rejection, Rejections, Screen, by_turns, explain
+from kerasnas.oracles.rejections import REPAIR, Rejected, Rejection, Rejections, Screen, by_turns, explain
 from kerasnas.oracles.repair import repair
 from kerasnas.oracles.replay import Replay, Turn
 from kerasnas.oracles.several_objectives import SeveralObjectives
@@ -33,8 +33,8 @@ from kerasnas.trial_record import read_expected, read_file
 __all__ = ["StrategyOracle"]
 
 # After so many rejections in a row every second proposal is drawn at random (a strategy that was told the good score of a twin
-# goes on proposing its like), and after so many the search ends.
-_PATIENCE, _REJECTED_IN_A_ROW = 20, 200
+# goes on proposing its like), and after so many the search ends. Of the proposals for one trial, so many are repaired.
+_PATIENCE, _REJECTED_IN_A_ROW, _REPAIRED = 20, 200, 10
 
 
 class StrategyOracle(kt.Oracle):
@@ -293,9 +293,9 @@ class StrategyOracle(kt.Oracle):
         return f"{number:0{len(str(self.max_trials))}d}"  # as KerasTuner has it
 
     def _propose(self, trial_id: str) -> Proposal | None:
-        known = len(self._rejected)
+        made: list[Proposal] = []  # and rejected
         try:
-            for _ in range(_REJECTED_IN_A_ROW):
+            while sum(each.why.get("phase") != REPAIR for each in made) < _REJECTED_IN_A_ROW:
                 proposal = self._ask()
                 if proposal is None:
                     if self._rejected and not self.trials:
@@ -304,13 +304,14 @@ class StrategyOracle(kt.Oracle):
                 if not self._reject(proposal):
                     self._write_decision(trial_id, proposal)
                     return proposal
+                made.append(proposal)
             raise SearchFailed(
-                f"The last {_REJECTED_IN_A_ROW} proposals were all rejected: no new configuration within the limits was "
-                f"found. Loosen them, or search a space that has more within them.\n{explain(self._rejected.all[known:])}"
+                f"The last {_REJECTED_IN_A_ROW} proposals were all rejected: no new configuration within the limits was found. "
+                f"Loosen them, or search a space that has more within them.\n{explain(self._rejected.all[-len(made) :])}"
             )
         finally:
             # Before the trial is known: a resumed search must have been told the same as this one.
-            if len(self._rejected) > known:
+            if made:
                 self.save()
 
     def _ask(self) -> Proposal | None:
@@ -321,7 +322,9 @@ class StrategyOracle(kt.Oracle):
         under_way = [*running, *self._rejected.untold()]
         tried = self._replayed.tried.union(identity(decisions, values) for values in under_way)
         attempt, chain = self._rejected.attempts(number), self._rejected.chain(number)
-        proposal = repair(decisions, chain, tried, [self.seed, number, attempt - len(chain)])
+        proposal = None
+        if self._rejected.wanted(number) <= _REPAIRED:
+            proposal = repair(decisions, chain, tried, [self.seed, number, attempt - len(chain)])
         if proposal is None:
             proposal = self._head_start.propose(decisions, tried, (t.hyperparameters.values for t in self.trials.values()))
         if proposal is not None:
@@ -329,7 +332,7 @@ class StrategyOracle(kt.Oracle):
         pending = [{d.name: values[d.name] for d in active_decisions(decisions, values)} for values in running]
         rng = np.random.default_rng([self.seed, number, attempt] if attempt else [self.seed, number])
         strategy = self.strategy
-        if attempt >= _PATIENCE and attempt % 2:
+        if self._rejected.wanted(number) >= _PATIENCE and attempt % 2:
             strategy = RandomSearch()
             strategy.start(decisions)
         return propose_untried(strategy, decisions, tried, rng, pending)

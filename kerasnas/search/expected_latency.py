@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from keras import layers
 from scipy.optimize import nnls
 
 from kerasnas.cost.activation_memory import is_view
-from kerasnas.cost.graph import Call, Graph, graph_of
+from kerasnas.cost.graph import Call, Graph, Tensor, graph_of
 
 __all__ = ["Work", "expected_latency", "work_of"]
 
@@ -29,7 +29,7 @@ _FEWEST = 3
 
 _CURVED = {"celu", "elu", "exp", "exponential", "gelu", "log", "log_softmax", "mish", "selu", "sigmoid", "silu", "softmax"}
 _CURVED |= {"softplus", "swish", "tanh"}
-_OF_TRAINING = re.compile("^(name|seed|rate|trainable|momentum)$|_(initializer|regularizer|constraint)$")
+_OF_TRAINING = re.compile("^(name|seed|rate|trainable|momentum|build_config)$|_(initializer|regularizer|constraint)$")
 # Reads its input three times: for the mean, the variance and the result.
 _NORMALIZATIONS = (layers.LayerNormalization, layers.GroupNormalization)
 
@@ -43,13 +43,14 @@ class Work:
         macs: multiply-accumulates.
         curved: elements that exponentials, error functions and the like are taken of, or that are normalised by their own
             statistics.
-        signature: the same for networks that do the same, whatever their weights and however they are trained.
+        signature: the same for networks that do the same, whatever their weights and however they are trained; None where
+            that cannot be told.
     """
 
     calls: int
     macs: int
     curved: int
-    signature: str = ""
+    signature: str | None = None
 
     @property
     def amounts(self) -> tuple[int, int, int]:
@@ -98,23 +99,42 @@ def _curved(call: Call) -> int:
     return passes * sum(math.prod(length or 0 for length in tensor.shape[1:]) for tensor in call.outputs)
 
 
-def _signature(graph: Graph) -> str:
-    calls = [
-        [
-            type(call.operation).__name__,
-            _settings(call.operation),
-            [[tensor.number, tensor.shape, tensor.dtype] for tensor in (*call.inputs, *call.outputs)],
-            [list(weight.shape) for weight in getattr(call.operation, "weights", ())],
-        ]
-        for call in graph.calls
-    ]
-    return hashlib.sha256(json.dumps(calls, default=str, sort_keys=True).encode()).hexdigest()
-
-
-def _settings(operation: Any) -> Any:
-    """Return the configuration of a layer without what matters for training alone, or for nothing."""
+def _signature(graph: Graph) -> str | None:
     try:
-        config = operation.get_config()
-    except Exception:  # an operation or a layer that has none
-        return str(vars(operation).get("name"))
-    return {key: value for key, value in config.items() if not _OF_TRAINING.search(key)}
+        calls = [[_describe(call.operation), _plain([call.args, call.kwargs, call.within])] for call in graph.calls]
+    except _NotPlainError:
+        return None
+    return hashlib.sha256(json.dumps(calls).encode()).hexdigest()
+
+
+class _NotPlainError(Exception):
+    """Something that its configuration does not describe."""
+
+
+def _describe(operation: Any) -> Any:
+    kind = type(operation)
+    if not str(kind.__module__).startswith("keras.") or isinstance(operation, layers.Lambda):
+        raise _NotPlainError
+    weights = [[list(weight.shape), str(weight.dtype)] for weight in getattr(operation, "weights", ())]
+    if isinstance(operation, keras.Layer):
+        return [kind.__name__, _plain(operation.get_config()), weights]
+    # Operations of keras.ops have no configuration but their attributes, of which some are of Keras' own.
+    own = {name: value for name, value in vars(operation).items() if not name.startswith("_")}
+    return [kind.__name__, _plain(own), weights]
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` as JSON, without what matters for training alone, or for nothing."""
+    if value is None or isinstance(value, bool | str | int | float):
+        return value
+    if isinstance(value, Tensor):
+        return ["tensor", value.number, value.shape, value.dtype]
+    if isinstance(value, Mapping):
+        return [[str(key), _plain(each)] for key, each in value.items() if not _OF_TRAINING.search(str(key))]
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, slice):
+        return ["slice", _plain([value.start, value.stop, value.step])]
+    if isinstance(value, np.generic):
+        return value.item()
+    raise _NotPlainError

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-import keras
-
-from kerasnas.cost import Cost, cost_of
+from kerasnas.cost import Cost
 from kerasnas.errors import InvalidArgument
 
 __all__ = ["CostReport", "Limits"]
@@ -17,26 +15,15 @@ __all__ = ["CostReport", "Limits"]
 
 @dataclass(frozen=True)
 class CostReport:
-    """What was found out about the cost of one network.
+    """How the cost of one network compares with the limits.
 
     Attributes:
-        cost: computed from its graph.
-        latency_ms: measured, milliseconds of one sample on this machine; None where no limit asked for it or what is known
-            was enough to tell that limits are exceeded.
         violations: a sentence for each limit that is exceeded, none if the network may be trained.
-        excess: the largest of what is known, or expected, of the costs, each in units of its limit; 0 without limits.
+        excess: the largest of the costs, each in units of its limit; 0 without limits.
     """
 
-    cost: Cost
-    latency_ms: float | None = None
-    violations: tuple[str, ...] = ()
-    excess: float = 0.0
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """What is known, by the names of the limits, ready to be metrics of a trial."""
-        known: dict[str, float] = {name: float(getattr(self.cost, name)) for name in _COMPUTED}
-        return known if self.latency_ms is None else known | {"latency_ms": self.latency_ms}
+    violations: tuple[str, ...]
+    excess: float
 
 
 @dataclass(frozen=True)
@@ -90,56 +77,30 @@ class Limits:
         """Return the limits that are set, by name."""
         return {name: float(limit) for name in _NAMES if (limit := getattr(self, name)) is not None}
 
-    def check(
-        self,
-        model: keras.Model,
-        *,
-        cost: Cost | None = None,
-        expected_ms: float | None = None,
-        known_ms: float | None = None,
-    ) -> CostReport:
-        """Find out what a model costs and which limits that exceeds.
-
-        Latency is measured if it is limited, unless it is expected and other limits are exceeded, or itself by far.
+    def check(self, cost: Cost, *, latency_ms: float | None = None, expected_ms: float | None = None) -> CostReport:
+        """Compare the cost of a network with the limits.
 
         Args:
-            model: a built model, see `cost_of`.
-            cost: of the model, if it is known already.
-            expected_ms: expected latency, milliseconds; None if nothing is known of it.
-            known_ms: latency of a network that differs in its weights alone, milliseconds, if it was measured before.
-
-        Raises:
-            InvalidArgument: as `cost_of` and `measure_latency`.
+            cost: of the network.
+            latency_ms: of one sample, measured; None leaves latency out.
+            expected_ms: expected latency, where it is not measured.
         """
-        cost = cost_of(model) if cost is None else cost
         excesses = {name: getattr(cost, name) / limit for name in _COMPUTED if (limit := getattr(self, name)) is not None}
         violations = [
             f"{getattr(cost, name):,} {_COMPUTED[name]}; at most {_number(getattr(self, name))} are allowed"
             for name, excess in excesses.items()
             if excess > 1
         ]
-        latency_ms = None
-        if self.latency_ms is not None:
-            allowed = f"at most {_number(self.latency_ms)} ms are allowed"
-            by_far = expected_ms is not None and expected_ms > _BY_FAR * self.latency_ms
-            if known_ms is None and expected_ms is not None and (violations or by_far):
-                excesses["latency_ms"] = expected_ms / self.latency_ms
-                if by_far:
-                    violations.append(f"about {expected_ms:.2g} ms of latency expected; {allowed}")
-            else:
-                # It brings the converter and onnxruntime with it.
-                from kerasnas.search.latency import measure_latency
-
-                latency_ms = measure_latency(model) if known_ms is None else known_ms
-                excesses["latency_ms"] = latency_ms / self.latency_ms
-                if latency_ms > self.latency_ms:
-                    violations.append(f"{latency_ms:.3g} ms of latency; {allowed}")
-        return CostReport(cost, latency_ms, tuple(violations), max(excesses.values(), default=0.0))
+        ms = expected_ms if latency_ms is None else latency_ms
+        if self.latency_ms is not None and ms is not None:
+            excesses["latency_ms"] = ms / self.latency_ms
+            if ms > self.latency_ms:
+                known = f"{ms:.3g} ms of latency" if latency_ms is not None else f"about {ms:.2g} ms of latency expected"
+                violations.append(f"{known}; at most {_number(self.latency_ms)} ms are allowed")
+        return CostReport(tuple(violations), max(excesses.values(), default=0.0))
 
 
 _NAMES = tuple(field.name for field in fields(Limits))
-# A latency that is expected to be so many times the limit is not measured: see `kerasnas.search.expected_latency`.
-_BY_FAR = 1.7
 _COMPUTED = {"parameters": "parameters", "macs": "multiply-accumulates", "activation_bytes": "bytes of activations"}
 
 

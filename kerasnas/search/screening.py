@@ -1,6 +1,7 @@
 """What is known of a network before it is trained: its cost, and whether it was trained before."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from kerasnas.cost import cost_of
+from kerasnas.cost import Cost, cost_of
 from kerasnas.errors import InvalidArgument
 from kerasnas.fingerprint import fingerprint
 from kerasnas.oracles.rejections import Rejection
-from kerasnas.search.expected_latency import Work, expected_latency, work_of
+from kerasnas.search.expected_latency import work_of
+from kerasnas.search.latencies import Latencies
 from kerasnas.search.limits import Limits
 from kerasnas.search.trial_history import TrialHistory
 
@@ -28,13 +30,13 @@ class Screened:
         costs: metrics of the trial: "parameters", "macs", "activation_bytes", and "latency_ms" where it is needed.
         fingerprint: the same for two networks whose training is the same; None if that cannot be told.
         violations: the limits that it breaks, as sentences.
-        excess: see `kerasnas.search.limits.CostReport`.
+        excess: the largest cost in units of its limit, and all costs in one number.
     """
 
     costs: Mapping[str, float]
     fingerprint: str | None
     violations: tuple[str, ...]
-    excess: float = 0.0
+    excess: tuple[float, float] = (0.0, 0.0)
 
 
 class Screening:
@@ -47,7 +49,7 @@ class Screening:
     def __init__(self, tuner: Any) -> None:
         self._tuner = tuner
         self._screened: dict[str, Screened] = {}
-        self._measured: list[tuple[Work, float]] = []
+        self._latencies = Latencies(Path(tuner.project_dir))
 
     def __call__(self, hp: kt.HyperParameters) -> Rejection | None:
         """Return why `hp` is not to be tried; None if it is."""
@@ -71,21 +73,31 @@ class Screening:
         limits = self._tuner.limits
         try:
             cost = cost_of(model)
-            work = work_of(model, cost.macs)
-            known = next((ms for each, ms in self._measured if each.signature == work.signature), None)
-            report = limits.check(model, cost=cost, expected_ms=expected_latency(work, self._measured), known_ms=known)
-            if report.latency_ms is not None and known is None:
-                self._measured.append((work, report.latency_ms))
-            costs = dict(report.metrics)
-            if self._needs_latency and not report.violations and "latency_ms" not in costs:
-                from kerasnas.search.latency import measure_latency  # brings the converter and onnxruntime with it
-
-                costs["latency_ms"] = measure_latency(model)
+            latency_ms, expected_ms = self._latency(model, cost)
         except InvalidArgument:  # a model whose graph cannot be followed can be trained all the same
             if limits != Limits() or self._needs_latency:
                 raise
             return Screened({"parameters": float(model.count_params())} if model.built else {}, None, ())
-        return Screened(costs, self._identify(hp, model), report.violations, report.excess)
+        costs = {name: float(getattr(cost, name)) for name in ("parameters", "macs", "activation_bytes")}
+        report = limits.check(cost, latency_ms=latency_ms, expected_ms=expected_ms)
+        if latency_ms is not None:
+            costs["latency_ms"] = latency_ms
+        identity = None if report.violations else self._identify(hp, model)
+        return Screened(costs, identity, report.violations, (report.excess, sum(map(math.log1p, costs.values()))))
+
+    def _latency(self, model: keras.Model, cost: Cost) -> tuple[float | None, float | None]:
+        """Return the latency of a model if it is limited or an objective, or else what is expected, where that decides."""
+        limits = self._tuner.limits
+        if limits.latency_ms is None and not self._needs_latency:
+            return None, None
+        work = work_of(model, cost.macs)
+        known, expected = self._latencies.known(work), self._latencies.expected(work)
+        if known is None and limits.check(cost).violations:
+            return None, expected
+        if known is None and expected is not None and limits.latency_ms is not None:
+            if self._latencies.is_clear(expected, limits.latency_ms):
+                return None, expected
+        return self._latencies.of(model, work), None
 
     def _identify(self, hp: kt.HyperParameters, model: keras.Model) -> str | None:
         hypermodel = self._tuner.hypermodel

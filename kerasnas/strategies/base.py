@@ -19,9 +19,10 @@ class Proposal(dict[str, Scalar]):
 
     Attributes:
         why: JSON-able facts for the decision ledger. Keys that several strategies share: "phase" (what made it: "initial",
-            "policy", "crossover", ...), "probabilities" (of the chosen value of each decision under the policy), "entropy" (of
-            the policy over these decisions, nats), "predicted" ({"mean", "std"} of the score as the reward model sees it, in
-            the unit named by "unit"), "parent" (or "parents": choices), "mutation" ({name: [old, new]}), "runner_up" (choices).
+            "policy", "crossover", ...; "initial point", "warm start", "novelty" and "repair" are the oracle's),
+            "probabilities" (of the chosen value of each decision under the policy), "entropy" (of the policy over these
+            decisions, nats), "predicted" ({"mean", "std"} of the score as the reward model sees it, in the unit named by
+            "unit"), "parent" (or "parents": choices), "mutation" ({name: [old, new]}), "runner_up" (choices).
     """
 
     def __init__(self, choices: Mapping[str, Scalar], **why: Any) -> None:

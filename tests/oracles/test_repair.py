@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kerasnas.oracles import DynaOracle, EvolutionOracle, RandomOracle
 from kerasnas.oracles.rejections import Rejected, Rejection
-from kerasnas.oracles.repair import repair
+from kerasnas.oracles.repair import _lower, repair
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Discrete, Range
 from kerasnas.strategies.space import identity
@@ -26,7 +26,7 @@ def cost(values):
 
 
 def rejected(values, limit, phase="repair"):
-    return Rejected(dict(values), "too much", None, 0, 0, phase, excess=cost(values) / limit)
+    return Rejected(dict(values), "too much", None, 0, 0, phase, excess=(cost(values) / limit, cost(values)))
 
 
 @given(st.integers(0, 30), st.integers(0, 1000))
@@ -34,7 +34,7 @@ def test_each_step_changes_one_decision_of_the_best_so_far_until_the_limit_is_ke
     limit = 2**power
     chain = [rejected(WIDEST, limit, "policy")]
     tried = {identity(DECISIONS, WIDEST)}
-    while chain[-1].excess > 1:
+    while chain[-1].excess[0] > 1:
         step = repair(DECISIONS, chain, tried, [seed])
         if step is None:
             assert len(chain) > 60
@@ -49,7 +49,7 @@ def test_each_step_changes_one_decision_of_the_best_so_far_until_the_limit_is_ke
         tried.add(identity(DECISIONS, step))
         chain.append(rejected(step, limit))
     # From 2^32: eight decisions at two values below the middle in the mean, two or three turns.
-    assert power < 8 or chain[-1].excess <= 1
+    assert power < 8 or chain[-1].excess[0] <= 1
 
 
 ORDERED = [
@@ -63,13 +63,14 @@ ORDERED = [
 @pytest.mark.parametrize("seed", range(8))
 def test_numbers_are_lowered_before_anything_else_is_changed(seed):
     def excess(values):
-        return values["width"] * values["depth"] * (1 if values["kind"] == "separable" else 3) / 5
+        much = values["width"] * values["depth"] * (1 if values["kind"] == "separable" else 3)
+        return much / 5, much
 
     def rejected(values, phase):
         return Rejected(dict(values), "too much", None, 0, 0, phase, excess=excess(values))
 
     chain = [rejected({"kind": "conv", "width": 16, "depth": 3, "rate": 0.5}, "policy")]
-    while chain[-1].excess > 1:
+    while chain[-1].excess[0] > 1:
         tried = {identity(ORDERED, one.values) for one in chain}
         chain.append(rejected(repair(ORDERED, chain, tried, [seed]), "repair"))
     kinds = [one.values["kind"] for one in chain]
@@ -89,13 +90,13 @@ def test_decisions_take_turns():
     for _ in NAMES:
         step = repair(DECISIONS, chain, {identity(DECISIONS, one.values) for one in chain}, [3])
         changed += step.why["mutation"]
-        chain.append(Rejected(dict(step), "too much", None, 0, 0, "repair", excess=1e12))
+        chain.append(Rejected(dict(step), "too much", None, 0, 0, "repair", excess=(1e12, 1e12)))
     assert sorted(changed) == list(NAMES) != changed
 
 
 @pytest.mark.parametrize("decisions", [[Discrete(name="a", values=(16,))], [Discrete(name="a", values=(1, 16))]])
 def test_where_nothing_can_be_changed_nothing_is(decisions):
-    chain = [Rejected({"a": 16}, "too much", None, 0, 0, "policy", excess=2.0)]
+    chain = [Rejected({"a": 16}, "too much", None, 0, 0, "policy", excess=(2.0, 2.0))]
     assert repair(decisions, chain, {(("a", 1),), (("a", 16),)}, [0]) is None
     assert repair(decisions, [], set(), [0]) is None
 
@@ -108,8 +109,8 @@ def declare(hp):
 
 def screen(limit):
     def check(hp):
-        excess = cost(hp.values) / limit
-        return Rejection(f"{cost(hp.values):,}; at most {limit:,} are allowed", excess=excess) if excess > 1 else None
+        much = cost(hp.values)
+        return Rejection(f"{much:,}; at most {limit:,} are allowed", excess=(much / limit, much)) if much > limit else None
 
     return check
 
@@ -152,16 +153,68 @@ def test_an_initial_point_is_repaired_and_the_strategy_is_told_of_that_point_alo
     assert math.isnan(oracle.strategy.told[0][1])
 
 
+def test_a_plateau_is_crossed(play):
+    """The cost is that of the widest: as long as there are several, narrowing one of them lowers only all costs together."""
+
+    def check(hp):
+        widest, much = max(hp.get(name) for name in NAMES), cost(hp.values)
+        return Rejection(f"{widest} is too wide", excess=(widest / 4, math.log(much))) if widest > 4 else None
+
+    for seed in range(10):
+        oracle = play.make(RandomOracle, project=str(seed), seed=seed, max_trials=3)
+        play.discover(oracle, declare)
+        oracle.screen = check
+        assert len(play.run(oracle, lambda hp: 0.5)) == 3
+        # 1 of 60 random configurations is narrow enough.
+        assert [entry["rejected"] <= 25 for entry in play.ledger(str(seed))] == [True] * 3
+
+
+def test_repairs_that_failed_are_forgotten_once_their_trial_has_begun(play):
+    oracle = play.make(RandomOracle, max_trials=4)
+    play.discover(oracle, declare)
+    oracle.screen = screen(2**6)
+    play.run(oracle, lambda hp: 0.5)
+    rejected = json.loads((play.folder / "p" / "oracle.json").read_text())["rejected"]
+    last = max(one["number"] for one in rejected)
+    assert {one["number"] for one in rejected if one["phase"] == "repair"} == {last}
+    assert {one["number"] for one in rejected} == set(range(4))
+    assert sum(entry["rejected"] for entry in play.ledger()) > len(rejected)
+
+
+@pytest.mark.parametrize(
+    ("decision", "value", "lower"),
+    [
+        (Discrete(name="a", values=(4, 8, 16), ordered=True), 16, [8, 4]),
+        (Discrete(name="a", values=(16, 8, 4), ordered=True), 8, [4]),
+        (Discrete(name="a", values=(4, 8, 16)), 16, []),
+        (Discrete(name="a", values=tuple(range(100)), ordered=True), 99, [49, 24, 12, 6, 3, 1, 0]),
+        (Range(name="a", low=1, high=3, integer=True), 3, [2, 1]),
+        (Range(name="a", low=1, high=3, integer=True), 1, []),
+        (Range(name="a", low=0.0, high=1.0), 0.0, []),
+    ],
+)
+def test_lower_values_of_few(decision, value, lower):
+    assert _lower(decision, value) == lower
+
+
+@given(st.integers(1, 1000), st.booleans())
+def test_lower_values_of_many_reach_the_lowest_in_few_steps(value, log):
+    lower = _lower(Range(name="a", low=1, high=1000, integer=True, scale="log" if log else "linear"), value)
+    assert lower == sorted(set(lower), reverse=True)
+    assert len(lower) <= 8
+    assert (lower[-1] == 1 and lower[0] < value) if value > 1 else lower == []
+
+
 def test_a_point_that_cannot_be_repaired_is_given_up_and_others_have_their_turn(play):
     points = [{"a": 16}, {"a": 2, "b": 2}]
     oracle = play.make(RandomOracle, max_trials=2, initial_points=points)
     play.discover(oracle, declare)
-    left = iter([Rejection("too much", excess=1e9)] * 61)
+    left = iter([Rejection("too much", excess=(1e9, 1e9))] * 32)
     oracle.screen = lambda hp: next(left, None)
     first, _ = play.run(oracle, lambda hp: 0.5)
     assert (first["a"], first["b"]) == (2, 2)
     assert play.ledger()[0]["phase"] == "initial point"
-    assert play.ledger()[0]["rejected"] == 61
+    assert play.ledger()[0]["rejected"] == 32
 
 
 def test_twins_on_the_way_are_passed_over(play):
