@@ -70,4 +70,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the `kerasnas` script."""
+    # On many CPUs TensorFlow uses it only if told to: see kerasnas.search.onednn.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     sys.exit(main())

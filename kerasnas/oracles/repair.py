@@ -1,6 +1,6 @@
 """Bringing a proposal that costs too much within the limits, instead of giving it up."""
 
-from collections import Counter
+import math
 from collections.abc import Collection, Hashable, Sequence
 from itertools import zip_longest
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from kerasnas.oracles.rejections import REPAIR, Rejected
 from kerasnas.strategies import Choices, Decision, Discrete, Proposal, Scalar
+from kerasnas.strategies.decision import active_decisions
 from kerasnas.strategies.space import changes, identity
 from kerasnas.strategies.variation import express, genes_of, other_value
 
@@ -19,6 +20,8 @@ _STEPS, _VAIN = 60, 30
 _DRAWS = 10
 # Costs that are the same but for so much of a measured latency are the same.
 _ALIKE = 1.03
+# Comes after everything that was tried alone.
+_NO_EFFECT = (math.inf, math.inf)
 # The values of a list or of a range of integers up to this size are lowered one by one.
 _FEW = 8
 
@@ -28,10 +31,10 @@ def repair(
 ) -> Proposal | None:
     """Return the next step from a proposal that exceeds a limit towards the limits; None if there is none, or no more.
 
-    A step changes one decision of what exceeded the limits least so far: first numbers are lowered, as somebody would make a
-    network narrower and shorter, to the next value first; if that is not enough, any decision takes another value. Decisions
-    that made no difference come last, the others take turns in an order that is drawn for each proposal. A step is of phase
-    "repair": its parent is what the strategy wanted, and its mutation what became of that.
+    Each number is lowered alone first, to its next value, as somebody would make a network narrower or shorter. From the best
+    of these steps on, and from each that is better, numbers are lowered further, those first that alone did most; if that is
+    not enough, any decision takes another value. Decisions that make no difference come last. A step is of phase "repair":
+    its parent is what the strategy wanted, and its mutation what became of that.
 
     Args:
         decisions: the space.
@@ -43,37 +46,75 @@ def repair(
     """
     if not chain or len(chain) > _STEPS:
         return None
-    wanted = chain[0].values
-    base, idle, vain = _descent(chain)
-    if vain > _VAIN:
+    wanted, descent = chain[0].values, _Descent(chain)
+    if descent.vain > _VAIN:
         return None
-    genes = genes_of(decisions, base)
     order = np.random.default_rng([*seed, 0]).permutation(len(decisions))
-    movable = [decisions[i] for i in order if id(decisions[i]) in genes and decisions[i].size != 1]
-    rng, start = np.random.default_rng([*seed, len(chain)]), (len(chain) - 1) % max(len(movable), 1)
-    movable = [*movable[start:], *movable[:start]]
-    eager = [decision for decision in movable if decision.name not in idle]
-    lowered = zip_longest(*([(d, value) for value in _lower(d, genes[id(d)])] for d in eager))
-    steps = [step for each in lowered for step in each if step is not None]
-    steps += [(d, other_value(d, genes[id(d)], rng)) for d in (*eager, *movable * _DRAWS)]
-    for moved, value in steps:
-        choices = express(decisions, genes | {id(moved): value}, rng)
+    rng = np.random.default_rng([*seed, len(chain)])
+
+    def movable(choices: Choices) -> list[Decision]:
+        active = {id(d) for d in active_decisions(decisions, choices)}
+        return [decisions[i] for i in order if id(decisions[i]) in active and decisions[i].size != 1]
+
+    alone = [(wanted, d, lower[0]) for d in movable(wanted) if (lower := _lower(d, wanted[d.name]))]
+    base, able = descent.base.values, movable(descent.base.values)
+    eager = [decision for decision in able if decision.name not in descent.idle]
+    ranked = sorted(eager, key=lambda decision: descent.effects.get(decision.name, _NO_EFFECT))
+    further = zip_longest(*([(base, d, value) for value in _lower(d, base[d.name])] for d in ranked))
+    steps = [*alone, *(step for each in further for step in each if step is not None)]
+    turns = [*_from(len(chain), eager), *_from(len(chain), able * _DRAWS)]
+    steps += [(base, d, other_value(d, base[d.name], rng)) for d in turns]
+    for start, moved, value in steps:
+        choices = express(decisions, genes_of(decisions, start) | {id(moved): value}, rng)
         if identity(decisions, choices) not in tried:
             return Proposal(choices, phase=REPAIR, parent=dict(wanted), mutation=changes(wanted, choices))
     return None
 
 
-def _descent(chain: Sequence[Rejected]) -> tuple[Choices, set[str], int]:
-    """Return what exceeded the limits least, the decisions two changes of which cost the same, and the steps since then."""
-    base, at, same = chain[0], 0, Counter[str]()
-    for i, one in enumerate(chain):
-        if one.excess is None or base.excess is None or not i:
-            continue
-        if one.excess[1] == base.excess[1] and one.excess[0] < _ALIKE * base.excess[0]:
-            same.update(list(changes(base.values, one.values)))
-        elif one.excess < base.excess:
-            base, at = one, i
-    return base.values, {name for name, count in same.items() if count > 1}, len(chain) - 1 - at
+def _from(turn: int, decisions: list[Decision]) -> list[Decision]:
+    """Return `decisions`, the one whose turn it is first."""
+    start = turn % max(len(decisions), 1)
+    return [*decisions[start:], *decisions[:start]]
+
+
+class _Descent:
+    """What a chain of repairs has shown.
+
+    Attributes:
+        base: what exceeded the limits least.
+        vain: how many steps were made since.
+        effects: what a decision alone led to, by its name.
+        idle: names of decisions that made no difference.
+    """
+
+    def __init__(self, chain: Sequence[Rejected]) -> None:
+        self.base, self.vain = chain[0], 0
+        self.effects: dict[str, tuple[float, float]] = {}
+        self.idle: set[str] = set()
+        for one in chain[1:]:
+            self.vain += 1
+            if one.excess is None or self.base.excess is None or chain[0].excess is None:
+                continue
+            start = chain[0] if _moved(chain[0], one) else self.base
+            moved = _moved(start, one)
+            if moved and start is chain[0]:
+                self.effects[moved] = one.excess
+            if moved and start.excess is not None and _alike(one.excess, start.excess):
+                self.idle.add(moved)
+            elif one.excess < self.base.excess:
+                self.base, self.vain = one, 0
+
+
+def _moved(start: Rejected, one: Rejected) -> str | None:
+    """Return the decision that was changed, if it was but one; others may have become active or inactive with it."""
+    changed = changes(start.values, one.values)
+    first = next(iter(changed), None)  # what switches others on comes before them
+    return first if all(None in pair for name, pair in changed.items() if name != first) else None
+
+
+def _alike(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Tell whether two costs are the same, but for so much of a measured latency."""
+    return one[1] == other[1] and 1 / _ALIKE < one[0] / other[0] < _ALIKE
 
 
 def _lower(decision: Decision, value: Scalar) -> list[Scalar]:

@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from kerasnas.search.onednn import onednn_hint
+
 __all__ = ["SearchProgress"]
 
 
@@ -47,6 +49,9 @@ class SearchProgress:
         self._trial_start = time.perf_counter()
 
     def __enter__(self) -> "SearchProgress":
+        hint = onednn_hint() if self._enabled else None
+        if hint is not None:
+            self._console.print(hint)
         self._live.start()
         return self
 

@@ -30,7 +30,7 @@ def rejected(values, limit, phase="repair"):
 
 
 @given(st.integers(0, 30), st.integers(0, 1000))
-def test_each_step_changes_one_decision_of_the_best_so_far_until_the_limit_is_kept(power, seed):
+def test_each_step_changes_one_decision_until_the_limit_is_kept(power, seed):
     limit = 2**power
     chain = [rejected(WIDEST, limit, "policy")]
     tried = {identity(DECISIONS, WIDEST)}
@@ -40,7 +40,7 @@ def test_each_step_changes_one_decision_of_the_best_so_far_until_the_limit_is_ke
             assert len(chain) > 60
             break
         best = min(chain, key=lambda one: one.excess).values
-        assert sum(step[name] != best[name] for name in NAMES) == 1
+        assert 1 in [sum(step[name] != start[name] for name in NAMES) for start in (best, WIDEST)]
         assert identity(DECISIONS, step) not in tried
         assert step.why["phase"] == "repair"
         assert step.why["parent"] == WIDEST
@@ -81,6 +81,21 @@ def test_numbers_are_lowered_before_anything_else_is_changed(seed):
     assert chain[-1].values["rate"] == 0.5  # which costs nothing, and led nowhere
     assert sum(one.values["rate"] != 0.5 for one in chain) <= 2
     assert len(chain) <= 12
+
+
+def test_what_alone_does_most_is_lowered_further():
+    """Halving the width divides the cost by four, a layer less takes off a third, and the rate costs nothing."""
+
+    def rejected(values, phase="repair"):
+        much = values["width"] ** 2 * values["depth"]
+        return Rejected(dict(values), "too much", None, 0, 0, phase, excess=(much / 48, much))
+
+    chain = [rejected({"kind": "conv", "width": 16, "depth": 3, "rate": 0.5}, "policy")]
+    while chain[-1].excess[0] > 1:
+        tried = {identity(ORDERED, one.values) for one in chain}
+        chain.append(rejected(repair(ORDERED, chain, tried, [0])))
+    assert chain[-1].values == {"kind": "conv", "width": 4, "depth": 3, "rate": 0.5}
+    assert len(chain) == 1 + 3 + 1  # each alone, and then the width again
 
 
 def test_decisions_take_turns():
@@ -166,7 +181,7 @@ def test_a_plateau_is_crossed(play):
         oracle.screen = check
         assert len(play.run(oracle, lambda hp: 0.5)) == 3
         # 1 of 60 random configurations is narrow enough.
-        assert [entry["rejected"] <= 25 for entry in play.ledger(str(seed))] == [True] * 3
+        assert max(entry["rejected"] for entry in play.ledger(str(seed))) <= 40
 
 
 def test_repairs_that_failed_are_forgotten_once_their_trial_has_begun(play):

@@ -6,7 +6,22 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 
+from kerasnas.search import progress
 from kerasnas.search.progress import SearchProgress
+
+
+@pytest.fixture(autouse=True)
+def _no_hint(monkeypatch):
+    """On some CPUs a hint would come first."""
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+def test_the_hint_for_this_cpu_comes_first_and_only_where_something_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "onednn_hint", lambda: "Set it.")
+    for enabled in (True, False):
+        with SearchProgress(objective="score", direction="max", total=1, epochs=1, enabled=enabled):
+            pass
+        assert capsys.readouterr().out == ("Set it.\n" if enabled else "")
 
 
 def test_one_line_for_each_trial_and_the_best(make, capsys):
