@@ -1,10 +1,11 @@
 """AutoKeras for `time_to_accuracy.py`, in a Python of its own that has autokeras, scikit-learn and Pillow.
 
     python -m venv autokeras-venv
-    autokeras-venv/bin/pip install autokeras==3.0.0 tensorflow==2.21.0 scikit-learn pillow
+    autokeras-venv/bin/pip install autokeras==3.0.0 keras==3.6.0 tensorflow==2.18.0 scikit-learn pillow
     python benchmarks/time_to_accuracy.py --limit 10000 --methods AutoKeras --autokeras autokeras-venv/bin/python
 
-It searches a space of its own, with the epochs, batch size and patience of the others, until the time is over, and is not let
+With Keras 3.15 every trial of AutoKeras 3.0 fails, since it takes no NumPy integer for the units of a layer. It searches a
+space of its own, with the epochs, batch size and patience of the others, until the time is over, and is not let
 train its winner once more: when a trial has ended, the network of the best trial is tested.
 """
 
