@@ -12,6 +12,8 @@ __all__ = ["REPAIR", "Rejected", "Rejection", "Rejections", "Screen", "by_turns"
 
 # The phase of a proposal that tries to bring a rejected one within the limits.
 REPAIR = "repair"
+# So many of the proposals for one trial are repaired.
+_REPAIRED = 10
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Rejections:
     def chain(self, number: int) -> list[Rejected]:
         """Return the last proposal for a trial that exceeded a limit, and after it all repairs that failed; else nothing."""
         chain: list[Rejected] = []
+        if self.wanted(number) > _REPAIRED:
+            return chain
         for one in reversed(self.all):
             if one.number != number:
                 break

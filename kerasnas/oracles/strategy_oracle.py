@@ -32,9 +32,8 @@ from kerasnas.trial_record import read_expected, read_file
 
 __all__ = ["StrategyOracle"]
 
-# After so many rejections in a row every second proposal is drawn at random (a strategy that was told the good score of a twin
-# goes on proposing its like), and after so many the search ends. Of the proposals for one trial, so many are repaired.
-_PATIENCE, _REJECTED_IN_A_ROW, _REPAIRED = 20, 200, 10
+# After so many rejections every second proposal is random (a strategy may cling to a good twin); after so many the search ends.
+_PATIENCE, _REJECTED_IN_A_ROW = 20, 200
 
 
 class StrategyOracle(kt.Oracle):
@@ -322,9 +321,7 @@ class StrategyOracle(kt.Oracle):
         under_way = [*running, *self._rejected.untold()]
         tried = self._replayed.tried.union(identity(decisions, values) for values in under_way)
         attempt, chain = self._rejected.attempts(number), self._rejected.chain(number)
-        proposal = None
-        if self._rejected.wanted(number) <= _REPAIRED:
-            proposal = repair(decisions, chain, tried, [self.seed, number, attempt - len(chain)])
+        proposal = repair(decisions, chain, tried, [self.seed, number, attempt - len(chain)])
         if proposal is None:
             proposal = self._head_start.propose(decisions, tried, (t.hyperparameters.values for t in self.trials.values()))
         if proposal is not None:
