@@ -13,12 +13,11 @@ image/cifar10_jpeg_train.bin.xz.
 """
 
 import json
-import os
 import sys
 import tempfile
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import numpy as np
@@ -43,6 +42,7 @@ def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> 
     """Run one search; return the incumbent's test accuracy at the end of each trial, and what the time went into."""
     import keras
     import keras_tuner as kt
+    from followed_tuner import FollowedTuner, TimedTuner
 
     from kerasnas.image_data import channel_statistics
     from kerasnas.oracles import DynaOracle, RandomOracle
@@ -53,32 +53,14 @@ def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> 
     train, valid, test = data(name, limit, seed)
     mean, deviation = channel_statistics(train[0])
     space = ConvDense.small(train[0].shape[1:], 10, mean=mean, standard_deviation=deviation, flip=name == "cifar10")
-    points: list[dict[str, Any]] = []
-    clock = Clock()
 
-    class Follow:
-        """What a tuner of either kind is to do besides."""
+    class Follow(FollowedTuner):
+        points: ClassVar[list[dict[str, Any]]] = []
+        clock = Clock()
 
-        def on_trial_end(self, trial: Any) -> None:
-            super().on_trial_end(trial)  # type: ignore[misc]
-            clock.without(self.note)
-
-        def note(self) -> None:
-            best = [t for t in self.oracle.get_best_trials(1) if t.status == "COMPLETED"]  # type: ignore[attr-defined]
-            accuracy = points[-1]["test"] if points else None
-            if best and (not points or points[-1]["trial"] != best[0].trial_id):
-                model = self.load_model(best[0])  # type: ignore[attr-defined]
-                accuracy = float(np.mean(model.predict(test[0], batch_size=256, verbose=0).argmax(axis=1) == test[1]))
-            trial, score = (best[0].trial_id, best[0].score) if best else (None, None)
-            resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-            points.append(
-                {"seconds": clock.seconds, "test": accuracy, "trial": trial, "valid": score, "resident_mib": resident}
-            )
-            print(
-                f"  {clock.seconds:7.1f} s  {len(points):>3} trials  valid {score}  test {accuracy}",
-                file=sys.stderr,
-                flush=True,
-            )
+        def test_accuracy(self, trial: Any) -> float:
+            guesses = self.load_model(trial).predict(test[0], batch_size=256, verbose=0).argmax(axis=1)
+            return float(np.mean(guesses == test[1]))
 
     with tempfile.TemporaryDirectory() as folder:
         settings: dict[str, Any] = {"directory": folder, "project_name": "search"}
@@ -87,7 +69,7 @@ def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> 
 
             class Ours(Follow, NASTuner):
                 def pre_create_trial(self) -> None:
-                    self._budget.begin_search(clock.seconds)
+                    self._budget.begin_search(self.clock.seconds)
 
             oracle = RandomOracle if method.endswith("the model") else DynaOracle
             tuner = Ours(
@@ -107,15 +89,10 @@ def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> 
             kinds = {"kt.RandomSearch": kt.RandomSearch, "kt.Hyperband": kt.Hyperband}
             kind = kinds.get(method, kt.BayesianOptimization)
 
-            class Theirs(Follow, kind):  # type: ignore[valid-type, misc]
-                def pre_create_trial(self) -> None:
-                    if clock.seconds >= budget:
-                        raise TimeoutError
+            class Theirs(Follow, TimedTuner, kind):  # type: ignore[valid-type, misc]
+                pass
 
-                def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
-                    super().on_epoch_end(trial, model, epoch, logs)
-                    model.stop_training = model.stop_training or clock.seconds >= budget
-
+            Theirs.budget = budget
             own = {"max_epochs": EPOCHS, "factor": 3} if method == "kt.Hyperband" else {"max_trials": 10_000}
             tuner = Theirs(hypermodel=space, objective=objective, seed=seed + 1, **own, **settings)
         stop = keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=PATIENCE)
@@ -131,7 +108,7 @@ def run(method: str, name: str, limit: int | None, budget: float, seed: int) -> 
         if method.startswith("kerasnas"):
             histories = [json.loads(f.read_text("utf-8")) for f in Path(folder).glob("search/trial_*/history.json")]
             fit = sum(history["fit_seconds"] for history in histories)
-    return {"points": points, "seconds": clock.seconds, "fit_seconds": fit}
+    return {"points": Follow.points, "seconds": Follow.clock.seconds, "fit_seconds": fit}
 
 
 def reached(points: list[dict[str, Any]], accuracy: float) -> float | None:
