@@ -159,9 +159,10 @@ def read_rejected(content: Mapping[str, Any]) -> Rejected:
     Raises:
         ValueError: if it is nothing of the kind.
     """
-    known = {name: content.get(name) for name in Rejected.__dataclass_fields__}
-    excess = known.pop("excess")
-    one = Rejected(**known, excess=tuple(excess) if isinstance(excess, list) else excess)  # type: ignore[arg-type]
+    known: dict[str, Any] = {name: content.get(name) for name in Rejected.__dataclass_fields__}
+    if isinstance(known["excess"], list):
+        known["excess"] = tuple(known["excess"])
+    one = Rejected(**known)
     whole = (
         isinstance(one.values, dict)
         and isinstance(one.reason, str)
@@ -171,8 +172,12 @@ def read_rejected(content: Mapping[str, Any]) -> Rejected:
         and isinstance(one.number, int)
         and isinstance(one.phase, str | None)
         and isinstance(one.seconds, float | int | None)
-        and (one.excess is None or (len(one.excess) == 2 and all(isinstance(each, float | int) for each in one.excess)))
+        and (one.excess is None or _is_pair(one.excess))
     )
     if not whole:
         raise ValueError(f"expected a rejected proposal, got {content!r}")
     return one
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(each, float | int) for each in value)

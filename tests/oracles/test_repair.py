@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasnas.oracles import DynaOracle, EvolutionOracle, RandomOracle
-from kerasnas.oracles.rejections import Rejected, Rejection
+from kerasnas.oracles.rejections import Rejected, Rejection, read_rejected
 from kerasnas.oracles.repair import _lower, repair
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Discrete, Range
@@ -114,6 +114,14 @@ def test_where_nothing_can_be_changed_nothing_is(decisions):
     chain = [Rejected({"a": 16}, "too much", None, 0, 0, "policy", excess=(2.0, 2.0))]
     assert repair(decisions, chain, {(("a", 1),), (("a", 16),)}, [0]) is None
     assert repair(decisions, [], set(), [0]) is None
+
+
+@pytest.mark.parametrize("excess", [5, "ab", [1.0], [1.0, "2"], [1.0, 2.0, 3.0], {"a": 1, "b": 2}])
+def test_an_excess_that_is_none_is_damage(excess):
+    whole = json.loads(json.dumps(vars(rejected(WIDEST, 5))))
+    assert read_rejected(whole) == rejected(WIDEST, 5)
+    with pytest.raises(ValueError, match="expected a rejected proposal"):
+        read_rejected(whole | {"excess": excess})
 
 
 def declare(hp):
