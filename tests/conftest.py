@@ -5,3 +5,9 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import hypothesis
+
+# A slow machine is no defect.
+hypothesis.settings.register_profile("kerasnas", deadline=None)
+hypothesis.settings.load_profile("kerasnas")

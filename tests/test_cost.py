@@ -32,7 +32,7 @@ def sum_of_ones(shape, layer):
     return int(np.asarray(model(np.ones((1, *shape), "float32")), "float64").sum()), cost_of(model).macs
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     data=st.data(),
     rank=st.integers(1, 3),
@@ -51,7 +51,7 @@ def test_a_convolution_counts_its_products(data, rank, kernel, strides, groups, 
     assert counted == products
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     rank=st.integers(1, 2),
     size=st.integers(3, 6),
@@ -279,7 +279,7 @@ def build(nodes, outputs):
     return keras.Model(tensors[0], [tensors[i] for i in outputs]), tensors
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(dag=dags())
 def test_memory_against_brute_force(dag):
     nodes, outputs = dag

@@ -52,7 +52,7 @@ def test_the_held_out_part_is_always_the_same():
     np.testing.assert_array_equal(load("digits").x_test, load("digits").x_test)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(limit=st.integers(10, 1500), seed=st.integers(0, 5))
 def test_take_keeps_the_shares(limit, seed):
     data = load("digits")

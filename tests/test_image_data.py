@@ -24,7 +24,7 @@ def _pictures(n: int, shape: tuple[int, ...] = (8, 8, 1)) -> np.ndarray:
 # -- labels --
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.one_of(_INTEGERS, _STRINGS, _BOOLEANS, _WHOLE_FLOATS).filter(lambda labels: len(set(labels)) > 1))
 def test_labels_of_any_kind_come_back_from_their_codes(labels):
     classes, codes = encode_labels(labels)
@@ -33,7 +33,7 @@ def test_labels_of_any_kind_come_back_from_their_codes(labels):
     np.testing.assert_array_equal(to_codes(labels, classes), codes)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(0, 4), min_size=2, max_size=20).filter(lambda c: len(set(c)) > 1),
     st.sampled_from(["uint8", "int64", "float32", "bool"]),
@@ -249,7 +249,7 @@ def test_py_dataset():
 # -- split --
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(counts=st.lists(st.integers(5, 25), min_size=2, max_size=4), share=st.sampled_from([0.2, 0.3, 0.5]))
 def test_split_keeps_every_sample_once_and_the_share_of_each_class(counts, share):
     labels = np.repeat(np.arange(len(counts)), counts)

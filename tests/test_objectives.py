@@ -6,7 +6,7 @@ import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from keras_tuner.src.engine.tuner_utils import convert_to_metrics_dict
 
@@ -17,7 +17,6 @@ from kerasnas.oracles import RandomOracle
 positive = st.floats(1e-3, 1e6)
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1), positive, positive)
 def test_the_soft_reward_is_that_of_the_paper(accuracy, latency, target):
     reward = MnasNetReward(target=target)
@@ -25,7 +24,6 @@ def test_the_soft_reward_is_that_of_the_paper(accuracy, latency, target):
     assert value == pytest.approx(accuracy * math.exp(-0.07 * (math.log(latency) - math.log(target))))
 
 
-@settings(deadline=None)
 @given(st.floats(0.1, 1), positive, positive)
 def test_the_hard_reward_counts_the_cost_above_the_target_only(accuracy, cost, target):
     reward = MnasNetReward("accuracy", cost="macs", target=target, alpha=0, beta=-1)

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kerasnas.errors import InvalidArgument
@@ -44,7 +44,6 @@ def dominates(a, b):
     return any(map(math.isnan, b)) or (all(x >= y for x, y in zip(a, b, strict=True)) and tuple(a) != tuple(b))
 
 
-@settings(deadline=None)
 @given(small)
 def test_fronts_are_peeled_off_as_brute_force_does(scores):
     ranks, left = [None] * len(scores), set(range(len(scores)))
@@ -61,7 +60,6 @@ def test_fronts_are_peeled_off_as_brute_force_does(scores):
     assert pareto_front(scores).tolist() == expected
 
 
-@settings(deadline=None)
 @given(small, st.randoms())
 def test_fronts_depend_neither_on_the_order_of_rows_nor_on_the_scale(scores, random):
     order = list(range(len(scores)))
@@ -78,7 +76,6 @@ def test_crowding_in_closed_form():
     assert crowding_distance(np.empty((0, 3))).tolist() == []
 
 
-@settings(deadline=None)
 @given(finite)
 def test_crowding_is_infinite_at_the_ends_and_what_the_neighbours_leave_elsewhere(front):
     distances = crowding_distance(front)
@@ -102,7 +99,6 @@ def by_inclusion_exclusion(gains):
     return total
 
 
-@settings(deadline=None)
 @given(finite, st.integers(0, 2))
 def test_hypervolume_equals_inclusion_and_exclusion(scores, corner):
     gains = [row - corner for row in scores if (row > corner).all()]
@@ -110,7 +106,6 @@ def test_hypervolume_equals_inclusion_and_exclusion(scores, corner):
     assert hypervolume(scores, reference) == pytest.approx(by_inclusion_exclusion(gains))
 
 
-@settings(deadline=None)
 @given(finite)
 def test_hypervolume_counts_the_unit_cubes_that_are_dominated(scores):
     cubes = itertools.product(range(6), repeat=scores.shape[1])
@@ -148,14 +143,12 @@ def test_the_knee_in_closed_form():
         knee_point([[NAN, 1.0]])
 
 
-@settings(deadline=None)
 @given(matrices(st.integers(-1000, 1000).map(float), min_rows=1), st.integers(1, 1000), st.integers(-1000, 1000))
 def test_the_knee_does_not_depend_on_the_units(scores, scale, shift):
     front = scores[pareto_front(scores)]
     assert knee_distance(front * scale + shift) == pytest.approx(knee_distance(front), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(finite)
 def test_scores_order_fronts_first_and_put_the_knee_of_the_pareto_front_at_0(scores):
     ranks, placed, spread = non_dominated_sort(scores), pareto_scores(scores), spread_scores(scores)
@@ -169,7 +162,6 @@ def test_scores_order_fronts_first_and_put_the_knee_of_the_pareto_front_at_0(sco
     assert (placed[:, None] == placed[None])[same].all()
 
 
-@settings(deadline=None)
 @given(finite)
 def test_the_spread_knows_no_scale(scores):
     assert (spread_scores(np.exp(3 * scores)) == spread_scores(scores)).all()
@@ -181,7 +173,6 @@ def test_a_lonely_trial_comes_before_a_crowded_one():
     assert spread_scores([[0, 4], [1, 3], [1, 3], [2, 2], [4, 0]]).argmax() in (1, 2)
 
 
-@settings(deadline=None)
 @given(wild)
 def test_nothing_that_is_a_number_breaks_anything(scores):
     ranks = non_dominated_sort(scores)

@@ -9,9 +9,8 @@ from keras import layers
 
 from kerasnas.cost.graph import Graph, Tensor
 
-__all__ = ["peak_activation_bytes"]
+__all__ = ["is_view", "peak_activation_bytes"]
 
-# At inference they change nothing but the shape.
 _VIEWS = (
     layers.ActivityRegularization,
     layers.AlphaDropout,
@@ -77,6 +76,7 @@ def size_bytes(tensor: Tensor) -> int:
 
 
 def is_view(operation: Any) -> bool:
+    """Return whether a layer or an operation of keras.ops changes nothing but the shape at inference."""
     if isinstance(operation, keras.Layer):
         return isinstance(operation, _VIEWS)
     return type(operation).__name__ in _VIEW_OPERATIONS

@@ -75,7 +75,7 @@ def test_prune_leaves_the_global_random_state_alone(dense_model):
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(sparsity=st.floats(0.001, 0.999), rows=st.integers(1, 40))
 def test_any_sparsity_is_reached_and_no_kernel_vanishes(sparsity, rows):
     model = keras.Sequential([layers.Input((3,)), layers.Dense(4), layers.Dense(2)])

@@ -34,7 +34,7 @@ def test_equal_networks_pass_with_no_difference(tmp_path, write_linear):
     assert outcome.raise_for_mismatch() is None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     delta=st.lists(st.floats(-2, 2, width=32), min_size=6, max_size=6),
     rows=st.lists(st.lists(st.floats(-4, 4, width=32), min_size=2, max_size=2), min_size=1, max_size=9),

@@ -61,7 +61,7 @@ def meaning(space, choices):
     return used
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     name=st.sampled_from(sorted(SPACES)),
     seed=st.integers(0, 2**32),
@@ -178,7 +178,7 @@ def isomorphic(one, two):
     return False
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data(), nodes=graphs())
 def test_graphs_agree_exactly_if_they_are_isomorphic(data, nodes):
     order = sorted(range(len(nodes)), key=lambda i: (depth(nodes, i), data.draw(st.integers(0, 3))))

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import keras_tuner as kt
 import pytest
@@ -147,26 +147,34 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def kill_after(monkeypatch):
+def writes_of(monkeypatch):
+    """Run a block that is killed at the write of a file that follows `most` others, if it comes to it; yield its writes."""
+
+    @contextmanager
+    def writes_of(most):
+        replace, targets = os.replace, []
+
+        def count(source, target):
+            targets.append(target)
+            if len(targets) > most:
+                raise Killed
+            replace(source, target)
+
+        with monkeypatch.context() as patch, suppress(Killed):
+            patch.setattr(os, "replace", count)
+            yield targets
+
+    return writes_of
+
+
+@pytest.fixture
+def kill_after(writes_of):
     """Run a block that is killed at the write of a file that follows `writes` others."""
 
     @contextmanager
     def kill_after(writes):
-        replace = os.replace
-
-        def count_down(source, target):
-            nonlocal writes
-            if writes == 0:
-                raise Killed
-            writes -= 1
-            replace(source, target)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", count_down)
-            try:
-                yield
-            except Killed:
-                return
-        raise AssertionError("the block ended before it was to be killed")
+        with writes_of(writes) as targets:
+            yield
+        assert len(targets) > writes, "the block ended before it was to be killed"
 
     return kill_after

@@ -219,7 +219,7 @@ def test_whatever_is_damaged_the_rest_is_kept_and_the_search_goes_on(several, pl
     whole.create_trial("tuner0")
     before = {t[0]: t for t in trials(whole)}
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck), database=None)
     @given(st.dictionaries(st.sampled_from(FILES), damages(), min_size=1, max_size=3))
     @example({name: lambda old: b"" for name in FILES})
     def check(damage):

@@ -1,8 +1,6 @@
 """A search killed at any write of a file and resumed equals the uninterrupted one: hypothesis chooses the write."""
 
-import os
 import shutil
-from contextlib import suppress
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -19,10 +17,6 @@ ORACLES = [
     if name != "StrategyOracle"
 ]
 TRIALS = 9
-
-
-class Killed(BaseException):
-    """Nothing in the package may catch it, as nothing catches a SIGKILL."""
 
 
 def outcome(play, hp):
@@ -61,7 +55,7 @@ def begin(play):
 
 
 @pytest.mark.parametrize("cls", ORACLES)
-def test_a_search_killed_at_any_write_ends_as_the_uninterrupted_one(cls, play, begin, monkeypatch):
+def test_a_search_killed_at_any_write_ends_as_the_uninterrupted_one(cls, play, begin, writes_of):
     work(play, begin(cls, "whole"))
     expected = play.history("whole")
     phases = [entry["phase"] for entry in expected[2]]
@@ -70,41 +64,23 @@ def test_a_search_killed_at_any_write_ends_as_the_uninterrupted_one(cls, play, b
     assert {entry["earlier"] for entry in expected[2]} == {12}
     assert max(entry["pending"] for entry in expected[2]) == 1
     assert expected[0][0][1] == "FAILED"
-    writes = 0
-    replace = os.replace
+    with writes_of(1000) as targets:
+        work(play, begin(cls, "counted"))
 
-    def count_down(source, target):
-        nonlocal writes
-        if writes == 0:
-            raise Killed
-        writes -= 1
-        replace(source, target)
-
-    @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=4, suppress_health_check=list(HealthCheck), database=None)
     @given(st.lists(st.integers(0, 40), min_size=1, max_size=3))
     @example([0])
     @example([1])
+    @example([len(targets) - 1])  # the very last write is the outcome of the last trial
     def check(lives):
-        nonlocal writes
         shutil.rmtree(play.folder / "killed", ignore_errors=True)
         for life in [*lives, 1000]:
-            writes = life
             oracle = begin(cls, "killed")
-            with monkeypatch.context() as patch, suppress(Killed):
-                patch.setattr(os, "replace", count_down)
+            with writes_of(life):
                 work(play, oracle)
         assert play.history("killed") == expected
-        assert writes > 0
 
     check()
-    # The very last write is the outcome of the last trial.
-    shutil.rmtree(play.folder / "killed")
-    oracle = begin(cls, "killed")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", count_down)
-        writes = 1000
-        work(play, oracle)
-    check.hypothesis.inner_test([999 - writes])
 
 
 def test_a_resumed_search_with_more_trials_keeps_what_it_knows(play, begin):

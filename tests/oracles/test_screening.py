@@ -244,7 +244,7 @@ def test_a_resumed_search_rejects_and_goes_on_as_the_uninterrupted_one(cls, play
         assert play.history("killed") == expected
 
 
-@settings(suppress_health_check=list(HealthCheck), deadline=None)
+@settings(suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_turns_are_only_ever_appended(data):
     ended, rejected, running, turns = [], [], [], []

@@ -227,7 +227,7 @@ def by_hand(predictions, labels, size, metric):
 cases = st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(2, 3), st.integers(1, 5), st.integers(0, 2**32 - 1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases, st.sampled_from(["accuracy", "loss"]))
 def test_selection_is_greedy_and_never_worse_than_the_best_model(case, metric):
     k, n, classes, size, seed = case

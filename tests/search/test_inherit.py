@@ -370,7 +370,7 @@ def test_what_is_refused():
         inherit(model, dense_net(4, features=5))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
 def test_any_two_networks_of_a_space(one, other):
     donor, model = (

@@ -45,7 +45,7 @@ def write(folder, scores, *, direction="max", ids=None, values=None, status=None
 scores = st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scores=scores, direction=st.sampled_from(["max", "min"]))
 def test_best_so_far_is_the_running_best(scores, direction, tmp_path_factory):
     record = SearchRecord.load(write(tmp_path_factory.mktemp("p"), scores, direction=direction))
@@ -226,7 +226,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_field_of_another_type_breaks_nothing(data, tmp_path_factory):
     folder = write(tmp_path_factory.mktemp("p"), [0.1, 0.2, None])

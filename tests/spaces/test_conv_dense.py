@@ -94,7 +94,7 @@ def test_the_defaults_make_a_network_that_learns():
 # -- what is built --
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(height=st.integers(1, 11), width=st.integers(1, 11), channels=st.integers(1, 4), seed=st.integers(0, 2**32))
 def test_any_picture_size_can_be_built(height, width, channels, seed):
     space = ConvDense.tiny((height, width, channels), 3, flip=True)

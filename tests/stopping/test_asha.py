@@ -28,7 +28,7 @@ def test_rungs(reduction, min_epochs, epochs, rungs):
     assert ASHA(reduction, min_epochs=min_epochs).rungs(epochs) == rungs
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(2, 5), st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_equals_the_algorithm_written_as_in_the_paper(reduction, min_epochs, seed):
     rng = np.random.default_rng(seed)
@@ -80,7 +80,7 @@ def test_values_that_are_not_finite_are_worse_than_all():
     assert ASHA(2).should_stop(column(3, nan), [column(2, 2)], epochs=4) is None
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
 def test_only_the_order_of_the_values_counts(seed, objectives):
     rng = np.random.default_rng(seed)
@@ -98,7 +98,7 @@ def test_several_objectives_go_by_fronts_and_then_by_crowding():
     assert not goes_on(2.1, 1.9)  # on the front, amid others
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data())
 def test_takes_any_curves(data):
     m = data.draw(st.integers(1, 3))

@@ -57,7 +57,7 @@ def test_a_trial_far_behind_stops_and_one_ahead_goes_on():
     assert not any(decisions(LearningCurve(), curves.max(axis=0) + 0.01, list(curves)))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1))
 def test_never_stops_before_another_trial_has_finished(seed):
     rng = np.random.default_rng(seed)
@@ -91,7 +91,7 @@ def test_diverged_trials_change_little():
     assert spoilt == pytest.approx(clean, rel=0.5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 2))
 def test_the_same_question_has_the_same_answer_in_any_order_and_with_empty_curves(seed, objectives):
     rng = np.random.default_rng(seed)
@@ -111,7 +111,7 @@ def test_the_same_question_has_the_same_answer_in_any_order_and_with_empty_curve
         assert np.array_equal(other, before)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.floats(-3, 3), st.floats(-5, 5))
 def test_the_scale_of_the_scores_does_not_count(seed, magnitude, offset):
     rng = np.random.default_rng(seed)
@@ -217,7 +217,7 @@ def test_expected_final_where_nothing_is_to_come_or_known():
 # Any input
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_takes_any_curves(data):
     m, epochs = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 8))

@@ -153,7 +153,7 @@ def test_the_crossover_rate_is_the_share_of_children_with_two_parents(rate):
 
 
 @given(data=st.data(), crossover=st.sampled_from(["uniform", "one-point"]), seed=st.integers(0, 2**32))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_crossover_only_mixes_parents(spaces, data, crossover, seed):
     """Without mutation, each value is a parent's; only what no parent decided is drawn, and that is told."""
     decisions = data.draw(spaces)

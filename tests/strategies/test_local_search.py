@@ -122,7 +122,7 @@ def test_of_a_log_integer_every_value_is_visited():
 
 
 @given(data=st.data(), seed=st.integers(0, 2**32))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_neighbour_differs_in_one_of_the_decisions_that_both_made(spaces, data, seed):
     decisions = data.draw(spaces)
     rng = np.random.default_rng(seed)

@@ -68,7 +68,7 @@ def test_it_keeps_every_promise(name):
 
 @pytest.mark.parametrize("name", STRATEGIES)
 @given(trial=st.integers(0, 25), seed=st.integers(0, 1000))
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 def test_a_search_that_resumes_at_any_trial_equals_the_uninterrupted_one(name, trial, seed):
     whole = search(started(name), seed, 0, 25)
     resumed = started(name)

@@ -115,7 +115,7 @@ def test_no_alpha_shows_the_image_itself(rng):
     np.testing.assert_array_equal(attribution(np.zeros((1, 5, 6)), images).to_image(0, scale=1), images[0])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.data())
 def test_any_finite_arrays_give_a_picture(data):
     shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)))

@@ -120,7 +120,7 @@ def test_a_name_below_several_parents_has_the_union_of_its_domains(tmp_path):
 plain = st.one_of(st.booleans(), st.integers(-(2**50), 2**50), st.floats(allow_nan=False), st.text())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(min_size=1), plain))
 def test_any_plain_values_are_kept(values):
     (value,) = begin_summary("0000", values).value

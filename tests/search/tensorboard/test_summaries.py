@@ -5,7 +5,7 @@ import io
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -21,7 +21,6 @@ from kerasnas.search.tensorboard.summaries import histogram_summary
 finite = st.floats(-1e6, 1e6, width=32)
 
 
-@settings(deadline=None)
 @given(hnp.arrays(np.float32, hnp.array_shapes(min_dims=0, max_dims=3), elements=finite))
 def test_a_histogram_counts_every_number_once(values):
     (value,) = histogram_summary("h", values).value
