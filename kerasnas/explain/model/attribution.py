@@ -1,9 +1,10 @@
 """The result of an explanation: float maps, of which every picture is a view."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,9 +12,25 @@ from kerasnas.atomic import atomic_path
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.sheet import AGAINST, FOR, draw_sheet
 
-__all__ = ["Attribution"]
+if TYPE_CHECKING:
+    from kerasnas.explain.model.trust import Trust
+
+__all__ = ["Attribution", "Explained"]
 
 _VIEW_PIXELS = 192  # smaller images are enlarged to about this side
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """What a map was made of, so that it can be judged.
+
+    Attributes:
+        model: what was explained: a Keras model, an ONNX file or a function.
+        again: explains a model and images with the same settings; called with `target=`.
+    """
+
+    model: Any
+    again: "Callable[..., Attribution]"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,6 +47,7 @@ class Attribution:
         method: name of the method.
         details: what the method was told and chose, such as the layer or the patch; plain values.
         labels: names of the classes, for the titles of pictures; None for their numbers.
+        explained: what was explained and how; None for maps from elsewhere, which `trust` has to be told of.
 
     Raises:
         InvalidArgument: if the shapes do not belong together or a value is not finite.
@@ -41,6 +59,7 @@ class Attribution:
     method: str
     details: dict[str, Any] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
+    explained: Explained | None = None
 
     def __post_init__(self) -> None:
         values, images, targets = np.array(self.values), np.array(self.images), np.array(self.targets)
@@ -104,6 +123,12 @@ class Attribution:
         times = scale or max(1, round(_VIEW_PIXELS / min(self.values.shape[1:])))
         pixels = pixels.repeat(times, axis=1).repeat(times, axis=2)
         return pixels if index is None else np.asarray(pixels[0])
+
+    def trust(self, model: Any = None, **settings: Any) -> "Trust":
+        """Say how far the maps can be believed: see `kerasnas.explain.trust`, which takes the same arguments."""
+        from kerasnas.explain.model.trust import trust  # it needs this class
+
+        return trust(self, model, **settings)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write one PNG: a row for each image, with the image, the map laid over it, and the map with its scale.

@@ -1,16 +1,18 @@
 """Occlusion: how far the score of a class falls when a patch of the image is hidden."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain.model.attribution import Attribution
-from kerasnas.explain.model.score_view import ScoreView
+from kerasnas.explain.model.attribution import Attribution, Explained
+from kerasnas.explain.model.baseline import baseline_detail, neutral_images
+from kerasnas.explain.model.black_box import scores_of
+from kerasnas.explain.model.scores import Scores
 
 __all__ = ["occlusion"]
 
@@ -34,7 +36,8 @@ def occlusion(
     costs one prediction per patch, about (height / stride) * (width / stride) per image.
 
     Args:
-        model: built Keras 3 Functional or Sequential classifier with output (batch, classes); it is not changed.
+        model: built Keras 3 Functional or Sequential classifier with output (batch, classes), which is not changed; or a
+            black box: the path of an ONNX file, or a function from images to class scores, such as `model.predict`.
         images: shape (batch, height, width, channels), or (batch, height, width) for one channel; as the model takes
             them, in its own units.
         target: the class to explain for all images, one class per image, or None for the predicted class. A model with
@@ -64,25 +67,25 @@ def occlusion(
         Zeiler and Fergus 2014, section 4.2, by the engine of tf-explain. Deviations: differences of scores instead of
         probabilities, overlapping patches averaged.
     """
-    view = ScoreView(model, images)
-    height, width = view.images.shape[1:3]
-    targets = view.resolve_target(target)
+    scores = scores_of(model, images)
+    height, width = scores.images.shape[1:3]
+    targets = scores.resolve_target(target)
     patches = _patches(height, width, patch, stride)
-    neutral = _neutral(baseline, view.pixels())
-    score = _compiled(view)
+    neutral = neutral_images(baseline, scores.pixels())
     values = np.stack(
         [
-            _map(_Occluder(score, pixels, hidden, int(label), patches, view.chunk), patches)
-            for pixels, hidden, label in zip(view.pixels(), neutral, targets, strict=True)
+            _map(_Occluder(scores, pixels, hidden, int(label), patches), patches)
+            for pixels, hidden, label in zip(scores.pixels(), neutral, targets, strict=True)
         ]
     )
     details = {
         "patch": patches.size,
         "stride": patches.stride,
-        "baseline": baseline if isinstance(baseline, str) else np.asarray(baseline).tolist(),
-        "score": view.score_kind,
+        "baseline": baseline_detail(baseline),
+        "score": scores.score_kind,
     }
-    return Attribution(values=values, images=view.images, targets=targets, method="occlusion", details=details)
+    explained = Explained(model, partial(occlusion, patch=patches.size, stride=patches.stride, baseline=baseline))
+    return Attribution(values, scores.images, targets, "occlusion", details, explained=explained)
 
 
 @dataclass(frozen=True)
@@ -120,27 +123,6 @@ def _pair(name: str, value: Any, default: tuple[int, int], most: tuple[int, int]
     return int(pair[0]), int(pair[1])
 
 
-def _neutral(baseline: Any, pixels: np.ndarray) -> np.ndarray:
-    """Return the neutral image of every image; shape (batch, height, width, channels)."""
-    if isinstance(baseline, str) and baseline == "mean":
-        return np.broadcast_to(pixels.mean(axis=(1, 2), keepdims=True, dtype=np.float64), pixels.shape)
-    value = np.asarray(baseline)
-    shapes = ((), pixels.shape[3:], pixels.shape[1:])
-    if value.dtype.kind not in "biuf" or value.shape not in shapes or not np.all(np.isfinite(value)):
-        raise InvalidArgument(
-            f"Expected baseline to be 'mean', or finite numbers of shape (), {shapes[1]} or {shapes[2]}; "
-            f"came {baseline if value.size < 9 else value.shape!r}. Give it in the units of the images."
-        )
-    return np.broadcast_to(value, pixels.shape).astype(np.float32)
-
-
-def _compiled(view: ScoreView) -> Callable[[np.ndarray], np.ndarray]:
-    import tensorflow as tf
-
-    run = tf.function(view.score, input_signature=[tf.TensorSpec((None, *view.images.shape[1:]), tf.float32)])
-    return lambda x: np.asarray(run(tf.constant(x)))
-
-
 class _Occluder:
     """What tf-explain takes for the model: it marks a cell of a canvas, and the patch of that number is hidden.
 
@@ -148,17 +130,9 @@ class _Occluder:
     square (https://github.com/sicara/tf-explain). On a square canvas of one-pixel cells all of that is exact.
     """
 
-    def __init__(
-        self,
-        score: Callable[[np.ndarray], np.ndarray],
-        pixels: np.ndarray,
-        neutral: np.ndarray,
-        label: int,
-        patches: _Patches,
-        chunk: int,
-    ) -> None:
-        self._score, self._pixels, self._neutral, self._label, self._patches = score, pixels, neutral, label, patches
-        self._chunk = chunk
+    def __init__(self, scores: Scores, pixels: np.ndarray, neutral: np.ndarray, label: int, patches: _Patches) -> None:
+        self._scores, self._pixels, self._neutral, self._label, self._patches = scores, pixels, neutral, label, patches
+        self._chunk = max(1, scores.chunk - 1)
         self.first = 0  # number of the patch that stands in the first cell
 
     def predict(self, canvases: np.ndarray, batch_size: int | None = None) -> np.ndarray:  # noqa: ARG002
@@ -176,7 +150,7 @@ class _Occluder:
         for row, number in enumerate(numbers, start=1):
             area = self._patches.at(int(number))
             batch[row][area] = self._neutral[area]
-        scores = self._score(batch)[:, self._label].astype(np.float64)
+        scores = self._scores.evaluate(batch)[:, self._label]
         falls: np.ndarray = scores[0] - scores[1:]
         return falls
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -10,13 +11,13 @@ from numpy.typing import ArrayLike
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.image_batch import image_batch
+from kerasnas.explain.model.scores import Scores
 
 __all__ = ["ScoreView", "SpatialLayer"]
 
 _SQUASHING = {"softmax", "log_softmax", "sigmoid"}
 _SQUASHING_OPERATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}  # layers and keras.ops nodes, by class name
 _PASSING = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Identity)
-_CHUNK_PIXELS = 1 << 19  # about ten images of 224 x 224 at once, whatever the number of images
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class SpatialLayer:
     convolutional: bool
 
 
-class ScoreView:
+class ScoreView(Scores):
     """A read-only view of a classifier: `score(x)` is what explanations differentiate or perturb.
 
     The graph of the model is replayed node by node, into nested models too, so that the last softmax or sigmoid can be
@@ -40,11 +41,7 @@ class ScoreView:
     float32 copy.
 
     Attributes:
-        images: shape (batch, height, width, channels), the checked input, in its own dtype.
-        classes: the number of classes.
-        score_kind: "logit" if a softmax or sigmoid was left out, "output" if the model ended in neither.
         spatial_layers: the layers with a feature map, in the order in which they are computed.
-        chunk: how many images are computed at once.
 
     Raises:
         InvalidArgument: if `model` is not a built Keras 3 Functional or Sequential model with one image input and one
@@ -61,7 +58,6 @@ class ScoreView:
             graph = _float32_copy(graph)
         self._graph = graph
         self._head: Any = None
-        self.chunk = max(1, min(256, _CHUNK_PIXELS // int(np.prod(self.images.shape[1:3]))))
 
         calls: list[tuple[str, Any, Any]] = []
         first = self._replay(self.pixels(0, 1), lambda path, layer, value: calls.append((path, layer, value)))
@@ -69,18 +65,13 @@ class ScoreView:
         if sum(layer is head for _, layer, _ in calls) == 1:  # one that is used twice also shapes what comes before
             self._head, self._linear = head, _linear_copy(head)
         self.score_kind = "output" if self._head is None else "logit"
-        self._units = int(first.shape[-1])
-        self.classes = max(2, self._units)
+        self.single = int(first.shape[-1]) == 1
+        self.classes = max(2, int(first.shape[-1]))
         self.spatial_layers = tuple(
             SpatialLayer(path, value.shape[1], value.shape[2], any(len(w.shape) == 4 for w in layer.weights))
             for path, layer, value in calls
             if isinstance(layer, keras.Layer) and _is_feature_map(value)
         )
-
-    def pixels(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return the images from `start` to `stop` as float32."""
-        pixels: np.ndarray = self.images[start:stop].astype(np.float32)
-        return pixels
 
     def score(self, x: Any, feature: str | None = None) -> Any:
         """Compute the class scores of a tensor of images, and the feature map of the layer `feature` if one is named.
@@ -95,25 +86,56 @@ class ScoreView:
         seen: dict[str, Any] = {}  # the last call counts if a layer is called more than once
         scores = self._replay(x, lambda path, _, value: seen.update({path: value} if _is_feature_map(value) else {}))
         scores = keras.ops.cast(scores, "float32")
-        if self._units == 1:
+        if self.single:
             scores = keras.ops.concatenate([-scores, scores], axis=-1)
         return scores if feature is None else (seen[feature], scores)
 
-    def resolve_target(self, target: int | ArrayLike | None) -> np.ndarray:
-        """Return one class per image: `target` for all, one each, or the predicted class for None; shape (batch,)."""
-        count = len(self.images)
-        if target is None:
-            parts = [self.score(self.pixels(i, i + self.chunk)) for i in range(0, count, self.chunk)]
-            return np.asarray(np.concatenate([keras.ops.convert_to_numpy(part) for part in parts]).argmax(axis=-1))
-        classes = np.asarray(target)
-        if classes.dtype.kind not in "iu" or classes.shape not in ((), (count,)):
-            raise InvalidArgument(
-                f"Expected target to be None, a class number or one class number for each of the {count} images; "
-                f"came {target!r}. Pass integers from 0 to {self.classes - 1}."
-            )
-        if classes.min() < 0 or classes.max() >= self.classes:
-            raise InvalidArgument(f"Expected target from 0 to {self.classes - 1}; came {target!r}. Pass a class of the model.")
-        return np.broadcast_to(classes, (count,)).astype(np.int64)
+    def gradient(self, x: np.ndarray, label: int) -> np.ndarray:
+        """Return the gradient of the score of one class by float32 images; their shape.
+
+        Raises:
+            InvalidArgument: if the score does not depend on the images by a gradient.
+        """
+        parts = [self._gradient(x[i : i + self.chunk], label) for i in range(0, len(x), self.chunk)]
+        return np.concatenate([np.asarray(part) for part in parts])
+
+    @cached_property
+    def _gradient(self) -> Callable[[np.ndarray, int], Any]:
+        import tensorflow as tf
+        from tf_explain.core.vanilla_gradients import VanillaGradients
+
+        # What tf-explain compiles is traced anew for every class and keeps every model; this is its inside.
+        compute = VanillaGradients.compute_gradients.python_function
+        image = tf.TensorSpec((None, *self.images.shape[1:]), tf.float32)
+
+        found: list[bool] = []  # what is raised while a function is compiled comes out as another error
+
+        @tf.function(input_signature=[image, tf.TensorSpec((), tf.int32)])
+        def run(x: Any, label: Any) -> Any:
+            gradient = compute(x, self.score, label)
+            found.append(gradient is not None)
+            return tf.zeros_like(x) if gradient is None else gradient
+
+        def gradient(x: np.ndarray, label: int) -> Any:
+            values = run(tf.constant(x), tf.constant(label))
+            if not found[-1]:
+                raise InvalidArgument(
+                    "Expected a model whose score has a gradient by the image; came one that rounds or compares. "
+                    "Use occlusion or RISE, which need none."
+                )
+            return values
+
+        return gradient
+
+    def _evaluate(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self._compiled(x))
+
+    @cached_property
+    def _compiled(self) -> Callable[[np.ndarray], Any]:
+        import tensorflow as tf
+
+        run = tf.function(self.score, input_signature=[tf.TensorSpec((None, *self.images.shape[1:]), tf.float32)])
+        return lambda x: run(tf.constant(x))
 
     def _replay(self, x: Any, visit: Callable[[str, Any, Any], object]) -> Any:
         def run(graph: Any, x: Any, prefix: str) -> Any:
@@ -163,7 +185,8 @@ def _functional(model: Any) -> Any:
     if not hasattr(model, "_run_through_graph"):
         raise InvalidArgument(
             f"Expected a Functional or Sequential model; came the subclassed model {type(model).__name__} "
-            f"({model.name!r}), whose layers cannot be followed. Rebuild it as keras.Model(inputs, outputs)."
+            f"({model.name!r}), whose layers cannot be followed. Rebuild it as keras.Model(inputs, outputs), or "
+            "explain model.predict with occlusion or RISE, which need nothing but its answers."
         )
     return model
 

@@ -1,0 +1,136 @@
+"""Classifiers of which nothing is seen but their answers: an ONNX file, or any function."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.image_batch import image_batch
+from kerasnas.explain.model.score_view import ScoreView
+from kerasnas.explain.model.scores import Scores
+
+__all__ = ["BlackBox", "scores_of"]
+
+_LEAST = 1e-30  # probabilities below this are taken for it
+
+
+def scores_of(model: Any, images: ArrayLike) -> Scores:
+    """Return the scores of a Keras model, before its softmax, or of a black box.
+
+    Args:
+        model: a built Keras 3 Functional or Sequential classifier; the path of an ONNX file, or what
+            stands for one (`OnnxFile`); or a function from float32 images of shape (n, height, width, channels) to an array
+            of shape (n, classes) or (n, 1), such as `model.predict`.
+        images: shape (batch, height, width, channels), as the model takes them.
+
+    Raises:
+        InvalidArgument: if `model` is none of these, or `images` do not fit it.
+    """
+    if isinstance(model, keras.Model) or "tf_keras" in type(model).__module__:
+        return ScoreView(model, images)
+    if isinstance(model, str | os.PathLike):
+        run, shape = _onnx(Path(model))
+        return BlackBox(run, images, shape)
+    if callable(model):
+        return BlackBox(model, images)
+    raise InvalidArgument(
+        "Expected a Keras 3 model, the path of an ONNX file, or a function from images to class scores; "
+        f"came {type(model).__module__}.{type(model).__name__}."
+    )
+
+
+class BlackBox(Scores):
+    """A function from images to probabilities or scores.
+
+    Where the answers are probabilities p (from 0 to 1, with a sum of 1 where there is more than one column) the scores are
+    log-odds, log(p / (1 - p)): a probability that is nearly 1 hides what speaks for the class.
+
+    Args:
+        run: takes float32 images of shape (n, height, width, channels), returns an array of shape (n, classes) or (n, 1).
+        images: shape (batch, height, width, channels).
+        input_shape: what the images must fit, None for any size.
+
+    Raises:
+        InvalidArgument: if the images do not fit, or the answers are not as above.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[np.ndarray], Any],
+        images: ArrayLike,
+        input_shape: tuple[int | None, ...] = (None, None, None, None),
+    ) -> None:
+        self.images = image_batch(images, input_shape)
+        self._run = run
+        answers = self._answers(self.pixels(0, self.chunk))
+        self.single = answers.shape[1] == 1
+        self.classes = max(2, answers.shape[1])
+        within = bool(np.all((answers >= 0) & (answers <= 1)))
+        self.score_kind = "log-odds" if within and (self.single or np.allclose(answers.sum(axis=1), 1, atol=1e-3)) else "output"
+
+    def _evaluate(self, x: np.ndarray) -> np.ndarray:
+        answers = self._answers(x)
+        if self.score_kind == "log-odds":
+            # The sum of the others keeps what 1 - p would round away.
+            others = 1 - answers if self.single else answers.sum(axis=1, keepdims=True) - answers
+            if not self.single:
+                others = np.stack([np.delete(answers, i, axis=1).sum(axis=1) for i in range(self.classes)], axis=1)
+            answers = np.log(np.maximum(answers, _LEAST)) - np.log(np.maximum(others, _LEAST))
+        return np.concatenate([-answers, answers], axis=1) if self.single else answers
+
+    def _answers(self, x: np.ndarray) -> np.ndarray:
+        answers = np.asarray(self._run(x))
+        if answers.ndim != 2 or len(answers) != len(x) or answers.shape[1] == 0 or answers.dtype.kind not in "biuf":
+            raise InvalidArgument(
+                f"Expected a classifier that answers {len(x)} images with real numbers of shape ({len(x)}, classes); came "
+                f"{answers.dtype} of shape {answers.shape}. Wrap it in a function that returns one score per class."
+            )
+        if not np.all(np.isfinite(answers)):
+            raise InvalidArgument("Expected finite scores; the classifier answered with NaN or infinity.")
+        return answers.astype(np.float64)
+
+
+def _onnx(path: Path) -> tuple[Callable[[np.ndarray], Any], tuple[int | None, ...]]:
+    import onnxruntime
+
+    if not path.is_file():
+        raise InvalidArgument(f"Expected an ONNX file; there is none at {path}.")
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common public class
+        raise InvalidArgument(f"Expected an ONNX file; onnxruntime cannot load {path}: {error}") from error
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        raise InvalidArgument(
+            f"Expected an ONNX file with one input of shape (batch, height, width, channels); {path.name} came with "
+            f"{', '.join(f'{one.name} {one.shape}' for one in inputs)}. Wrap it in a function of images."
+        )
+    if len(outputs) != 1:
+        raise InvalidArgument(
+            f"Expected an ONNX file with one output; {path.name} came with {', '.join(one.name for one in outputs)}. "
+            "Wrap it in a function that returns one of them."
+        )
+    kinds = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+    kind: Any = kinds.get(inputs[0].type)
+    if kind is None:
+        raise InvalidArgument(f"Expected an ONNX file that takes floats; {path.name} takes {inputs[0].type}. Wrap it.")
+    shape = tuple(size if isinstance(size, int) else None for size in inputs[0].shape)
+    fixed = shape[0]
+
+    def run(x: np.ndarray) -> Any:
+        batches = [x] if fixed is None else np.split(x, range(fixed, len(x), fixed))
+        return np.concatenate([_run(session, inputs[0].name, batch.astype(kind), fixed) for batch in batches])
+
+    return run, shape
+
+
+def _run(session: Any, name: str, batch: np.ndarray, fixed: int | None) -> Any:
+    """Run a batch; a file of a fixed batch size is given copies of the last image to fill it."""
+    missing = 0 if fixed is None else fixed - len(batch)
+    whole = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
+    return session.run(None, {name: whole})[0][: len(batch)]

@@ -1,0 +1,224 @@
+"""How far a map can be believed, in words and numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.ndimage import gaussian_filter
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.attribution import Attribution
+from kerasnas.explain.model.baseline import baseline_detail
+from kerasnas.explain.model.black_box import scores_of
+from kerasnas.explain.model.faithfulness import Faithfulness, faithfulness
+from kerasnas.explain.model.randomisation import map_correlation, randomised
+
+__all__ = ["Trust", "trust"]
+
+FAITHFUL, WEAK, CHANCE, BLIND = "faithful", "weak", "no better than chance", "does not depend on the weights"
+_RANDOM_MAPS = 99
+_RANDOM_CURVES = 3  # of them, for deletion and insertion
+_CHANCE = 0.05
+_STRONG = 0.5
+_ALIKE, _SAME = 0.5, 0.9  # as the map of a network with random weights
+_NETWORKS = 3  # with random weights
+
+
+@dataclass(frozen=True, eq=False)
+class Trust:
+    """What became of maps that were put to the test.
+
+    An image's map is "faithful" if its muFidelity is at least 0.5, better than a spot in the centre and than 95 of 100 random
+    maps, and its insertion minus deletion is better than theirs; "weak" if it only beats the random maps; else "no better than
+    chance". Networks with random weights are explained in the same way: where their maps have a rank correlation of 0.5 with
+    these, no image's map is more than "weak"; at 0.9 all of them are "does not depend on the weights". On pictures that are
+    empty but for what is drawn, maps without a sign are alike whatever the weights.
+
+    Attributes:
+        verdicts: one for each image.
+        figures: for "map", "random" and "centre": deletion, insertion and mu_fidelity, each of shape (batch,).
+        chance: shape (batch,), the share of random maps, this one counted, that have its muFidelity or a higher one.
+        randomisation: rank correlation with the maps of the network with random weights, mean over images and three such
+            networks; None if that was not tried, and `why_not` says why.
+        why_not: see `randomisation`.
+        completeness_gap: mean over images of |sum of the map - rise of the score| / |rise of the score|, for methods that
+            promise that they are equal; else None.
+        baseline: what hid pixels in the test.
+    """
+
+    verdicts: tuple[str, ...]
+    figures: Mapping[str, Mapping[str, np.ndarray]]
+    chance: np.ndarray
+    randomisation: float | None
+    why_not: str | None
+    completeness_gap: float | None
+    baseline: Any
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on all images together: the most frequent one, the worse of equals."""
+        worst_first = (BLIND, CHANCE, WEAK, FAITHFUL)
+        return max(worst_first, key=self.verdicts.count)
+
+    @property
+    def text(self) -> str:
+        """The verdict in a sentence or two, with its numbers."""
+        mean = {name: {key: float(np.mean(value)) for key, value in figures.items()} for name, figures in self.figures.items()}
+
+        def three(key: str) -> str:
+            own, random, centre = (mean[name][key] for name in ("map", "random", "centre"))
+            return f"{own:.2f} (random maps {random:.2f}, a spot in the centre {centre:.2f})"
+
+        count = self.verdicts.count(self.verdict)
+        told = f"{self.verdict[0].upper()}{self.verdict[1:]} on {count} of {len(self.verdicts)} images"
+        text = (
+            f"{told}: muFidelity {three('mu_fidelity')}, insertion {three('insertion')}, deletion {three('deletion')}; "
+            f"hidden by {'the mean of the image' if self.baseline == 'mean' else f'the baseline {self.baseline}'}."
+        )
+        if self.randomisation is not None:
+            text += f" Rank correlation with the maps of networks with random weights: {self.randomisation:.2f}."
+        else:
+            text += f" Not tried with random weights: {self.why_not}"
+        if self.completeness_gap is not None:
+            text += f" The sum of a map misses the rise of the score by {self.completeness_gap:.1%}."
+        return text
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        figures = {name: {key: value.tolist() for key, value in group.items()} for name, group in self.figures.items()}
+        return {
+            "verdict": self.verdict,
+            "text": self.text,
+            "verdicts": list(self.verdicts),
+            "figures": figures,
+            "chance": self.chance.tolist(),
+            "randomisation": self.randomisation,
+            "completeness_gap": self.completeness_gap,
+            "baseline": self.baseline,
+        }
+
+
+def trust(
+    attribution: Attribution,
+    model: Any = None,
+    *,
+    baseline: str | ArrayLike = "mean",
+    steps: int = 16,
+    subsets: int = 200,
+    seed: int | None = 0,
+) -> Trust:
+    """Put maps to the test: hide what they mark, compare with maps that know nothing, and with a network that knows nothing.
+
+    Args:
+        attribution: the maps.
+        model: what they explain; None for the model that the maps were made of.
+        baseline: what hides pixels, as `occlusion` takes it.
+        steps: see `faithfulness`.
+        subsets: see `faithfulness`; about 200 + 10 `steps` predictions are made of each image.
+        seed: seed of the subsets, the random maps and the random weights.
+
+    Returns:
+        The verdicts and their figures.
+
+    Raises:
+        InvalidArgument: if `attribution` comes from elsewhere and no `model` is given, or an argument is not as above.
+    """
+    explained = attribution.explained
+    if model is None and explained is None:
+        raise InvalidArgument("Expected the model that these maps explain, as they do not tell it; pass model=.")
+    model = explained.model if model is None and explained is not None else model
+    scores = scores_of(model, attribution.images)
+    random = _random_maps(attribution.values.shape, seed)
+    centre = _centre(attribution.values.shape)
+    judged = faithfulness(
+        scores,
+        np.stack([attribution.values, centre, *random]),
+        attribution.targets,
+        baseline=baseline,
+        steps=steps,
+        subsets=subsets,
+        curves=2 + _RANDOM_CURVES,
+        seed=seed,
+    )
+    figures = {
+        "map": _figures(judged, slice(0, 1)),
+        "centre": _figures(judged, slice(1, 2)),
+        "random": _figures(judged, slice(2, None)),
+    }
+    luck = (1 + (judged.mu_fidelity[2:] >= judged.mu_fidelity[0]).sum(axis=0)) / (1 + _RANDOM_MAPS)
+    correlation, why_not = _randomisation(attribution, seed)
+    verdicts = [_verdict(figures, luck, correlation or 0.0, index) for index in range(len(attribution))]
+    return Trust(
+        verdicts=tuple(verdicts),
+        figures=MappingProxyType(figures),
+        chance=luck,
+        randomisation=correlation,
+        why_not=why_not,
+        completeness_gap=_gap(attribution),
+        baseline=baseline_detail(baseline),
+    )
+
+
+def _verdict(figures: Mapping[str, Mapping[str, np.ndarray]], luck: np.ndarray, correlation: float, index: int) -> str:
+    if correlation >= _SAME:
+        return BLIND
+    if luck[index] > _CHANCE:
+        return CHANCE
+    gain = {name: group["insertion"][index] - group["deletion"][index] for name, group in figures.items()}
+    fidelity = {name: group["mu_fidelity"][index] for name, group in figures.items()}
+    best = fidelity["map"] >= _STRONG and fidelity["map"] > fidelity["centre"] and correlation < _ALIKE
+    return FAITHFUL if best and gain["map"] > max(gain["random"], gain["centre"]) else WEAK
+
+
+def _figures(judged: Faithfulness, rows: slice) -> Mapping[str, np.ndarray]:
+    """Return the mean of each figure over some of the maps."""
+    return MappingProxyType(
+        {
+            "deletion": np.nanmean(judged.deletion[rows], axis=0),
+            "insertion": np.nanmean(judged.insertion[rows], axis=0),
+            "mu_fidelity": judged.mu_fidelity[rows].mean(axis=0),
+        }
+    )
+
+
+def _random_maps(shape: tuple[int, ...], seed: int | None) -> np.ndarray:
+    """Return random maps, as smooth as those that mark parts of a picture; the same ones for each image."""
+    _, height, width = shape
+    noise = np.random.default_rng(seed).standard_normal((_RANDOM_MAPS, 1, height, width))
+    return np.broadcast_to(gaussian_filter(noise, (0, 0, height / 16, width / 16)), (_RANDOM_MAPS, *shape))
+
+
+def _centre(shape: tuple[int, ...]) -> np.ndarray:
+    _, height, width = shape
+    # An image is four deviations wide.
+    rows, columns = (np.linspace(-2, 2, n) if n > 1 else np.zeros(1) for n in (height, width))
+    return np.broadcast_to(np.exp(-(rows[:, None] ** 2 + columns**2) / 2), shape)
+
+
+def _randomisation(attribution: Attribution, seed: int | None) -> tuple[float | None, str | None]:
+    explained = attribution.explained
+    if explained is None:
+        return None, "how the maps were made is not known."
+    if not isinstance(explained.model, keras.Model):
+        return None, "the weights of a black box are out of reach."
+    try:
+        strangers = [randomised(explained.model, one) for one in np.random.SeedSequence(seed).generate_state(_NETWORKS)]
+        others = [explained.again(one, attribution.images, target=attribution.targets) for one in strangers]
+    except InvalidArgument as error:
+        return None, str(error)
+    return float(np.mean([map_correlation(attribution.values, other.values) for other in others])), None
+
+
+def _gap(attribution: Attribution) -> float | None:
+    gaps = attribution.details.get("completeness_gap")
+    if gaps is None:
+        return None
+    total = np.abs(attribution.values.sum(axis=(1, 2), dtype=np.float64))
+    return float(np.mean(np.divide(gaps, total, out=np.zeros(len(total)), where=total > 0)))

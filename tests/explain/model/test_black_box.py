@@ -1,0 +1,133 @@
+import keras
+import numpy as np
+import pytest
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.explain import grad_cam, occlusion
+from kerasnas.explain.model.black_box import BlackBox, scores_of
+from kerasnas.explain.model.score_view import ScoreView
+
+layers = keras.layers
+
+
+@pytest.fixture
+def images(rng):
+    return rng.random((3, 12, 12, 3)).astype("float32")
+
+
+def test_probabilities_are_explained_by_their_log_odds(cnn, images):
+    model = cnn(classes=4)
+    logits = ScoreView(model, images).evaluate(images)
+    box = BlackBox(lambda x: model.predict(x, verbose=0), images)
+    assert box.score_kind == "log-odds"
+    others = np.stack([np.log(np.exp(np.delete(logits, i, axis=1)).sum(axis=1)) for i in range(4)], axis=1)
+    np.testing.assert_allclose(box.evaluate(images), logits - others, atol=1e-4)
+    np.testing.assert_allclose(box.probabilities(box.evaluate(images)), model.predict(images, verbose=0), atol=1e-5)
+
+
+def test_a_sure_answer_still_tells_more_from_less(images):
+    answers = iter([np.array([[1 - 2e-9, 1e-9, 1e-9]] * 3), np.array([[1 - 2e-12, 1e-12, 1e-12]] * 3)])
+    box = BlackBox(lambda x: next(answers), images)
+    np.testing.assert_allclose(box.evaluate(images)[0], np.log([1 / 2e-12, 1e-12, 1e-12]), rtol=1e-4)
+
+
+def test_one_unit_has_two_opposite_classes(cnn, images):
+    model = cnn(classes=1, head="sigmoid")
+    box, view = BlackBox(lambda x: model.predict(x, verbose=0), images), ScoreView(model, images)
+    assert box.single
+    assert box.classes == 2
+    np.testing.assert_allclose(box.evaluate(images), view.evaluate(images), atol=1e-5)
+    p = model.predict(images, verbose=0)
+    for scores in (box, view):
+        np.testing.assert_allclose(scores.probabilities(scores.evaluate(images)), np.hstack([1 - p, p]), atol=1e-5)
+
+
+def test_what_is_no_probability_is_explained_as_it_is(images):
+    answers = np.array([[0.5, 0.4], [0.1, 0.2], [0.3, 0.3]])
+    box = BlackBox(lambda x: answers[: len(x)], images)
+    assert box.score_kind == "output"
+    np.testing.assert_array_equal(box.evaluate(images), answers)
+
+
+@pytest.fixture
+def onnx_file(tmp_path):
+    """Make an ONNX file of logits: the mean of each channel, times 3."""
+    from onnx import TensorProto, checker, helper, save
+
+    def make(batch="batch", kind=TensorProto.FLOAT, outputs=1):
+        nodes = [helper.make_node("ReduceMean", ["x"], ["mean"], axes=[1, 2], keepdims=0)]
+        nodes.append(helper.make_node("Add", ["mean", "mean"], ["twice"]))
+        nodes.append(helper.make_node("Add", ["mean", "twice"], ["scores"]))
+        start = helper.make_tensor_value_info("x", kind, [batch, 12, 12, 3])
+        ends = [helper.make_tensor_value_info(name, kind, [batch, 3]) for name in ("scores", "twice")[:outputs]]
+        model = helper.make_model(helper.make_graph(nodes, "box", [start], ends), opset_imports=[helper.make_opsetid("", 13)])
+        model.ir_version = 8
+        checker.check_model(model)
+        path = tmp_path / f"{batch}-{kind}-{outputs}.onnx"
+        save(model, path)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("batch", ["batch", 1, 2, 7])
+def test_an_onnx_file_of_any_batch_size(onnx_file, images, batch):
+    scores = scores_of(str(onnx_file(batch)), images)
+    np.testing.assert_allclose(scores.evaluate(images), 3 * images.mean(axis=(1, 2)), rtol=1e-4)
+    found = occlusion(onnx_file(batch), images, target=1, patch=3, stride=3, baseline=0.0)
+    expected = images[..., 1].reshape(3, 4, 3, 4, 3).sum(axis=(2, 4)) * 3 / 144
+    np.testing.assert_allclose(found.values, expected.repeat(3, axis=1).repeat(3, axis=2), atol=1e-5)
+
+
+def test_files_that_are_no_classifier_of_images(onnx_file, images, tmp_path):
+    from onnx import TensorProto
+
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    for path, message in (
+        (tmp_path / "none.onnx", "there is none at"),
+        (broken, "onnxruntime cannot load"),
+        (onnx_file(outputs=2), "one output.*scores, twice"),
+        (onnx_file(kind=TensorProto.INT32), r"takes floats.*tensor\(int32\)"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            occlusion(path, images)
+    with pytest.raises(InvalidArgument, match="images of shape"):
+        occlusion(onnx_file(), images[:, :6])
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x: np.zeros(len(x)), "real numbers of shape"),
+        (lambda x: np.zeros((len(x) + 1, 2)), "real numbers of shape"),
+        (lambda x: np.zeros((len(x), 0)), "real numbers of shape"),
+        (lambda x: [["a", "b"]] * len(x), "real numbers of shape"),
+        (lambda x: np.full((len(x), 2), np.nan), "NaN"),
+    ],
+)
+def test_functions_that_do_not_answer_with_scores(images, answer, message):
+    with pytest.raises(InvalidArgument, match=message):
+        occlusion(answer, images)
+
+
+def test_what_cannot_be_explained_at_all(images):
+    with pytest.raises(InvalidArgument, match=r"ONNX file, or a function.*builtins\.int"):
+        occlusion(3, images)
+
+
+def test_a_subclassed_model_is_explained_as_a_function(images):
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(2, activation="softmax")
+
+        def call(self, x):
+            return self.dense(layers.Flatten()(x))
+
+    model = Own()
+    with pytest.raises(InvalidArgument, match=r"subclassed.*model\.predict"):
+        grad_cam(model, images)
+    found = occlusion(lambda x: model.predict(x, verbose=0), images, target=1)
+    assert found.details["score"] == "log-odds"
+    assert np.abs(found.values).max() > 0

@@ -1,0 +1,154 @@
+"""Verdicts on maps that are right, wrong, and right by accident."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.explain import (
+    Attribution,
+    grad_cam,
+    integrated_gradients,
+    occlusion,
+    randomisation_cascade,
+    trust,
+    vanilla_gradients,
+)
+from kerasnas.explain.model.attribution import Explained
+from kerasnas.explain.model.randomisation import map_correlation, randomised
+
+layers = keras.layers
+
+
+@pytest.fixture(scope="module")
+def seer():
+    """A network that tells a bright spot at the upper left from one at the lower right; and images with both kinds."""
+    keras.utils.set_random_seed(3)
+    rng = np.random.default_rng(3)
+    x, y = 0.1 * rng.standard_normal((600, 16, 16, 1)), rng.integers(0, 2, 600)
+    for image, label in zip(x, y, strict=True):
+        top, left = rng.integers(0, 5, 2) + 8 * label
+        image[top : top + 4, left : left + 4] += 1 if label else -1
+    model = keras.Sequential(
+        [
+            keras.Input((16, 16, 1)),
+            layers.Conv2D(8, 3, padding="same", activation="relu"),
+            layers.Conv2D(8, 3, padding="same", activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=8, verbose=0)
+    assert np.mean(model.predict(x, verbose=0).argmax(axis=1) == y) > 0.98
+    return model, x[:6].astype("float32"), y[:6]
+
+
+@pytest.mark.parametrize("explain", [occlusion, integrated_gradients])
+def test_maps_of_what_the_network_looks_at_are_faithful(seer, explain):
+    model, images, labels = seer
+    found = explain(model, images, target=labels).trust()
+    assert found.verdict == "faithful"
+    assert found.verdicts.count("faithful") >= 5
+    assert found.figures["map"]["mu_fidelity"].mean() > 0.6
+    assert abs(found.figures["random"]["mu_fidelity"].mean()) < 0.15
+    assert np.all(found.chance <= 0.05)
+    assert abs(found.randomisation) < 0.5
+    assert (found.completeness_gap is None) == (explain is occlusion)
+
+
+def test_maps_of_nothing_are_no_better_than_chance(seer, rng):
+    model, images, labels = seer
+    maps = Attribution(rng.random((6, 16, 16)), images, labels, "noise")
+    found = trust(maps, model)
+    assert found.verdict == "no better than chance"
+    assert found.randomisation is None
+    assert "how the maps were made is not known" in found.text
+    constant = trust(Attribution(np.ones((6, 16, 16)), images, labels, "nothing"), model)
+    assert set(constant.verdicts) == {"no better than chance"}
+
+
+def test_maps_of_the_wrong_class_are_not_faithful(seer):
+    model, images, labels = seer
+    right = occlusion(model, images, target=labels)
+    wrong = Attribution(-right.values, images, labels, "upside down")
+    assert set(trust(wrong, model).verdicts) == {"no better than chance"}
+
+
+def test_a_map_that_does_not_depend_on_the_weights_is_not_trusted(seer):
+    """The brightness of the image marks the spot, whatever the network does with it."""
+    model, images, labels = seer
+
+    def bright(model, images, *, target):
+        return Attribution(np.abs(images[..., 0]), images, target, "bright", explained=Explained(model, bright))
+
+    found = bright(model, images, target=labels).trust()
+    assert found.randomisation == pytest.approx(1)
+    assert set(found.verdicts) == {"does not depend on the weights"}
+
+
+def test_a_black_box_is_judged_without_its_weights(seer):
+    model, images, labels = seer
+    found = occlusion(lambda x: model.predict(x, verbose=0), images, target=labels).trust()
+    assert found.verdict == "faithful"
+    assert found.why_not == "the weights of a black box are out of reach."
+
+
+def test_what_it_says(seer):
+    model, images, labels = seer
+    maps = integrated_gradients(model, images, target=labels, baseline=0.0)
+    found = maps.trust(baseline=0.0, steps=8, subsets=100)
+    own = found.figures["map"]["mu_fidelity"].mean()
+    assert str(found).startswith(
+        f"Faithful on {found.verdicts.count('faithful')} of 6 images: muFidelity {own:.2f} (random maps"
+    )
+    assert f"{found.figures['centre']['deletion'].mean():.2f}); hidden by the baseline 0.0." in found.text
+    assert f"random weights: {found.randomisation:.2f}." in found.text
+    assert f"by {found.completeness_gap:.1%}" in found.text
+    told = json.loads(json.dumps(found.to_dict()))
+    assert told["verdicts"] == list(found.verdicts)
+    np.testing.assert_allclose(told["figures"]["random"]["insertion"], found.figures["random"]["insertion"])
+    again = maps.trust(baseline=0.0, steps=8, subsets=100)
+    assert again.to_dict() == found.to_dict()
+
+
+def test_maps_from_elsewhere_need_their_model(seer):
+    _, images, labels = seer
+    with pytest.raises(InvalidArgument, match="pass model="):
+        Attribution(np.ones((6, 16, 16)), images, labels, "ones").trust()
+    with pytest.raises(InvalidArgument, match="by a method of kerasnas"):
+        randomisation_cascade(Attribution(np.ones((6, 16, 16)), images, labels, "ones"))
+
+
+def test_random_weights_are_the_same_numbers_elsewhere(seer):
+    model = seer[0]
+    before = model.get_weights()
+    other = randomised(model)
+    for old, now, new in zip(before, model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, now)
+        np.testing.assert_array_equal(np.sort(old, axis=None), np.sort(new, axis=None))
+    assert np.mean(before[2] == other.get_weights()[2]) < 0.1
+
+
+def test_the_cascade_goes_from_the_scores_down_and_grad_cam_follows_it(seer):
+    model, images, labels = seer
+    found = randomisation_cascade(grad_cam(model, images, target=labels))
+    assert list(found) == [layer.name for layer in reversed(model.layers) if layer.weights]
+    assert abs(list(found.values())[-1]) <= 0.5
+
+
+def test_the_correlation_of_maps():
+    one = np.arange(8.0).reshape(2, 2, 2)
+    np.testing.assert_allclose(map_correlation(one, 3 * one), 1)
+    np.testing.assert_allclose(map_correlation(one, one[:, ::-1, ::-1]), -1)
+    np.testing.assert_array_equal(map_correlation(one, np.ones_like(one)), 0)
+
+
+def test_models_that_cannot_be_made_random(seer):
+    model = keras.Sequential([keras.Input((8, 8, 2)), layers.GlobalAveragePooling2D(name="scores")], name="bare")
+    with pytest.raises(InvalidArgument, match="'bare' has none"):
+        randomised(model)
+    maps = vanilla_gradients(model, np.random.default_rng(0).random((1, 8, 8, 2)), target=0)
+    assert "'bare' has none" in maps.trust(subsets=20, steps=2).why_not
