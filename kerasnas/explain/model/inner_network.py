@@ -1,0 +1,166 @@
+"""The calls inside a classifier: what each one computes, and the scores when one of them computes something else."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasnas.explain.model.score_view import ScoreView, _inner_graph
+
+__all__ = ["InnerCall", "InnerNetwork"]
+
+
+@dataclass(frozen=True)
+class InnerCall:
+    """One use of a layer, or of an operation of keras.ops, in the order in which Keras runs them.
+
+    Attributes:
+        index: its place in that order, nested models opened.
+        path: name of the layer, "backbone/name" inside a nested model; the second use ends in " (call 2)".
+        operation: the layer or operation.
+        source: index of the call whose value it takes first; None if that is the input of the model.
+        shape: shape of its value without the batch.
+        end: "input" or "scores" if it only hands on the input or the scores of the model, else "".
+    """
+
+    index: int
+    path: str
+    operation: Any
+    source: int | None
+    shape: tuple[int, ...]
+    end: str
+
+
+class InnerNetwork:
+    """The inner values of a `ScoreView`, and its scores with one of these values replaced; the model is not changed.
+
+    Calls with several values, with a value that is not a float, or with one that has no batch axis are left out.
+    Nested models of one input and one output are opened: their inner calls stand for them.
+
+    Attributes:
+        calls: the calls, in the order in which they are computed.
+    """
+
+    def __init__(self, view: ScoreView) -> None:
+        self._view = view
+        noise = np.random.default_rng(0).normal(size=(3, *view.images.shape[1:])).astype(np.float32)
+        seen: list[tuple[str, Any, Any, Any]] = []
+
+        def note(path: str, operation: Any, taken: Any, value: Any) -> Any:
+            seen.append((path, operation, taken, value))
+            return value
+
+        x = keras.ops.convert_to_tensor(noise)
+        scores = self._run(x, note)
+        usable = {index: seen[index][-1] for index in range(len(seen)) if _is_batch_of_floats(seen[index][-1], len(noise))}
+        sources = {index: _source(seen, index) for index in usable}
+        ends: dict[int, str] = {}
+        for index in usable:
+            source = sources[index]
+            if (source is None or ends.get(source) == "input") and _same(usable[index], x):
+                ends[index] = "input"
+        for index in reversed(usable):  # from the scores back through what only hands them on
+            handed_on = usable[index] is scores or any(sources[later] == index for later in ends if ends[later] == "scores")
+            if handed_on and _same(usable[index], scores):
+                ends[index] = "scores"
+        uses: Counter[str] = Counter()
+        calls = []
+        for index, value in usable.items():
+            path, operation = seen[index][:2]
+            uses[path] += 1
+            name = path if uses[path] == 1 else f"{path} (call {uses[path]})"
+            calls.append(InnerCall(index, name, operation, sources[index], tuple(value.shape[1:]), ends.get(index, "")))
+        self.calls = tuple(calls)
+
+    def value(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return what a call computes on the images from `start` to `stop`; shape (batch, *shape)."""
+        stop = len(self._view.images) if stop is None else min(stop, len(self._view.images))
+        parts = [self.values(at, min(at + self._view.chunk, stop))[index] for at in range(start, stop, self._view.chunk)]
+        return np.concatenate(parts)
+
+    def values(self, start: int, stop: int) -> dict[int, np.ndarray]:
+        """Return what each call computes on the images from `start` to `stop`, by index; they are computed at once."""
+        values: dict[int, np.ndarray] = {}
+        wanted = {call.index for call in self.calls}
+        place = -1
+
+        def note(_path: str, _operation: Any, _taken: Any, value: Any) -> Any:
+            nonlocal place
+            place += 1
+            if place in wanted:
+                values[place] = keras.ops.convert_to_numpy(value)
+            return value
+
+        self._run(keras.ops.convert_to_tensor(self._view.pixels(start, stop)), note)
+        return values
+
+    def scorer(self, index: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Return a function (images, values) -> outputs, which puts `values` in the place of what a call computes.
+
+        The images are shape (batch, height, width, channels), the values (batch, *shape). The outputs are what the model
+        computes before its softmax or sigmoid, shape (batch, units); one unit is not made two, as `ScoreView.score`
+        does. What only feeds the replaced value is not computed.
+        """
+        import tensorflow as tf
+
+        call = next(call for call in self.calls if call.index == index)
+
+        def score(x: Any, value: Any) -> Any:
+            place = -1
+
+            def replace(_path: str, _operation: Any, _taken: Any, computed: Any) -> Any:
+                nonlocal place
+                place += 1
+                return value if place == index else computed
+
+            return keras.ops.cast(self._run(x, replace), "float32")
+
+        shapes = (self._view.images.shape[1:], call.shape)
+        specs = [tf.TensorSpec((None, *shape), tf.float32) for shape in shapes]
+        # The concrete function, for TensorFlow warns when many functions of one source line are called.
+        run = tf.function(score, input_signature=specs).get_concrete_function()
+        # The values go through float32, in which a ScoreView computes.
+        return lambda x, value: np.asarray(run(tf.constant(x, tf.float32), tf.constant(value, tf.float32)))
+
+    def _run(self, x: Any, edit: Callable[[str, Any, Any, Any], Any]) -> Any:
+        """Replay the graph as `ScoreView` does; the value of a call is what `edit` returns for it."""
+        view: Any = self._view
+
+        def run(graph: Any, x: Any, prefix: str) -> Any:
+            def hooked(operation: Any) -> Callable[..., Any]:
+                return lambda *args, **kwargs: compute(operation, prefix + operation.name, args, kwargs)
+
+            return graph._run_through_graph([keras.ops.convert_to_tensor(x, graph.inputs[0].dtype)], hooked)
+
+        def compute(operation: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if getattr(operation, "_call_has_training_arg", False):
+                kwargs = {**kwargs, "training": False}
+            inner = _inner_graph(operation)
+            if operation is view._head:
+                value = view._linear(args[0])
+            elif inner is not None:
+                return keras.tree.flatten(run(inner, args[0], f"{path}/"))[0]
+            else:
+                value = operation(*args, **kwargs)
+            taken = next((each for each in keras.tree.flatten((args, kwargs)) if hasattr(each, "shape")), None)
+            return edit(path, operation, taken, value)
+
+        return keras.tree.flatten(run(view._graph, x, ""))[0]
+
+
+def _is_batch_of_floats(value: Any, count: int) -> bool:
+    shape: Any = getattr(value, "shape", ())
+    return len(shape) > 1 and shape[0] == count and keras.backend.standardize_dtype(value.dtype).startswith("float")
+
+
+def _source(seen: list[tuple[str, Any, Any, Any]], index: int) -> int | None:
+    taken = seen[index][2]
+    # The last one, for a layer that does nothing at inference returns the very tensor that it got.
+    return next((before for before in range(index - 1, -1, -1) if seen[before][3] is taken), None)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return tuple(a.shape) == tuple(b.shape) and bool(keras.ops.all(keras.ops.equal(a, keras.ops.cast(b, a.dtype))))

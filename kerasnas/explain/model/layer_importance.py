@@ -1,0 +1,237 @@
+"""Ablation: how much worse a classifier gets when a layer, or one of its channels, tells it nothing of the sample."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.class_labels import class_labels
+from kerasnas.explain.model.inner_network import InnerCall, InnerNetwork
+from kerasnas.explain.model.log_probabilities import log_probabilities
+from kerasnas.explain.model.mean_interval import mean_interval
+from kerasnas.explain.model.sample_losses import Loss, sample_losses
+from kerasnas.explain.model.score_view import ScoreView
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Ablation", "LayerImportance", "layer_importance"]
+
+_WAYS = ("mean", "permutation")
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What one ablation did; each change is with minus without, and has a 95 % interval from `low` to `high`.
+
+    Attributes:
+        layer: path of the layer, "backbone/name" inside a nested model.
+        channel: number of the channel on the last axis; None for the whole output.
+        way: "mean" or "permutation".
+        repeats: how often it was done.
+        loss_change: mean over the samples, in units of the loss; above 0 if the model got worse.
+        accuracy_change: in [-1, 1]; below 0 if the model got worse.
+    """
+
+    layer: str
+    channel: int | None
+    way: str
+    repeats: int
+    loss_change: float
+    loss_change_low: float
+    loss_change_high: float
+    accuracy_change: float
+    accuracy_change_low: float
+    accuracy_change_high: float
+
+
+@dataclass(frozen=True)
+class LayerImportance:
+    """What `layer_importance` measured.
+
+    Attributes:
+        rows: one for each layer or channel and way, in the order in which the layers are computed.
+        samples: how many samples were looked at.
+        loss: mean loss of the model as it is.
+        accuracy: accuracy of the model as it is, in [0, 1].
+        details: what was asked for, plain values.
+    """
+
+    rows: tuple[Ablation, ...]
+    samples: int
+    loss: float
+    accuracy: float
+    details: dict[str, Any]
+
+    def ranked(self, way: str = "mean") -> tuple[Ablation, ...]:
+        """Return the rows of one way, the largest loss change first."""
+        return tuple(sorted((row for row in self.rows if row.way == way), key=lambda row: -row.loss_change))
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """Return one row for each ablation, columns named as in `Ablation`."""
+        import pandas as pd
+
+        table = pd.DataFrame([asdict(row) for row in self.rows], columns=list(Ablation.__dataclass_fields__))
+        return table.astype({"channel": "Int64"})
+
+
+def layer_importance(
+    model: Any,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    channels: bool = False,
+    layers: Sequence[str] | None = None,
+    ways: Sequence[str] = _WAYS,
+    repeats: int = 5,
+    loss: Loss = "crossentropy",
+    seed: int | None = 0,
+) -> LayerImportance:
+    """Measure how the loss and the accuracy change when the output of a layer is ablated.
+
+    "mean" replaces the output by its mean over the samples, at each position: the layer says the same of all samples.
+    "permutation" gives each sample the output that another one had: the values stay such as the model knows them, the
+    link to the sample is cut. Both say what the trained model uses, not what it would miss if it were trained without:
+    two layers that hold the same may each look unimportant. All that a model knows of a sample goes through each layer of a
+    chain: permuting any of them does the same, whatever the layer is worth. Layers beside each other and channels
+    can be compared. The intervals of "mean" take that mean as given.
+
+    Layers that only hand on the input or the scores are left out; nested models are opened. The output of one layer on
+    all samples is in memory at a time. It costs two predictions of all samples per layer, and one more for "mean" and for
+    each of `repeats`; with `channels`, these for each channel. The rest of the network is compiled anew for each
+    layer, which takes longest in a network of a hundred layers: choose some by `layers`.
+
+    Args:
+        model: built Keras 3 Functional or Sequential classifier with output (batch, classes); it is not changed. The loss
+            is that of the softmax of its scores before the softmax, of the sigmoid if it has one unit.
+        x: shape (batch, height, width, channels), at least two images, as the model takes them.
+        y: shape (batch,), integer classes.
+        channels: whether each channel (index on the last axis) is ablated by itself, in the place of the whole output.
+        layers: names of those to ablate, "backbone/name" or "name" inside a nested model; None for all.
+        ways: "mean", "permutation" or both.
+        repeats: how often the samples are permuted, >= 1. The interval tells more with several.
+        loss: "crossentropy" (nats), "brier", or a function (probabilities, labels) -> losses of shape (batch,).
+        seed: of the permutations.
+
+    Returns:
+        LayerImportance, whose rows hold loss and accuracy changes with 95 % intervals (see `mean_interval`).
+
+    Raises:
+        InvalidArgument: if the model, x, y, layers, ways, repeats or loss are not as above.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential(
+        ...     [
+        ...         keras.Input((4, 4, 1)),
+        ...         keras.layers.Conv2D(2, 3, name="conv"),
+        ...         keras.layers.Flatten(name="flat"),
+        ...         keras.layers.Dense(3, activation="softmax"),
+        ...     ]
+        ... )
+        >>> images, classes = np.random.default_rng(0).normal(size=(6, 4, 4, 1)), np.arange(6) % 3
+        >>> found = layer_importance(model, images, classes)
+        >>> sorted(row.layer for row in found.ranked("permutation"))
+        ['conv', 'flat']
+
+    Source:
+        Morcos et al. 2018, "On the importance of single directions for generalization"; permutation as Breiman 2001,
+        section 10. Deviation: the mean over the samples in the place of zero, for zero may be a value like no other.
+    """
+    ways, view, labels = _checked(model, x, y, ways, repeats)
+    network = InnerNetwork(view)
+    scores = view.evaluate(view.pixels())
+    whole = log_probabilities(scores[:, 1:] if view.single else scores, from_logits=True)
+    rng = np.random.default_rng(seed)
+    # The same permutations for all, which makes layers comparable.
+    orders = np.stack([rng.permutation(len(labels)) for _ in range(repeats)])
+    rows: list[Ablation] = []
+    layers = (layers,) if isinstance(layers, str) else layers
+    for call in _chosen(network, layers):
+        rows.extend(_ablate(_Judge(network, view, call, labels, loss), ways, orders, channels))
+    return LayerImportance(
+        rows=tuple(rows),
+        samples=len(labels),
+        loss=float(sample_losses(whole, labels, loss).mean()),
+        accuracy=float((whole.argmax(axis=1) == labels).mean()),
+        details={
+            "channels": channels,
+            "layers": None if layers is None else tuple(layers),
+            "ways": ways,
+            "repeats": repeats,
+            "loss": loss if isinstance(loss, str) else getattr(loss, "__name__", "function"),
+            "seed": seed,
+        },
+    )
+
+
+def _chosen(network: InnerNetwork, layers: Sequence[str] | None) -> list[InnerCall]:
+    inner = [call for call in network.calls if not call.end]
+    if layers is None:
+        return inner
+    wanted = tuple(layers)
+    names = [{call.path, call.path.rpartition("/")[2]} for call in inner]
+    unknown = [name for name in wanted if not any(name in own for own in names)]
+    if unknown or not wanted:
+        raise InvalidArgument(
+            f"Expected layers to name inner layers; came {unknown or layers!r}. "
+            f"Choose from: {', '.join(call.path for call in inner)}."
+        )
+    return [call for call, own in zip(inner, names, strict=True) if own & set(wanted)]
+
+
+class _Judge:
+    """Losses and hits of all samples with some value in the place of what one call computes."""
+
+    def __init__(self, network: InnerNetwork, view: ScoreView, call: InnerCall, labels: np.ndarray, loss: Loss) -> None:
+        self._view, self._labels, self._loss = view, labels, loss
+        self.path, self.value = call.path, network.value(call.index)
+        self._score = network.scorer(call.index)
+        # Through the same computation as the ablated ones, so that what changes nothing changes exactly nothing.
+        self._before = self._measure(self.value)
+
+    def changes(self, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the changes of loss and hits; two arrays of shape (samples,)."""
+        losses, hits = self._measure(value)
+        return losses - self._before[0], hits - self._before[1]
+
+    def _measure(self, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        step = self._view.chunk
+        starts = range(0, len(value), step)
+        outputs = [self._score(self._view.pixels(at, at + step), value[at : at + step]) for at in starts]
+        logs = log_probabilities(np.concatenate(outputs), from_logits=True)
+        hits = (logs.argmax(axis=1) == self._labels).astype(np.float64)
+        return sample_losses(logs, self._labels, self._loss), hits
+
+
+def _ablate(judge: _Judge, ways: Sequence[str], orders: np.ndarray, channels: bool) -> Iterator[Ablation]:
+    value = judge.value
+    mean = value.mean(axis=0, keepdims=True, dtype=np.float64).astype(value.dtype).repeat(len(value), axis=0)
+    for channel in range(value.shape[-1]) if channels else (None,):
+        chosen = slice(None) if channel is None else slice(channel, channel + 1)
+        for way in ways:
+            changes = []
+            for source in (mean,) if way == "mean" else (value[order] for order in orders):
+                ablated = value.copy()
+                ablated[..., chosen] = source[..., chosen]
+                changes.append(judge.changes(ablated))
+            donors = None if way == "mean" else orders
+            loss, accuracy = (mean_interval(np.stack(each), donors) for each in zip(*changes, strict=True))
+            yield Ablation(judge.path, channel, way, len(changes), *loss, *accuracy)
+
+
+def _checked(
+    model: Any, x: ArrayLike, y: ArrayLike, ways: Sequence[str], repeats: int
+) -> tuple[tuple[str, ...], ScoreView, np.ndarray]:
+    ways = (ways,) if isinstance(ways, str) else tuple(ways)
+    if not ways or len(set(ways)) < len(ways) or not set(ways) <= set(_WAYS):
+        raise InvalidArgument(f"Expected ways to be some of {_WAYS}, each once; came {ways!r}.")
+    if isinstance(repeats, bool) or not isinstance(repeats, int | np.integer) or repeats < 1:
+        raise InvalidArgument(f"Expected repeats to be a whole number of at least 1; came {repeats!r}.")
+    view = ScoreView(model, x)
+    if len(view.images) < 2:
+        raise InvalidArgument("Expected at least two samples; came one. An ablation needs others to take the values from.")
+    return ways, view, class_labels(y, len(view.images), view.classes)
