@@ -1,0 +1,126 @@
+"""Explanations of a few pictures while a model trains."""
+
+import os
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.attribution import Attribution
+from kerasnas.explain.model.grad_cam import grad_cam
+
+__all__ = ["ExplainCallback"]
+
+
+class ExplainCallback(keras.callbacks.Callback):
+    """Explains the same pictures at the end of epochs, for TensorBoard and as PNG files.
+
+    TensorBoard shows the maps laid over the pictures, under the name of the method, in the run `explain` of `log_dir`; the
+    slider runs over the epochs. The training is the same to the bit as without it: the random states of Python, NumPy and
+    Keras are put back. An explanation that fails warns once, and the training goes on without it.
+
+    Args:
+        images: shape (batch, height, width, channels), as the model takes them.
+        method: `(model, images, *, target) -> Attribution`, such as `grad_cam`; functools.partial sets its options.
+        target: the class to explain for all images, one class per image, or None for the predicted class.
+        log_dir: folder for `tensorboard --logdir`; None writes no log.
+        every: epochs from one explanation to the next, >= 1; the first one is after as many epochs.
+        folder: where PNG files go, as `epoch_0003.png` for the third epoch; None writes none.
+
+    Raises:
+        InvalidArgument: if there is no image, `every` is no whole number of at least 1, `method` cannot be called, or
+            neither `log_dir` nor `folder` is given.
+
+    Example:
+        >>> watch = ExplainCallback(x_test[:8], log_dir="logs", every=5)  # doctest: +SKIP
+        >>> model.fit(x, y, epochs=50, callbacks=[watch])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        images: ArrayLike,
+        *,
+        method: Callable[..., Attribution] = grad_cam,
+        target: int | ArrayLike | None = None,
+        log_dir: str | os.PathLike[str] | None = "logs",
+        every: int = 1,
+        folder: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self._images = np.array(images)
+        if self._images.ndim < 3 or 0 in self._images.shape:
+            raise InvalidArgument(
+                f"Expected images of shape (batch, height, width, channels); came {self._images.shape}. Pass x[:8]."
+            )
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+            raise InvalidArgument(f"Expected every to be a whole number of epochs, at least 1; came {every!r}.")
+        if not callable(method):
+            raise InvalidArgument(f"Expected method to be a function such as grad_cam; came {method!r}.")
+        if log_dir is None and folder is None:
+            raise InvalidArgument("Expected log_dir or folder; came None for both, so that nothing would be written.")
+        self._method, self._target, self._every = method, target, every
+        self._log_dir = None if log_dir is None else Path(log_dir)
+        self._folder = None if folder is None else Path(folder)
+        self._writer: Any = None
+        self._failed = False
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Explain the images, if it is the turn of this epoch."""
+        if self._failed or (epoch + 1) % self._every:
+            return
+        try:
+            with _random_states_kept():
+                explained = self._method(self.model, self._images, target=self._target)
+                self._write(explained, epoch)
+        except Exception as error:
+            self._failed = True
+            warnings.warn(f"No explanations from epoch {epoch + 1} on, since one failed: {error}", stacklevel=2)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Close the log."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _write(self, explained: Attribution, epoch: int) -> None:
+        if self._folder is not None:
+            explained.save(self._folder / f"epoch_{epoch + 1:04d}.png")
+        if self._log_dir is None:
+            return
+        import tensorflow as tf
+
+        begin = self._writer is None
+        if begin:
+            self._writer = tf.summary.create_file_writer(str(self._log_dir / "explain"))
+        with self._writer.as_default(step=epoch):
+            if begin:
+                tf.summary.image("images", explained.to_image(alpha=0.0), max_outputs=len(explained))
+            tf.summary.image(explained.method, explained.to_image(), max_outputs=len(explained))
+        self._writer.flush()
+
+
+@contextmanager
+def _random_states_kept() -> Iterator[None]:
+    """Put back the random states of Python, NumPy and Keras: a layer that is copied draws its weights and its seeds."""
+    # Keras has no public way to the generator of its draws without a seed, which may not exist yet.
+    from keras.src.backend.common import global_state
+
+    name = "global_seed_generator"
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    generator = global_state.get_global_attribute(name)
+    state = None if generator is None else keras.ops.convert_to_numpy(generator.state.value).copy()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        if generator is not None:
+            generator.state.assign(state)
+        global_state.set_global_attribute(name, generator)
