@@ -1,0 +1,170 @@
+"""Which changes made the winner better than the default configuration, one after another."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.explain.search.evidence import Evidence, default_choices, winner_of
+from kerasnas.explain.search.mixture import Mixture
+from kerasnas.explain.search.reward_posterior import ModelCheck, RewardPosterior
+from kerasnas.record import SearchRecord
+from kerasnas.strategies import Choices
+from kerasnas.strategies.space import changes
+
+__all__ = ["AblationPath", "AblationStep", "ablation_path"]
+
+Train = Callable[[Choices], float]
+
+
+@dataclass(frozen=True)
+class AblationStep:
+    """One change on the way from the default to the winner.
+
+    Attributes:
+        name: the hyperparameter that was changed.
+        changes: name to (old, new) of all that changed with it; None stands for not active.
+        values: the configuration after the change.
+        gain: predicted gain of this change, in the unit of the objective; positive is better.
+        std: its posterior standard deviation.
+        measured: gain of this change by training; None if nothing was trained.
+        measured_error: standard error of `measured`; None with a single training of each configuration.
+    """
+
+    name: str
+    changes: Mapping[str, tuple[Any, Any]]
+    values: Mapping[str, Any]
+    gain: float
+    std: float
+    measured: float | None = None
+    measured_error: float | None = None
+
+
+@dataclass(frozen=True)
+class AblationPath:
+    """The path from the default configuration to the winner, the best change first.
+
+    Attributes:
+        objective: what the gains are in; positive is better, also of an objective that is minimised.
+        start: the default configuration.
+        steps: the changes; their gains sum to `gain`.
+        gain: predicted gain of the winner over the default.
+        std: its posterior standard deviation.
+        measured: the gain by training; None if nothing was trained.
+        check: how far the predictions are to be trusted.
+    """
+
+    objective: str
+    start: Mapping[str, Any]
+    steps: tuple[AblationStep, ...]
+    gain: float
+    std: float
+    measured: float | None
+    check: ModelCheck
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each step: plain values."""
+        names = ("name", "gain", "std", "measured", "measured_error")
+        return [
+            {name: getattr(step, name) for name in names} | {"changes": {k: list(v) for k, v in step.changes.items()}}
+            for step in self.steps
+        ]
+
+    def __str__(self) -> str:
+        lines = [str(self.check), f"From the default to the winner, gain in {self.objective} (positive is better):"]
+        for step in self.steps:
+            what = ", ".join(f"{name} {_text(old)} -> {_text(new)}" for name, (old, new) in step.changes.items())
+            lines.append(f"  {step.gain:+.4g} +- {step.std:.2g}{_beside(step.measured, step.measured_error)}  {what}")
+        lines.append(f"  {self.gain:+.4g} +- {self.std:.2g}{_beside(self.measured, None)}  in all")
+        return "\n".join(lines)
+
+
+def ablation_path(
+    record: SearchRecord, *, train: Train | None = None, repeats: int = 1, objective: str | None = None
+) -> AblationPath:
+    """Go from the default configuration of the space to the winner, at each step by the change that is predicted to gain most.
+
+    The winner is `record.preferred`: the best single score is partly luck. A hyperparameter that hangs on another comes along
+    with it. The order is the model's; with `train` each configuration of the path is trained, and the measured gain stands
+    beside the predicted one.
+
+    Args:
+        record: a search with at least four trials that have a score.
+        train: takes the values of a configuration and returns its objective, in the objective's own unit and direction.
+        repeats: how often each configuration is trained, >= 1.
+        objective: one of several objectives; None for the score of the search.
+    Returns:
+        The path; it has no steps if the winner is the default.
+    Raises:
+        InvalidArgument: for a record of too few trials, or a `train` that returns no finite number.
+    Source:
+        Fawcett & Hoos 2016, Algorithm 1; deviation: predicted by the model of the reward (Biedenkapp et al. 2017), and a
+        change brings the hyperparameters that it makes active.
+    """
+    if not isinstance(repeats, int) or repeats < 1:
+        raise InvalidArgument(f"Expected `repeats` to be an integer >= 1, got {repeats!r}.")
+    if train is not None and not callable(train):
+        raise InvalidArgument(f"Expected `train` to be None or a function of a configuration's values, got {train!r}.")
+    evidence = Evidence.of(record, objective)
+    posterior = RewardPosterior(evidence)
+    mixture = Mixture(record.decisions, record.space, default_choices(record), winner_of(record, evidence))
+    order = _greedy(posterior, mixture)
+    path = [mixture(order[:done]) for done in range(len(order) + 1)]
+    steps = []
+    units = posterior.encoding.encode(path)
+    gains, deviations = posterior.contrast(units, np.diff(np.eye(len(path)), axis=0))
+    for before, after, name, gain, std in zip(path[:-1], path[1:], order, gains, deviations, strict=True):
+        made = {changed: (old, new) for changed, (old, new) in changes(before, after).items()}
+        steps.append(AblationStep(name, MappingProxyType(made), MappingProxyType(after), float(gain), float(std)))
+    whole = np.eye(len(path))[[-1]] - np.eye(len(path))[[0]]
+    gain, std = (float(part[0]) for part in posterior.contrast(units, whole))
+    measured = None
+    if train is not None:
+        scores = [[evidence.sign * _trained(train, values) for _ in range(repeats)] for values in path]
+        means = np.mean(scores, axis=1)
+        steps = [_with_measured(step, scores[i], scores[i + 1]) for i, step in enumerate(steps)]
+        measured = float(means[-1] - means[0])
+    return AblationPath(evidence.objective, MappingProxyType(path[0]), tuple(steps), gain, std, measured, posterior.check)
+
+
+def _greedy(posterior: RewardPosterior, mixture: Mixture) -> list[str]:
+    order: list[str] = []
+    while len(order) < len(mixture.names):
+        left = [name for name in mixture.names if name not in order]
+        units = posterior.encoding.encode([mixture([*order, name]) for name in left])
+        means, _ = posterior.contrast(units, np.eye(len(left)))
+        order.append(left[int(means.argmax())])
+    return order
+
+
+def _trained(train: Train, values: Choices) -> float:
+    score = train(dict(values))
+    try:
+        number = float(score)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidArgument(f"Expected `train` to return a finite number, got {score!r} for {values}.")
+    return number
+
+
+def _with_measured(step: AblationStep, before: list[float], after: list[float]) -> AblationStep:
+    gain = float(np.mean(after) - np.mean(before))
+    count = len(before)
+    error = math.sqrt((np.var(before, ddof=1) + np.var(after, ddof=1)) / count) if count > 1 else None
+    return replace(step, measured=gain, measured_error=error)
+
+
+def _beside(measured: float | None, error: float | None) -> str:
+    if measured is None:
+        return ""
+    return f" (measured {measured:+.4g}" + (f" +- {error:.2g})" if error is not None else ")")
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,240 @@
+"""A search in plain sentences, each with the numbers that it rests on."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.explain.search.ablation_path import ablation_path
+from kerasnas.explain.search.beliefs import beliefs
+from kerasnas.explain.search.counterfactuals import counterfactuals
+from kerasnas.explain.search.evidence import Evidence
+from kerasnas.explain.search.importance import importance
+from kerasnas.explain.search.reward_posterior import RewardPosterior
+from kerasnas.record import SearchRecord
+
+__all__ = ["Account", "Sentence", "account"]
+
+_DRAWS = 4000
+_LISTED = 5  # more names than this are counted
+_SURE = 2.0
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One statement.
+
+    Attributes:
+        text: the sentence.
+        evidence: names to the numbers, or lists of names, that it rests on.
+    """
+
+    text: str
+    evidence: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Account(tuple[Sentence, ...]):
+    """The sentences of an account, in order; `str()` is the text."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return " ".join(sentence.text for sentence in self)
+
+
+def account(record: SearchRecord, *, seed: int = 0) -> Account:
+    """Tell what a search did, what it found and how sure that is.
+
+    What the trials do not bear out is said to be unknown: hyperparameters that cannot be told from useless ones, and whatever
+    rests on a model of the reward that does not rank held-out trials. Gains are positive where better, also of an objective
+    that is minimised.
+
+    Args:
+        record: a search, finished or running.
+        seed: of all resampling, >= 0.
+    Returns:
+        A tuple of sentences.
+    Raises:
+        InvalidArgument: if `record` is none.
+    """
+    if not isinstance(record, SearchRecord):
+        raise InvalidArgument(f"Expected a kerasnas.SearchRecord, got {record!r}. SearchRecord.load(folder) makes one.")
+    sentences = [*_trials(record)]
+    try:
+        evidence = Evidence.of(record)
+    except InvalidArgument:
+        count = len(record.completed)
+        sentences.append(_sentence("There are not enough trials to explain the search any further.", completed=count))
+        return Account(sentences)
+    posterior = RewardPosterior(evidence)
+    sentences += _winner(record)
+    sentences += _importances(record, seed)
+    check = posterior.check
+    rests = {"trials": check.trials, "rank_correlation": check.correlation, "rank_correlation_low": check.low}
+    if check.is_reliable:
+        text = f"A model of the score ranks trials that it has not seen (rank correlation {check.correlation:.2f})."
+        sentences.append(_sentence(text, **rests))
+        sentences += [*_default(record), *_changes(record), *_best(evidence, posterior, record, seed)]
+    else:
+        text = (
+            "There are not enough trials for a model that ranks unseen ones, so that neither the gain over the default nor "
+            "other values for the winner, nor how sure it is that the winner is the best, can be told."
+        )
+        sentences.append(_sentence(text, **rests))
+    return Account([*sentences, *_policy(record)])
+
+
+def _sentence(text: str, **evidence: Any) -> Sentence:
+    return Sentence(text, MappingProxyType(evidence))
+
+
+def _trials(record: SearchRecord) -> Iterator[Sentence]:
+    completed, failed = len(record.completed), sum(t.status in ("FAILED", "INVALID") for t in record.trials)
+    stopped = sum(trial.stopped is not None for trial in record.trials)
+    text = f"The search began {_count(len(record.trials), 'trial')}, and {completed} came to a score."
+    yield _sentence(text, trials=len(record.trials), completed=completed)
+    if failed:
+        yield _sentence(f"{_count(failed, 'trial')} failed.", failed=failed)
+    if stopped:
+        known = sum(t.stopped is not None and t.score is not None and t.expected_score != t.score for t in record.trials)
+        text = f"{_count(stopped, 'trial')} {_was(stopped)} stopped early; {known} of them count by the score expected of them."
+        yield _sentence(text, stopped=stopped, expected=known)
+    if record.rejected:
+        twins = sum(one.twin is not None for one in record.rejected)
+        text = (
+            f"{_count(len(record.rejected), 'proposal')} {_was(len(record.rejected))} rejected before training, {twins} of "
+            "them because an earlier trial trains the same network."
+        )
+        yield _sentence(text, rejected=len(record.rejected), twins=twins)
+
+
+def _winner(record: SearchRecord) -> Iterator[Sentence]:
+    winner, first, best = record.preferred, record.completed[0], record.best
+    if len(record.objectives) > 1:
+        size = len(record.pareto_front())
+        text = f"Of {len(record.objectives)} objectives, {_count(size, 'trial')} {_was(size)} beaten by no other."
+        yield _sentence(text, objectives=len(record.objectives), front=size)
+        return
+    sign = 1 if record.direction == "max" else -1
+    score, start = winner.score or 0.0, first.score or 0.0
+    number, last = _number(record, winner.trial_id), _number(record, best.trial_id)
+    if winner is best:
+        text = f"Trial {number} won with {record.objective} {score:.4g}."
+        yield _sentence(text, winner=number, score=score)
+    else:
+        text = (
+            f"Trial {number} with {record.objective} {score:.4g} is preferred to trial {last} with {best.score:.4g}: all "
+            "trials together say that the better score is partly luck."
+        )
+        yield _sentence(text, winner=number, score=score, best=last, best_score=best.score)
+    if winner is not first:
+        gain = sign * (score - start)
+        text = f"Measured in one training each, that is {abs(gain):.3g} {_better(gain)} than the first trial ({start:.4g})."
+        yield _sentence(text, gain_over_first=gain, first_score=start)
+
+
+def _importances(record: SearchRecord, seed: int) -> Iterator[Sentence]:
+    told = importance(record, seed=seed)
+    matter = [p for p in told.parameters if p.verdict == "matters"]
+    unknown = [p.name for p in told.parameters if p.verdict == "not enough trials"]
+    if matter:
+        listed = ", ".join(f"{p.name} ({p.share:.0%}, 95 % interval {p.low:.0%} to {p.high:.0%})" for p in matter[:_LISTED])
+        more = f" and {len(matter) - _LISTED} more" if len(matter) > _LISTED else ""
+        text = f"Of what single hyperparameters explain of the score, these hold a share that is not chance: {listed}{more}."
+        numbers = {p.name: (p.share, p.low, p.high, p.p_value) for p in matter}
+        yield _sentence(text, method=told.method, trials=told.trials, shares=MappingProxyType(numbers))
+    if unknown:
+        text = f"There are not enough trials to tell whether {_names(unknown, 'or')} {_matter(unknown)} at all."
+        p_values = {p.name: p.p_value for p in told.parameters if p.name in unknown}
+        yield _sentence(text, method=told.method, trials=told.trials, p_values=MappingProxyType(p_values))
+
+
+def _default(record: SearchRecord) -> Iterator[Sentence]:
+    path = ablation_path(record)
+    if not path.steps:
+        yield _sentence("The winner is the default configuration.", steps=0)
+        return
+    unsure = "" if abs(path.gain) > _SURE * path.std else ", which may be none"
+    text = (
+        f"Over the default configuration the winner gains {path.gain:+.3g} +- {path.std:.2g} as predicted{unsure}; the default "
+        "need not have been trained."
+    )
+    yield _sentence(text, gain=path.gain, std=path.std)
+    sure = [step for step in path.steps if step.gain > _SURE * step.std][:3]
+    if sure:
+        listed = ", then ".join(f"{step.name} ({step.gain:+.3g} +- {step.std:.2g})" for step in sure)
+        text = f"On the way there most is gained by changing {listed}."
+        yield _sentence(text, steps=MappingProxyType({step.name: (step.gain, step.std) for step in sure}))
+
+
+def _changes(record: SearchRecord) -> Iterator[Sentence]:
+    told = counterfactuals(record)
+    losses = sorted((item for item in told.items if item.is_loss), key=lambda item: item.difference)
+    if losses:
+        worst = losses[0]
+        yield _sentence(
+            f"The winner depends most on {worst.name}: {worst}.",
+            name=worst.name,
+            difference=worst.difference,
+            std=worst.std,
+        )
+    if told.free:
+        names = _names(list(told.free), "or")
+        text = f"Nothing is predicted to be lost beyond one standard deviation if {names} had another value."
+        differences = {name: min((item.difference, item.std) for item in told.items if item.name == name) for name in told.free}
+        yield _sentence(text, worst=MappingProxyType(differences))
+
+
+def _best(evidence: Evidence, posterior: RewardPosterior, record: SearchRecord, seed: int) -> Iterator[Sentence]:
+    draws = posterior.draw(posterior.units, _DRAWS, np.random.default_rng(seed))
+    number = _number(record, record.preferred.trial_id)
+    keys = posterior.encoding.keys(posterior.units)
+    mine = keys[evidence.trials.index(number)]
+    same = np.array([key == mine for key in keys])
+    margin = 1e-6 * float(np.ptp(evidence.scores))  # equal configurations have equal scores
+    chance = float((draws[:, same].max(axis=1) >= draws.max(axis=1) - margin).mean())
+    text = f"That no other configuration that was tried is better has a chance of {chance:.0%}, given all trials."
+    yield _sentence(text, chance=chance, draws=_DRAWS, configurations=len(set(keys)))
+
+
+def _policy(record: SearchRecord) -> Iterator[Sentence]:
+    told = [trial for trial in beliefs(record).trials if trial.entropy] if record.completed else []
+    if len(told) < 2:
+        return
+    before, after = (float(np.mean(list((trial.entropy or {}).values()))) for trial in (told[0], told[-1]))
+    text = (
+        f"The entropy of the policy went from {before:.2f} to {after:.2f} of that of blind choice between trial "
+        f"{told[0].trial} and trial {told[-1].trial}."
+    )
+    yield _sentence(text, entropy_first=before, entropy_last=after)
+
+
+def _number(record: SearchRecord, trial_id: str) -> int:
+    return next(i for i, trial in enumerate(record.trials, 1) if trial.trial_id == trial_id)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _was(number: int) -> str:
+    return "was" if number == 1 else "were"
+
+
+def _better(gain: float) -> str:
+    return "better" if gain >= 0 else "worse"
+
+
+def _matter(names: list[str]) -> str:
+    return "matters" if len(names) == 1 else "matter"
+
+
+def _names(names: list[str], word: str) -> str:
+    shown = names[:_LISTED] + ([f"{len(names) - _LISTED} more"] if len(names) > _LISTED else [])
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} {word} {shown[-1]}"

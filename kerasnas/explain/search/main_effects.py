@@ -1,0 +1,83 @@
+"""The main effects of the decisions over the whole space, as the model of the reward sees them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasnas.explain.search.evidence import Evidence
+from kerasnas.explain.search.permuted import permuted
+from kerasnas.explain.search.reward_posterior import RewardPosterior
+from kerasnas.strategies.encoding import Encoding
+
+__all__ = ["main_effects"]
+
+Array = NDArray[np.float64]
+
+# Configurations that stand for the space, and the groups of neighbouring values whose means are compared.
+_ROWS, _GROUPS = 1024, 8
+
+
+def main_effects(
+    evidence: Evidence, columns: Sequence[int], rng: np.random.Generator, *, draws: int, copies: int
+) -> tuple[Array, Array, Array]:
+    """Return the share of the variance over the space that each decision explains by itself.
+
+    The space is drawn uniformly. For a decision that is not always active the variance is that among the configurations that
+    make it, times their share: Var(y) = Var(E[y | active]) + E[Var(y | active)].
+
+    Args:
+        evidence: the trials.
+        columns: the decisions to judge.
+        rng: source of all randomness.
+        draws: number of draws of the posterior.
+        copies: how often the model is fitted with a useless copy of each decision beside it.
+    Returns:
+        The shares in the posterior mean beside useless copies, shape (columns,); in draws of the posterior, shape
+        (draws, columns); and those of the copies, shape (copies, columns).
+    """
+    posterior = RewardPosterior(evidence)
+    rows = posterior.encoding.sample(_ROWS, rng)
+    varied = _shares_of_variance(posterior.encoding, rows, posterior.draw(rows, draws, rng))[:, columns]
+    count = len(evidence.decisions)
+    beside, null = [], []
+    for _ in range(copies):
+        fitted = RewardPosterior(_with_copies(evidence, permuted(posterior.units, rng)), kernels=posterior.chosen[:1])
+        rows = fitted.encoding.sample(_ROWS, rng)
+        shares = _shares_of_variance(fitted.encoding, rows, fitted.mean(rows)[None])[0]
+        beside.append(shares[:count][columns])
+        null.append(shares[count:][columns])
+    return np.mean(beside, axis=0), varied, np.array(null)
+
+
+def _with_copies(evidence: Evidence, units: Array) -> Evidence:
+    """Add to each decision another one with the values of `units` that is active together with it."""
+    names = [f"\0copy {i}" for i in range(len(evidence.decisions))]
+    copies = tuple(replace(decision, name=name) for decision, name in zip(evidence.decisions, names, strict=True))
+    choices = tuple(
+        made | {copy.name: copy.from_unit(float(u)) for copy, u in zip(copies, row, strict=True) if u == u}
+        for made, row in zip(evidence.choices, units, strict=True)
+    )
+    return replace(evidence, decisions=(*evidence.decisions, *copies), choices=choices)
+
+
+def _shares_of_variance(encoding: Encoding, rows: Array, scores: Array) -> Array:
+    """Return the shares of `scores`, shape (draws, rows), that groups of each decision's values explain."""
+    total = scores.var(axis=1)
+    shares = np.zeros((len(scores), len(encoding)))
+    for column, size in enumerate(encoding.sizes):
+        active = ~np.isnan(rows[:, column])
+        groups = size if size is not None and (size <= _GROUPS or not encoding.ordered[column]) else _GROUPS
+        inside = scores[:, active]
+        member = np.minimum((rows[active, column] * groups).astype(int), groups - 1)
+        present, member = np.unique(member, return_inverse=True)
+        if len(present) < 2 or len(member) <= len(present):
+            continue
+        hot = np.eye(len(present))[member]
+        sizes = hot.sum(axis=0)
+        means = inside @ hot / sizes
+        within = ((inside - means @ hot.T) ** 2).sum(axis=1) / (len(member) - len(present))
+        between = ((means - inside.mean(axis=1, keepdims=True)) ** 2 @ sizes - (len(present) - 1) * within) / len(member)
+        shares[:, column] = np.divide(between * active.mean(), total, out=np.zeros(len(total)), where=total > 0)
+    return np.maximum(shares, 0)

@@ -1,0 +1,148 @@
+"""What the trials of a search let expect of any configuration, and how differences of expectations are known."""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from kerasnas.explain.search.evidence import Evidence
+from kerasnas.strategies.encoding import Encoding
+from kerasnas.strategies.reward.ensemble import RewardEnsemble
+from kerasnas.strategies.reward.features import FeatureMaps
+from kerasnas.strategies.reward.gaussian_process import GaussianProcess
+
+__all__ = ["ModelCheck", "RewardPosterior"]
+
+Array = NDArray[np.float64]
+
+# The far-out fence of Tukey's box plot: a diverged training says "bad", and not how far the others are apart.
+_FENCE = 3.0
+_QUANTILE = 1.96
+
+# Prior means of the parts' amplitudes, as in the flagship's surrogate.
+_KERNELS: dict[str, dict[str, float]] = {
+    "pairwise": {"additive": 0.5, "pairwise": 0.5, "joint": 0.0},
+    "additive and joint": {"additive": 0.5, "pairwise": 0.0, "joint": 0.7},
+    "joint": {"additive": 0.0, "pairwise": 0.0, "joint": 0.7},
+}
+
+
+@dataclass(frozen=True)
+class ModelCheck:
+    """Whether the model of the reward ranks trials that it has not seen.
+
+    Attributes:
+        trials: number of trials that it was fitted to.
+        correlation: Spearman's rank correlation of leave-one-out predictions with the scores.
+        low: lower end of its 95 % interval.
+    """
+
+    trials: int
+    correlation: float
+    low: float
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether the correlation is above zero beyond doubt."""
+        return self.low > 0
+
+    def __str__(self) -> str:
+        rests = f"rank correlation {self.correlation:.2f} with held-out trials, at least {self.low:.2f}"
+        if self.is_reliable:
+            return f"Predicted from {self.trials} trials ({rests})."
+        return f"Not enough trials: from {self.trials} the model cannot rank held-out ones ({rests}). Take no number for more."
+
+
+class RewardPosterior:
+    """The Gaussian processes of the flagship's reward model, on the scores themselves.
+
+    The flagship works with ranks; here differences have a unit, and what is additive stays so. Scores below the far-out fence
+    of the box plot (three quartile distances under the lower quartile) are raised to it; failed trials are left out. Of the
+    three kernels those are averaged that rank held-out trials as well as the best does (`RewardEnsemble`).
+
+    Args:
+        evidence: the trials.
+        kernels: names of the kernels to choose from.
+
+    Attributes:
+        chosen: names of the kernels in use.
+        encoding: the space.
+        check: whether the model ranks held-out trials.
+    Source:
+        Rasmussen & Williams 2006, eq. 2.24 (joint posterior); Bonett & Wright 2000 (interval of Spearman's correlation).
+    """
+
+    def __init__(self, evidence: Evidence, *, kernels: Sequence[str] = tuple(_KERNELS)) -> None:
+        self.encoding = Encoding(evidence.decisions)
+        self.units = self.encoding.encode(evidence.choices)
+        low, high = np.quantile(evidence.scores, [0.25, 0.75])
+        scores = np.maximum(evidence.scores, low - _FENCE * (high - low)) if high > low else evidence.scores
+        self._centre, self._scale = float(scores.mean()), float(scores.std()) or 1.0
+        features = FeatureMaps(self.encoding)
+        models = {name: _JointProcess(features, **_KERNELS[name]) for name in kernels}
+        targets = (scores - self._centre) / self._scale
+        ensemble = RewardEnsemble(models)
+        ensemble.tune(self.units, targets)
+        ensemble.fit(self.units, targets)
+        self.chosen = ensemble.chosen
+        self._models = [models[name] for name in self.chosen]
+        self.check = _check(len(scores), max(ensemble.correlations.values()))
+
+    def contrast(self, units: Array, weights: Array) -> tuple[Array, Array]:
+        """Return mean and standard deviation of weighted sums of the noise-free scores.
+
+        Args:
+            units: rows of the encoding, shape (rows, decisions).
+            weights: shape (sums, rows); a difference has the weights 1 and -1.
+        Returns:
+            Two arrays of shape (sums,), in the unit of the scores.
+        """
+        sums, variances = [], []
+        for model in self._models:
+            mean, covariance = model.joint(units)
+            sums.append(weights @ (self._centre + self._scale * mean))
+            variances.append(self._scale**2 * np.einsum("ij,jk,ik->i", weights, covariance, weights))
+        mean = np.mean(sums, axis=0)
+        variance = np.mean(np.maximum(variances, 0) + (np.array(sums) - mean) ** 2, axis=0)  # of the equal mixture
+        return np.asarray(mean), np.asarray(np.sqrt(variance))
+
+    def mean(self, units: Array) -> Array:
+        """Return the expected scores of the rows, shape (rows,)."""
+        return np.asarray(self._centre + self._scale * np.mean([model.predict(units)[0] for model in self._models], axis=0))
+
+    def draw(self, units: Array, count: int, rng: np.random.Generator) -> Array:
+        """Return `count` draws of the noise-free scores of the rows, shape (count, rows)."""
+        parts = np.array_split(np.arange(count), len(self._models))
+        draws = []
+        for model, part in zip(self._models, parts, strict=True):
+            mean, covariance = model.joint(units)
+            values, vectors = np.linalg.eigh(covariance)
+            root = vectors * np.sqrt(np.maximum(values, 0))
+            draws.append(mean + rng.standard_normal((len(part), len(units))) @ root.T)
+        return self._centre + self._scale * np.concatenate(draws)
+
+
+class _JointProcess(GaussianProcess):
+    """A Gaussian process that also tells how its predictions vary together."""
+
+    def joint(self, units: Array) -> tuple[Array, Array]:
+        """Return posterior mean, shape (rows,), and covariance, shape (rows, rows), of the latent function."""
+        scaled = self._scale(units)
+        cross, _ = self._kernel(scaled)
+        themselves = copy.copy(self)
+        themselves._scaled = scaled
+        prior, _ = themselves._kernel(scaled)
+        half = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
+        return np.asarray(cross @ self._weights), np.asarray(prior - half.T @ half)
+
+
+def _check(trials: int, correlation: float) -> ModelCheck:
+    if trials < 5:
+        return ModelCheck(trials, correlation, -1.0)
+    error = math.sqrt((1 + correlation**2 / 2) / (trials - 3))
+    bounded = min(max(correlation, -0.9999), 0.9999)
+    return ModelCheck(trials, correlation, math.tanh(math.atanh(bounded) - _QUANTILE * error))

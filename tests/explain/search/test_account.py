@@ -1,0 +1,164 @@
+"""The account of a search, and what the policy believed."""
+
+import math
+import re
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.explain.search import Account, account, beliefs
+from kerasnas.record import RejectedRecord
+
+
+@pytest.fixture(scope="module")
+def told(planted):
+    return account(planted(50))
+
+
+def sentence(account, name):
+    return next(s for s in account if name in s.evidence)
+
+
+def test_the_account_tells_what_is_so(told):
+    text = str(told)
+    assert text.startswith("The search began 50 trials, and 50 came to a score.")
+    assert set(sentence(told, "shares").evidence["shares"]) == {"a", "b", "d"}
+    assert "whether c matters at all" in sentence(told, "p_values").text
+    assert sentence(told, "gain").evidence["gain"] > 2  # 3a + 2d over a = 0, b off
+    assert 0 <= sentence(told, "chance").evidence["chance"] <= 1
+    assert "c" in sentence(told, "worst").evidence["worst"]
+    assert "a" not in sentence(told, "worst").evidence["worst"]
+    assert len(text) < 3000  # a page
+
+
+def test_every_number_of_a_sentence_is_in_its_evidence(told):
+    """Of what a sentence says in digits, each number is one of its evidence, rounded as it is written."""
+
+    def numbers(value):
+        if isinstance(value, bool):
+            return []
+        if isinstance(value, int | float):
+            return [value, 100 * value]
+        if hasattr(value, "values"):
+            return [n for item in value.values() for n in numbers(item)]
+        return [n for item in value for n in numbers(item)] if isinstance(value, tuple | list) else []
+
+    for one in told:
+        assert one.evidence
+        known = [abs(n) for value in one.evidence.values() for n in numbers(value)]
+        text = one.text.replace("95 % interval", "").replace("with a ", "")
+        if "instead of" in text:  # the values of the winner and its rival
+            text = text.split("predicts")[1]
+        for digits in re.findall(r"\d+\.?\d*", text):
+            assert any(math.isclose(float(digits), n, rel_tol=0.06, abs_tol=0.51 if n > 1 else 0.006) for n in known), one
+
+
+def test_an_account_is_frozen(told):
+    assert isinstance(told, tuple)
+    with pytest.raises(FrozenInstanceError):
+        told[0].text = "It went well."
+    with pytest.raises(TypeError):
+        told[0].evidence["trials"] = 1000
+
+
+def test_few_noisy_trials_claim_little(planted):
+    for seed in range(3):
+        text = str(account(planted(15, noise=1.5, seed=seed)))
+        assert re.search(r"not enough trials to tell whether .*\bc\b", text)
+        claims = re.findall(r"([a-d]) \(\d+%", text)
+        assert "c" not in claims
+
+
+def test_a_score_of_noise_is_no_ground_for_predictions(planted, make_record):
+    record = planted(12)
+    noise = make_record(record.space, [t.values for t in record.trials], np.random.default_rng(5).normal(size=12))
+    told = account(noise)
+    assert "not enough trials for a model that ranks unseen ones" in str(told)
+    assert not any("gain" in one.evidence or "chance" in one.evidence for one in told)
+
+
+@pytest.mark.parametrize("scores", [[None, None], [None, 0.5], [0.1, 0.2, 0.3, None]])
+def test_hardly_any_trials(planted, make_record, scores):
+    record = planted(len(scores))
+    told = account(make_record(record.space, [t.values for t in record.trials], scores))
+    assert "not enough trials to explain the search any further" in str(told)
+    assert f"{scores.count(None)} trial" in str(told)
+    assert isinstance(told, Account)
+
+
+def test_what_was_stopped_and_rejected_is_told(planted):
+    record = planted(20)
+    stopped = replace(record.trials[3], stopped={"rule": "asha", "expected": 1.0})
+    rejected = (RejectedRecord({}, "too large", None), RejectedRecord({}, "twin", "003"))
+    told = account(replace(record, trials=(*record.trials[:3], stopped, *record.trials[4:]), rejected=rejected))
+    assert "1 trial was stopped early; 1 of them" in str(told)
+    assert dict(sentence(told, "rejected").evidence) == {"rejected": 2, "twins": 1}
+
+
+def test_several_objectives_have_an_account(planted):
+    from types import MappingProxyType
+
+    record = planted(20)
+    trials = tuple(
+        replace(t, score=float(i), metrics=MappingProxyType({"error": -t.score, "size": t.values["c"]}))
+        for i, t in enumerate(record.trials)
+    )
+    objectives = (("error", "min"), ("size", "min"))
+    told = account(replace(record, trials=trials, objective="multi_objective", direction="min", objectives=objectives))
+    assert sentence(told, "front").evidence["objectives"] == 2
+
+
+def test_a_record_is_asked_for():
+    for function in (account, beliefs):
+        with pytest.raises(InvalidArgument, match="SearchRecord"):
+            function("folder")
+
+
+def test_beliefs_are_those_of_the_policy(planted, make_record):
+    record = planted(4, noise=0.0)
+    values = [dict(t.values) for t in record.trials]
+    scores = [t.score for t in record.trials]
+    policies = [None, {"b": {"off": 0.5, "on": 0.5}, "c": {"0 to 1": 1.0}}, {"b": {"off": 0.1, "on": 0.9}}, None]
+    record = make_record(record.space, values, scores, policies=policies)
+    told = beliefs(record)
+    chosen = record.preferred.values["b"]
+    assert told.trials[0].entropy is None
+    assert told.trials[3].winner is None
+    assert told.trials[1].entropy == {"b": pytest.approx(1.0)}
+    assert told.trials[2].entropy["b"] == pytest.approx(-(0.1 * math.log(0.1) + 0.9 * math.log(0.9)) / math.log(2))
+    assert told.trials[2].winner["b"] == policies[2]["b"][chosen]
+    assert told.trials[1].winner["a"] is None  # the policy did not know it
+    assert told.is_recorded
+    assert {row["trial"] for row in told.rows} == {2, 3}
+    assert f"b = {chosen}: 50% ->" in str(told)
+    assert "went from 1.00 to 0.47" in str(account(make_record(record.space, values * 2, scores * 2, policies=policies * 2)))
+
+
+def test_the_bin_of_a_range_is_found(make_record, random_record):
+    """The labels are those that a policy of the package writes."""
+    from kerasnas.strategies.encoding import Encoding
+    from kerasnas.strategies.policy import AutoregressivePolicy
+
+    def declare(hp):
+        hp.Float("lr", 1e-4, 1e-1, sampling="log")
+        hp.Int("units", 8, 512)
+        hp.Boolean("norm")
+
+    record = random_record(declare, lambda v: -math.log10(v["lr"]), 12)
+    policy = AutoregressivePolicy(Encoding(record.decisions)).beliefs()
+    with_policy = make_record(
+        record.space, [t.values for t in record.trials], [t.score for t in record.trials], policies=[policy] * 12
+    )
+    winner = beliefs(with_policy).trials[-1].winner
+    assert winner["lr"] == pytest.approx(1 / 16)
+    assert winner["units"] == pytest.approx(1 / 16, rel=0.1)
+    assert winner["norm"] == pytest.approx(1 / 2)
+
+
+def test_a_search_without_a_policy_says_so(planted):
+    told = beliefs(planted(5))
+    assert not told.is_recorded
+    assert told.rows == []
+    assert "no policy" in str(told)
