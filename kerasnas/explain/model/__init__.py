@@ -1,7 +1,49 @@
-"""Explanations of one trained model, one file per method; each returns an `Attribution`."""
+"""Explanations of one trained model, one file per method."""
 
 from kerasnas.explain.model.attribution import Attribution
+from kerasnas.explain.model.confusion import Confusion, confusion
+from kerasnas.explain.model.decision_boundary import DecisionBoundary, decision_boundary
 from kerasnas.explain.model.grad_cam import grad_cam
+from kerasnas.explain.model.grad_cam_plus_plus import grad_cam_plus_plus
+from kerasnas.explain.model.gradient_x_input import gradient_x_input
+from kerasnas.explain.model.integrated_gradients import integrated_gradients
+from kerasnas.explain.model.interpretability import Interpretability, interpretability
+from kerasnas.explain.model.layer_importance import LayerImportance, layer_importance
 from kerasnas.explain.model.occlusion import occlusion
+from kerasnas.explain.model.permutation_importance import PermutationImportance, permutation_importance
+from kerasnas.explain.model.randomisation import randomisation_cascade
+from kerasnas.explain.model.rise import rise
+from kerasnas.explain.model.smooth_grad import smooth_grad
+from kerasnas.explain.model.structure import Structure, structure
+from kerasnas.explain.model.trust import Trust, trust
+from kerasnas.explain.model.vanilla_gradients import vanilla_gradients
+from kerasnas.explain.model.weight_statistics import WeightStatistics, weight_statistics
 
-__all__ = ["Attribution", "grad_cam", "occlusion"]
+__all__ = [
+    "Attribution",
+    "Confusion",
+    "DecisionBoundary",
+    "Interpretability",
+    "LayerImportance",
+    "PermutationImportance",
+    "Structure",
+    "Trust",
+    "WeightStatistics",
+    "confusion",
+    "decision_boundary",
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "gradient_x_input",
+    "integrated_gradients",
+    "interpretability",
+    "layer_importance",
+    "occlusion",
+    "permutation_importance",
+    "randomisation_cascade",
+    "rise",
+    "smooth_grad",
+    "structure",
+    "trust",
+    "vanilla_gradients",
+    "weight_statistics",
+]
