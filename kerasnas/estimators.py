@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 import kerasnas
 from kerasnas.classifier_files import read_classifier, save_classifier, write_classifier
 from kerasnas.errors import InvalidArgument
+from kerasnas.explain.by_name import map_method
 from kerasnas.image_data import channel_statistics, check_lengths, collect, split, to_codes, to_images
 from kerasnas.oracles.by_name import BY_NAME
 from kerasnas.search.claim import Claim
@@ -239,19 +240,19 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
         Args:
             x: pictures, as for `predict`.
-            method: "grad_cam" or "occlusion".
+            method: "grad_cam", "occlusion", "integrated_gradients", "rise", or another method of `kerasnas.explain` that returns
+                an `Attribution`.
             target: a label, or one for each picture; the predicted one by default.
             **kwargs: passed on to the method of `kerasnas.explain`.
         Raises:
             InvalidArgument: for an unknown method or label.
         """
         check_is_fitted(self)
-        if method not in ("grad_cam", "occlusion"):
-            raise InvalidArgument(f"Expected `method` to be 'grad_cam' or 'occlusion', got {method!r}.")
+        explain = map_method(method)
         if target is not None:
             codes = to_codes(np.atleast_1d(target), self.classes_, name="target")
             target = int(codes[0]) if np.ndim(target) == 0 else codes
-        attribution: Attribution = getattr(kerasnas.explain, method)(self.model_, self._images(x), target=target, **kwargs)
+        attribution = explain(self.model_, self._images(x), target=target, **kwargs)
         return dataclasses.replace(attribution, labels=tuple(str(label) for label in self.classes_))
 
     def compress(self, x: Any, y: Any = None, *, sparsity: float = 0.5, **kwargs: Any) -> "ImageClassifier":

@@ -9,11 +9,14 @@ from kerasnas.cli.backend_command import BackendCommand
 from kerasnas.cli.options import data_option, image_size_option, model_argument, out_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kerasnas.cli.run_folder import Run
 
 __all__ = ["command", "explain"]
 
-_METHODS = ("grad_cam", "occlusion")
+_USUAL = ("grad_cam", "occlusion")
+_MOST = 500  # pictures that the weights' activations and the regions are shown for
 
 
 @click.command(cls=BackendCommand, short_help="Show where in test pictures the evidence lies.")
@@ -21,26 +24,44 @@ _METHODS = ("grad_cam", "occlusion")
 @data_option
 @image_size_option
 @click.option("--images", "count", type=click.IntRange(1), default=8, show_default=True, help="Test pictures to explain.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    default=_USUAL,
+    show_default=True,
+    help="grad_cam, grad_cam_plus_plus, occlusion, rise, integrated_gradients, smooth_grad, gradient_x_input or "
+    "vanilla_gradients; may be given several times.",
+)
+@click.option("--trust/--no-trust", default=True, show_default=True, help="Measure how far each map can be believed.")
 @out_option
-def command(model: Path, data: str | None, image_size: Any, count: int, out: Path | None) -> None:
+def command(
+    model: Path, data: str | None, image_size: Any, count: int, methods: tuple[str, ...], trust: bool, out: Path | None
+) -> None:
     """Explain MODEL, a run folder or a .keras file, on its test pictures.
 
     Half of them are its most confident mistakes, as far as there are any; the others are right, of different classes. Writes
-    OUT/explanations: a sheet for each method, single pictures, and explanations.json.
+    OUT/explanations: a sheet for each method, single pictures, how far each map can be believed, and pictures of the model's
+    structure, its weights, its mistakes and its regions.
     """
     from kerasnas.cli.run_folder import Run
 
-    folder = explain(Run.open(model, data=data, image_size=image_size or None, out=out), count=count)
-    click.echo(f"wrote {folder}/grad_cam.png and occlusion.png")
+    run = Run.open(model, data=data, image_size=image_size or None, out=out)
+    folder = explain(run, count=count, methods=methods, trust=trust)
+    click.echo(f"wrote {', '.join(sorted(file.name for file in folder.iterdir() if file.name[0].isalpha()))} in {folder}")
 
 
-def explain(run: "Run", *, count: int = 8) -> Path:
-    """Write the explanations of `count` test pictures and return their folder."""
+def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = _USUAL, trust: bool = True) -> Path:
+    """Write the explanations of the model and of `count` test pictures, and return their folder."""
     import numpy as np
     from PIL import Image
 
     from kerasnas.atomic import atomic_path
+    from kerasnas.explain.by_name import map_method
     from kerasnas.image_data import to_codes, to_images
+
+    for method in methods:
+        map_method(method)  # a mistake is told before the work
 
     data, classifier = run.required_data, run.classifier
     pictures, codes = to_images(data.x_test), to_codes(data.y_test, classifier.classes_)
@@ -63,17 +84,35 @@ def explain(run: "Run", *, count: int = 8) -> Path:
             Image.fromarray(pixels).save(draft)
         return name
 
-    details = {}
-    for method in _METHODS:
+    details, verdicts = {}, {}
+    for method in dict.fromkeys(methods):
         attribution = classifier.explain(np.asarray(pictures[chosen]), method=method)
         attribution.save(folder / f"{method}.png")
         details[method] = {key: value for key, value in attribution.details.items() if isinstance(value, str | int | float)}
+        if trust:
+            verdict = attribution.trust()
+            verdicts[method] = verdict.to_dict()
+            click.echo(f"{method}: {verdict}")
         for k, entry in enumerate(entries):
             entry["files"][method] = save(attribution.to_image(k), f"{k:02d}-{method}.png")
-            if method == _METHODS[0]:
+            if "picture" not in entry["files"]:
                 entry["files"]["picture"] = save(attribution.to_image(k, alpha=0.0), f"{k:02d}-picture.png")
     run.write("explanations/explanations.json", {"methods": details, "pictures": entries})
+    run.write("explanations/trust.json", verdicts)
+    _look_inside(classifier, pictures, codes, folder)
     return folder
+
+
+def _look_inside(classifier: Any, pictures: Any, codes: Any, folder: Path) -> None:
+    """Draw the model's structure, and what it makes of the test pictures."""
+    from kerasnas.explain import confusion, decision_boundary, structure, weight_statistics
+
+    labels = tuple(str(label) for label in classifier.classes_)
+    some = slice(_MOST)
+    structure(classifier.model_).save(folder / "structure.svg")
+    weight_statistics(classifier.model_, pictures[some]).save(folder / "weights.png")
+    confusion(classifier.model_, pictures, codes, labels=labels).save(folder / "confusion.png")
+    decision_boundary(classifier.model_, pictures[some], codes[some], labels=labels).save(folder / "regions.png")
 
 
 def _choose(codes: Any, probabilities: Any, count: int) -> Any:

@@ -111,6 +111,16 @@ def test_explain_compress_export_report(run, capsys):
         for name in entry["files"].values():
             with Image.open(run / "explanations" / name) as picture:
                 picture.verify()
+    assert set(_read(run / "explanations" / "trust.json")) == {"grad_cam", "occlusion"}
+    assert "occlusion: " in (printed := capsys.readouterr().out)
+    for name in ("structure.svg", "weights.png", "confusion.png", "regions.png"):
+        assert (run / "explanations" / name).stat().st_size > 1000
+        assert name in printed
+    assert main(["explain", str(run), "--method", "rise", "--images", "2", "--no-trust", "--out", str(run / "more")]) == 0
+    assert {entry.name for entry in (run / "more" / "explanations").glob("rise*")} == {"rise.png"}
+    assert _read(run / "more" / "explanations" / "trust.json") == {}
+    assert main(["explain", str(run), "--method", "magic"]) == 2
+    assert "one of grad_cam" in capsys.readouterr().err
 
     assert main(["compress", str(run), "--epochs", "1", "--sparsity", "0.6"]) == 0
     pruning = _read(run / "pruning.json")

@@ -1,0 +1,39 @@
+"""The methods that make maps, by the names that people give them."""
+
+from collections.abc import Callable
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.attribution import Attribution
+from kerasnas.explain.model.grad_cam import grad_cam
+from kerasnas.explain.model.grad_cam_plus_plus import grad_cam_plus_plus
+from kerasnas.explain.model.gradient_x_input import gradient_x_input
+from kerasnas.explain.model.integrated_gradients import integrated_gradients
+from kerasnas.explain.model.occlusion import occlusion
+from kerasnas.explain.model.rise import rise
+from kerasnas.explain.model.smooth_grad import smooth_grad
+from kerasnas.explain.model.vanilla_gradients import vanilla_gradients
+
+__all__ = ["map_method"]
+
+_METHODS: tuple[Callable[..., Attribution], ...] = (
+    grad_cam,
+    grad_cam_plus_plus,
+    occlusion,
+    rise,
+    integrated_gradients,
+    smooth_grad,
+    gradient_x_input,
+    vanilla_gradients,
+)
+
+
+def map_method(name: str) -> Callable[..., Attribution]:
+    """Return the method of a name.
+
+    Raises:
+        InvalidArgument: for an unknown name.
+    """
+    known = {method.__name__: method for method in _METHODS}
+    if name not in known:
+        raise InvalidArgument(f"Expected `method` to be one of {', '.join(known)}; came {name!r}.")
+    return known[name]
