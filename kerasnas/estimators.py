@@ -240,7 +240,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
         Args:
             x: pictures, as for `predict`.
-            method: "grad_cam", "occlusion", "integrated_gradients", "rise", or another method of `kerasnas.explain` that returns
+            method: "grad_cam", "occlusion", "integrated_gradients", "rise", or another method of `kerasnas.explain` that gives
                 an `Attribution`.
             target: a label, or one for each picture; the predicted one by default.
             **kwargs: passed on to the method of `kerasnas.explain`.

@@ -111,7 +111,7 @@ def ablation_path(
     if train is not None and not callable(train):
         raise InvalidArgument(f"Expected `train` to be None or a function of a configuration's values, got {train!r}.")
     evidence = Evidence.of(record, objective)
-    posterior = RewardPosterior(evidence)
+    posterior = RewardPosterior.of(evidence)
     mixture = Mixture(record.decisions, record.space, default_choices(record), winner_of(record, evidence))
     order = _greedy(posterior, mixture)
     path = [mixture(order[:done]) for done in range(len(order) + 1)]

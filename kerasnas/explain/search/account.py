@@ -72,7 +72,7 @@ def account(record: SearchRecord, *, seed: int = 0) -> Account:
         count = len(record.completed)
         sentences.append(_sentence("There are not enough trials to explain the search any further.", completed=count))
         return Account(sentences)
-    posterior = RewardPosterior(evidence)
+    posterior = RewardPosterior.of(evidence)
     sentences += _winner(record)
     sentences += _importances(record, seed)
     check = posterior.check

@@ -105,7 +105,7 @@ def counterfactuals(record: SearchRecord, *, objective: str | None = None) -> Co
         Rasmussen & Williams 2006, eq. 2.24.
     """
     evidence = Evidence.of(record, objective)
-    posterior = RewardPosterior(evidence)
+    posterior = RewardPosterior.of(evidence)
     decisions, winner = evidence.decisions, winner_of(record, evidence)
     defaults = {id(d): default_of(entry) for d, entry in zip(decisions, record.space, strict=True)}
     made = {id(d): winner[d.name] for d in active_decisions(decisions, winner)}

@@ -37,13 +37,15 @@ def main_effects(
         The shares in the posterior mean beside useless copies, shape (columns,); in draws of the posterior, shape
         (draws, columns); and those of the copies, shape (copies, columns).
     """
-    posterior = RewardPosterior(evidence)
+    posterior = RewardPosterior.of(evidence)
     rows = posterior.encoding.sample(_ROWS, rng)
     varied = _shares_of_variance(posterior.encoding, rows, posterior.draw(rows, draws, rng))[:, columns]
     count = len(evidence.decisions)
     beside, null = [], []
+    with_copies = _with_copies(evidence)
     for _ in range(copies):
-        fitted = RewardPosterior(_with_copies(evidence, permuted(posterior.units, rng)), kernels=posterior.chosen[:1])
+        pairs = np.hstack([posterior.units, permuted(posterior.units, rng)])
+        fitted = RewardPosterior(with_copies, kernels=posterior.chosen[:1], units=pairs)
         rows = fitted.encoding.sample(_ROWS, rng)
         shares = _shares_of_variance(fitted.encoding, rows, fitted.mean(rows)[None])[0]
         beside.append(shares[:count][columns])
@@ -51,15 +53,11 @@ def main_effects(
     return np.mean(beside, axis=0), varied, np.array(null)
 
 
-def _with_copies(evidence: Evidence, units: Array) -> Evidence:
-    """Add to each decision another one with the values of `units` that is active together with it."""
+def _with_copies(evidence: Evidence) -> Evidence:
+    """Add to each decision another one of the same values that is active together with it."""
     names = [f"\0copy {i}" for i in range(len(evidence.decisions))]
     copies = tuple(replace(decision, name=name) for decision, name in zip(evidence.decisions, names, strict=True))
-    choices = tuple(
-        made | {copy.name: copy.from_unit(float(u)) for copy, u in zip(copies, row, strict=True) if u == u}
-        for made, row in zip(evidence.choices, units, strict=True)
-    )
-    return replace(evidence, decisions=(*evidence.decisions, *copies), choices=choices)
+    return replace(evidence, decisions=(*evidence.decisions, *copies))
 
 
 def _shares_of_variance(encoding: Encoding, rows: Array, scores: Array) -> Array:

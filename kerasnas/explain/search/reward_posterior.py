@@ -2,8 +2,10 @@
 
 import copy
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,10 @@ Array = NDArray[np.float64]
 # The far-out fence of Tukey's box plot: a diverged training says "bad", and not how far the others are apart.
 _FENCE = 3.0
 _QUANTILE = 1.96
+
+# A fit is kept for the functions that explain the same search one after another, of so many searches or objectives.
+_KEPT = 4
+_fitted: OrderedDict[Any, "RewardPosterior"] = OrderedDict()
 
 # Prior means of the parts' amplitudes, as in the flagship's surrogate.
 _KERNELS: dict[str, dict[str, float]] = {
@@ -67,6 +73,8 @@ class RewardPosterior:
     Args:
         evidence: the trials.
         kernels: names of the kernels to choose from.
+        units: rows of the encoding of the trials, shape (configurations, decisions), where they are known; those of
+            `evidence.choices` by default.
 
     Attributes:
         chosen: names of the kernels in use.
@@ -76,9 +84,11 @@ class RewardPosterior:
         Rasmussen & Williams 2006, eq. 2.24 (joint posterior); Bonett & Wright 2000 (interval of Spearman's correlation).
     """
 
-    def __init__(self, evidence: Evidence, *, kernels: Sequence[str] = tuple(_KERNELS)) -> None:
+    def __init__(
+        self, evidence: Evidence, *, kernels: Sequence[str] = tuple(_KERNELS), units: Array | None = None
+    ) -> None:
         self.encoding = Encoding(evidence.decisions)
-        self.units = self.encoding.encode(evidence.choices)
+        self.units = self.encoding.encode(evidence.choices) if units is None else units
         low, high = np.quantile(evidence.scores, [0.25, 0.75])
         scores = np.maximum(evidence.scores, low - _FENCE * (high - low)) if high > low else evidence.scores
         self._centre, self._scale = float(scores.mean()), float(scores.std()) or 1.0
@@ -91,6 +101,18 @@ class RewardPosterior:
         self.chosen = ensemble.chosen
         self._models = [models[name] for name in self.chosen]
         self.check = _check(len(scores), max(ensemble.correlations.values()))
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> "RewardPosterior":
+        """Return the model fitted to these trials; nobody changes a fitted one, so that it is fitted once."""
+        # As text: 1, 1.0 and True are equal, and are different values of a hyperparameter.
+        key = repr((evidence.decisions, evidence.choices)), evidence.scores.tobytes()
+        if key not in _fitted:
+            _fitted[key] = cls(evidence)
+        _fitted.move_to_end(key)
+        while len(_fitted) > _KEPT:
+            _fitted.popitem(last=False)
+        return _fitted[key]
 
     def contrast(self, units: Array, weights: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation of weighted sums of the noise-free scores.

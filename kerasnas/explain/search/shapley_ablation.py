@@ -82,7 +82,7 @@ def shapley_ablation(record: SearchRecord, *, objective: str | None = None, seed
     if not isinstance(seed, int) or seed < 0:
         raise InvalidArgument(f"Expected `seed` to be an integer >= 0, got {seed!r}.")
     evidence = Evidence.of(record, objective)
-    posterior = RewardPosterior(evidence)
+    posterior = RewardPosterior.of(evidence)
     mixture = Mixture(record.decisions, record.space, default_choices(record), winner_of(record, evidence))
     count = len(mixture.names)
     weights = _exact(count) if count <= _EXACT else _drawn(count, np.random.default_rng(seed))
