@@ -31,7 +31,7 @@ def planted(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
     """Return images in [0, 1], their classes, and where the texture of each lies."""
     rows, columns = np.indices((PATCH, PATCH))
     textures = [rows % 2, columns % 2, (rows + columns) % 2, (rows // 2 + columns // 2) % 2]
-    images = rng.normal(0.5, 0.15, (count, SIDE, SIDE, 3))
+    images = rng.normal(0.5, 0.05, (count, SIDE, SIDE, 3))
     classes, masks = rng.integers(0, CLASSES, count), np.zeros((count, SIDE, SIDE), bool)
     for index, label in enumerate(classes):
         (top, left), (other_top, other_left) = _places(rng)

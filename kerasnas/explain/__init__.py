@@ -4,6 +4,7 @@ from kerasnas.explain.callback import ExplainCallback
 from kerasnas.explain.model.attribution import Attribution
 from kerasnas.explain.model.confusion import Confusion, confusion
 from kerasnas.explain.model.decision_boundary import DecisionBoundary, decision_boundary
+from kerasnas.explain.model.drift import Drift, drift
 from kerasnas.explain.model.grad_cam import grad_cam
 from kerasnas.explain.model.grad_cam_plus_plus import grad_cam_plus_plus
 from kerasnas.explain.model.gradient_x_input import gradient_x_input
@@ -24,6 +25,7 @@ __all__ = [
     "Attribution",
     "Confusion",
     "DecisionBoundary",
+    "Drift",
     "ExplainCallback",
     "Interpretability",
     "LayerImportance",
@@ -33,6 +35,7 @@ __all__ = [
     "WeightStatistics",
     "confusion",
     "decision_boundary",
+    "drift",
     "grad_cam",
     "grad_cam_plus_plus",
     "gradient_x_input",

@@ -206,7 +206,7 @@ def test_explain_a_label(classifier):
     np.testing.assert_array_equal(np.asarray(default.targets), classifier.predict_proba(x).argmax(axis=1))
     with pytest.raises(InvalidArgument, match=r"target among .* got \['ten'\]"):
         classifier.explain(x, target="ten")
-    with pytest.raises(InvalidArgument, match="one of grad_cam, .*rise.*; came 'saliency'"):
+    with pytest.raises(InvalidArgument, match=r"one of grad_cam, .*rise.*; came 'saliency'"):
         classifier.explain(x, method="saliency")
 
 

@@ -106,26 +106,20 @@ class ScoreView(Scores):
 
         # What tf-explain compiles is traced anew for every class and keeps every model; this is its inside.
         compute = VanillaGradients.compute_gradients.python_function
-        image = tf.TensorSpec((None, *self.images.shape[1:]), tf.float32)
+        found = []  # what is raised while a function is compiled comes out as another error
 
-        found: list[bool] = []  # what is raised while a function is compiled comes out as another error
-
-        @tf.function(input_signature=[image, tf.TensorSpec((), tf.int32)])
         def run(x: Any, label: Any) -> Any:
             gradient = compute(x, self.score, label)
             found.append(gradient is not None)
             return tf.zeros_like(x) if gradient is None else gradient
 
-        def gradient(x: np.ndarray, label: int) -> Any:
-            values = run(tf.constant(x), tf.constant(label))
-            if not found[-1]:
-                raise InvalidArgument(
-                    "Expected a model whose score has a gradient by the image; came one that rounds or compares. "
-                    "Use occlusion or RISE, which need none."
-                )
-            return values
-
-        return gradient
+        compiled = tf.function(run).get_concrete_function(self._batch_spec, tf.TensorSpec((), tf.int32))
+        if not all(found):
+            raise InvalidArgument(
+                "Expected a model whose score has a gradient by the image; came one that rounds or compares. "
+                "Use occlusion or RISE, which need none."
+            )
+        return lambda x, label: compiled(tf.constant(x), tf.constant(label))
 
     def _evaluate(self, x: np.ndarray) -> np.ndarray:
         return np.asarray(self._compiled(x))
@@ -134,8 +128,14 @@ class ScoreView(Scores):
     def _compiled(self) -> Callable[[np.ndarray], Any]:
         import tensorflow as tf
 
-        run = tf.function(self.score, input_signature=[tf.TensorSpec((None, *self.images.shape[1:]), tf.float32)])
+        run = tf.function(self.score).get_concrete_function(self._batch_spec)
         return lambda x: run(tf.constant(x))
+
+    @property
+    def _batch_spec(self) -> Any:
+        import tensorflow as tf
+
+        return tf.TensorSpec((None, *self.images.shape[1:]), tf.float32)
 
     def _replay(self, x: Any, visit: Callable[[str, Any, Any], object]) -> Any:
         def run(graph: Any, x: Any, prefix: str) -> Any:

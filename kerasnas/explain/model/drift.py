@@ -1,0 +1,87 @@
+"""What becomes of explanations when a model is pruned, quantised or exported."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.attribution import Attribution
+from kerasnas.explain.model.black_box import scores_of
+from kerasnas.explain.model.randomisation import map_correlation
+
+__all__ = ["Drift", "drift"]
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """How far the maps of another model are from those of the first; all of shape (batch,).
+
+    Attributes:
+        rank_correlation: of the values of the two maps, from -1 to 1; 1 where nothing has changed.
+        overlap: share of the pixels that are among the highest tenth of both maps, of those of one.
+        pointing_change: distance between the highest pixels of the two maps, as a share of the diagonal of the image.
+        same_class: whether both models see the same class.
+        attribution: the maps of the other model.
+    """
+
+    rank_correlation: np.ndarray
+    overlap: np.ndarray
+    pointing_change: np.ndarray
+    same_class: np.ndarray
+    attribution: Attribution
+
+    def to_dict(self) -> Mapping[str, float]:
+        """Return the means over images."""
+        return {
+            "rank_correlation": float(self.rank_correlation.mean()),
+            "overlap": float(self.overlap.mean()),
+            "pointing_change": float(self.pointing_change.mean()),
+            "same_class": float(self.same_class.mean()),
+        }
+
+    def __str__(self) -> str:
+        mean = self.to_dict()
+        return (
+            f"The other model sees the same class in {mean['same_class']:.1%} of {len(self.overlap)} images; for the same "
+            f"classes its maps have a rank correlation of {mean['rank_correlation']:.2f} with these, share "
+            f"{mean['overlap']:.0%} of the highest tenth, and point {mean['pointing_change']:.1%} of the diagonal elsewhere."
+        )
+
+
+def drift(attribution: Attribution, model: Any) -> Drift:
+    """Explain the same images with another model, for the same classes, and compare the maps.
+
+    A model can keep its accuracy and look at something else: what became of it shows only here.
+
+    Args:
+        attribution: maps of the first model, by a method of this package.
+        model: the other model, as the method takes it: for `occlusion` and `rise` also the path of an ONNX file or a function.
+
+    Returns:
+        The figures of each image.
+
+    Raises:
+        InvalidArgument: if `attribution` does not tell its method, or the method does not take `model`.
+    """
+    explained = attribution.explained
+    if explained is None:
+        raise InvalidArgument("Expected maps by a method of kerasnas.explain; came maps that do not tell how they were made.")
+    other = explained.again(model, attribution.images, target=attribution.targets)
+    one, two = (maps.values.reshape(len(maps), -1) for maps in (attribution, other))
+    count = max(1, round(one.shape[1] / 10))
+    highest = [np.argsort(-values, axis=1, kind="stable")[:, :count] for values in (one, two)]
+    shared = [len(np.intersect1d(a, b)) / count for a, b in zip(*highest, strict=True)]
+    height, width = attribution.values.shape[1:]
+    places = [np.stack(np.unravel_index(order[:, 0], (height, width)), axis=1) for order in highest]
+    distance = np.linalg.norm(places[0] - places[1], axis=1) / max(np.hypot(height - 1, width - 1), 1.0)
+    seen = [scores_of(which, attribution.images).resolve_target(None) for which in (explained.model, model)]
+    same = np.all(one == two, axis=1)
+    return Drift(
+        rank_correlation=np.where(same, 1.0, map_correlation(attribution.values, other.values)),
+        overlap=np.array(shared),
+        pointing_change=distance,
+        same_class=seen[0] == seen[1],
+        attribution=other,
+    )
