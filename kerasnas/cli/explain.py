@@ -30,8 +30,8 @@ _MOST = 500  # pictures that the weights' activations and the regions are shown 
     multiple=True,
     default=_USUAL,
     show_default=True,
-    help="grad_cam, grad_cam_plus_plus, occlusion, rise, integrated_gradients, smooth_grad, gradient_x_input or "
-    "vanilla_gradients; may be given several times.",
+    help="grad_cam, grad_cam_plus_plus, occlusion, rise, integrated_gradients, smooth_grad, gradient_x_input, "
+    "vanilla_gradients, shap_values or lime_weights; may be given several times.",
 )
 @click.option("--trust/--no-trust", default=True, show_default=True, help="Measure how far each map can be believed.")
 @out_option

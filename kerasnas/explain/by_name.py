@@ -8,8 +8,10 @@ from kerasnas.explain.model.grad_cam import grad_cam
 from kerasnas.explain.model.grad_cam_plus_plus import grad_cam_plus_plus
 from kerasnas.explain.model.gradient_x_input import gradient_x_input
 from kerasnas.explain.model.integrated_gradients import integrated_gradients
+from kerasnas.explain.model.lime_weights import lime_weights
 from kerasnas.explain.model.occlusion import occlusion
 from kerasnas.explain.model.rise import rise
+from kerasnas.explain.model.shap_values import shap_values
 from kerasnas.explain.model.smooth_grad import smooth_grad
 from kerasnas.explain.model.vanilla_gradients import vanilla_gradients
 
@@ -24,6 +26,8 @@ _METHODS: tuple[Callable[..., Attribution], ...] = (
     smooth_grad,
     gradient_x_input,
     vanilla_gradients,
+    shap_values,
+    lime_weights,
 )
 
 

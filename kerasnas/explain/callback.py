@@ -1,10 +1,8 @@
 """Explanations of a few pictures while a model trains."""
 
 import os
-import random
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from numpy.typing import ArrayLike
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution
 from kerasnas.explain.model.grad_cam import grad_cam
+from kerasnas.explain.random_states import random_states_kept
 
 __all__ = ["ExplainCallback"]
 
@@ -76,7 +75,7 @@ class ExplainCallback(keras.callbacks.Callback):
         if self._failed or (epoch + 1) % self._every:
             return
         try:
-            with _random_states_kept():
+            with random_states_kept():
                 explained = self._method(self.model, self._images, target=self._target)
                 self._write(explained, epoch)
         except Exception as error:
@@ -104,23 +103,3 @@ class ExplainCallback(keras.callbacks.Callback):
                 tf.summary.image("images", explained.to_image(alpha=0.0), max_outputs=len(explained))
             tf.summary.image(explained.method, explained.to_image(), max_outputs=len(explained))
         self._writer.flush()
-
-
-@contextmanager
-def _random_states_kept() -> Iterator[None]:
-    """Put back the random states of Python, NumPy and Keras: a layer that is copied draws its weights and its seeds."""
-    # Keras has no public way to the generator of its draws without a seed, which may not exist yet.
-    from keras.src.backend.common import global_state
-
-    name = "global_seed_generator"
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    generator = global_state.get_global_attribute(name)
-    state = None if generator is None else keras.ops.convert_to_numpy(generator.state.value).copy()
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-        if generator is not None:
-            generator.state.assign(state)
-        global_state.set_global_attribute(name, generator)

@@ -10,6 +10,8 @@ import numpy as np
 from kerasnas.cost import cost_of
 from kerasnas.cost.graph import Call, Graph, graph_of
 from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.black_box import scores_of
+from kerasnas.explain.model.faithfulness import faithfulness
 from kerasnas.explain.model.gini import gini
 from kerasnas.explain.model.weight_statistics import weight_statistics
 
@@ -69,6 +71,9 @@ def interpretability(model: Any, *, attributions: Sequence[Any] = ()) -> Interpr
     Explanations, for each of `attributions`:
         METHOD_gini_mean: mean over the maps of the Gini index of |values|, from 0 (all pixels alike) to 1 - 1/pixels (one
             pixel alone); maps of zeros are left out, NaN if there is no other.
+        METHOD_mu_fidelity_mean: mean over the images of how well a map foretells the fall of the score when a fifth of the
+            image is hidden, see `kerasnas.explain.model.faithfulness`; for maps by a method of kerasnas, which tell their
+            model.
 
     No one of these is interpretability; small, shallow and sparse models are easier to read, other things being equal.
 
@@ -101,13 +106,16 @@ def interpretability(model: Any, *, attributions: Sequence[Any] = ()) -> Interpr
                 "Expected attributions with values of shape (batch, height, width); came "
                 f"{type(attribution).__name__} with {values.shape}. Pass a sequence of results of grad_cam or the like."
             )
-        name = base = f"{getattr(attribution, 'method', 'attribution')}_gini_mean"
-        number = 1
-        while name in measures:
-            number += 1
-            name = f"{base}_{number}"
+        method = getattr(attribution, "method", "attribution")
+        number = 1 + sum(name.startswith(f"{method}_gini_mean") for name in measures)
+        suffix = "" if number == 1 else f"_{number}"
         ginis = [gini(value) for value in values if np.any(value)]
-        measures[name] = float(np.mean(ginis)) if ginis else float("nan")
+        measures[f"{method}_gini_mean{suffix}"] = float(np.mean(ginis)) if ginis else float("nan")
+        explained = getattr(attribution, "explained", None)
+        if explained is not None:
+            scores = scores_of(explained.model, attribution.images)
+            fidelity = faithfulness(scores, values[None], attribution.targets, curves=0).mu_fidelity
+            measures[f"{method}_mu_fidelity_mean{suffix}"] = float(fidelity.mean())
     return Interpretability(measures)
 
 

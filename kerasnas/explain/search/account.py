@@ -1,6 +1,6 @@
 """A search in plain sentences, each with the numbers that it rests on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +12,7 @@ from kerasnas.explain.search.ablation_path import ablation_path
 from kerasnas.explain.search.beliefs import beliefs
 from kerasnas.explain.search.counterfactuals import counterfactuals
 from kerasnas.explain.search.evidence import Evidence
-from kerasnas.explain.search.importance import importance
+from kerasnas.explain.search.importance import Importance, importance
 from kerasnas.explain.search.reward_posterior import RewardPosterior
 from kerasnas.record import SearchRecord
 
@@ -29,7 +29,7 @@ class Sentence:
 
     Attributes:
         text: the sentence.
-        evidence: names to the numbers, or lists of names, that it rests on.
+        evidence: names to the numbers that it rests on; what is told of several hyperparameters is a mapping of theirs.
     """
 
     text: str
@@ -48,23 +48,26 @@ class Account(tuple[Sentence, ...]):
         return " ".join(sentence.text for sentence in self)
 
 
-def account(record: SearchRecord, *, seed: int = 0) -> Account:
+def account(record: SearchRecord, *, seed: int = 0, importances: Sequence[Importance] = ()) -> Account:
     """Tell what a search did, what it found and how sure that is.
 
     What the trials do not bear out is said to be unknown: hyperparameters that cannot be told from useless ones, and whatever
     rests on a model of the reward that does not rank held-out trials. Gains are positive where better, also of an objective
-    that is minimised.
+    that is minimised. Of several objectives it tells what matters for each; a gain in their common score has no unit.
 
     Args:
         record: a search, finished or running.
         seed: of all resampling, >= 0.
+        importances: what `importance` has told of this record's objectives already; the others are computed.
     Returns:
         A tuple of sentences.
     Raises:
-        InvalidArgument: if `record` is none.
+        InvalidArgument: if `record` is none, or `importances` holds something else.
     """
     if not isinstance(record, SearchRecord):
         raise InvalidArgument(f"Expected a kerasnas.SearchRecord, got {record!r}. SearchRecord.load(folder) makes one.")
+    if not all(isinstance(told, Importance) for told in importances):
+        raise InvalidArgument(f"Expected `importances` to hold what `importance` returns, got {importances!r}.")
     sentences = [*_trials(record)]
     try:
         evidence = Evidence.of(record)
@@ -72,9 +75,15 @@ def account(record: SearchRecord, *, seed: int = 0) -> Account:
         count = len(record.completed)
         sentences.append(_sentence("There are not enough trials to explain the search any further.", completed=count))
         return Account(sentences)
-    posterior = RewardPosterior.of(evidence)
+    known = {told.objective: told for told in importances}
+    if len(record.objectives) > 1:
+        sentences += _front(record)
+        for name, _ in record.objectives:
+            sentences += _importances(record, name, known.get(name), seed)
+        return Account([*sentences, *_policy(record)])
     sentences += _winner(record)
-    sentences += _importances(record, seed)
+    sentences += _importances(record, record.objective, known.get(record.objective), seed)
+    posterior = RewardPosterior.of(evidence)
     check = posterior.check
     rests = {"trials": check.trials, "rank_correlation": check.correlation, "rank_correlation_low": check.low}
     if check.is_reliable:
@@ -114,18 +123,21 @@ def _trials(record: SearchRecord) -> Iterator[Sentence]:
         yield _sentence(text, rejected=len(record.rejected), twins=twins)
 
 
+def _front(record: SearchRecord) -> Iterator[Sentence]:
+    size, knee = len(record.pareto_front()), _number(record, record.knee_point().trial_id)
+    what = f"Of {len(record.objectives)} objectives, {_count(size, 'trial')} {_was(size)} beaten by no other"
+    text = f"{what}; the best compromise is trial {knee}."
+    yield _sentence(text, objectives=len(record.objectives), front=size, knee=knee)
+
+
 def _winner(record: SearchRecord) -> Iterator[Sentence]:
     winner, first, best = record.preferred, record.completed[0], record.best
-    if len(record.objectives) > 1:
-        size = len(record.pareto_front())
-        text = f"Of {len(record.objectives)} objectives, {_count(size, 'trial')} {_was(size)} beaten by no other."
-        yield _sentence(text, objectives=len(record.objectives), front=size)
-        return
     sign = 1 if record.direction == "max" else -1
     score, start = winner.score or 0.0, first.score or 0.0
     number, last = _number(record, winner.trial_id), _number(record, best.trial_id)
     if winner is best:
-        text = f"Trial {number} won with {record.objective} {score:.4g}."
+        running = any(trial.status == "RUNNING" for trial in record.trials)
+        text = f"Trial {number} {'leads so far' if running else 'won'} with {record.objective} {score:.4g}."
         yield _sentence(text, winner=number, score=score)
     else:
         text = (
@@ -135,22 +147,28 @@ def _winner(record: SearchRecord) -> Iterator[Sentence]:
         yield _sentence(text, winner=number, score=score, best=last, best_score=best.score)
     if winner is not first:
         gain = sign * (score - start)
-        text = f"Measured in one training each, that is {abs(gain):.3g} {_better(gain)} than the first trial ({start:.4g})."
+        text = f"As measured, that is {abs(gain):.3g} {_better(gain)} than the first trial with a score ({start:.4g})."
         yield _sentence(text, gain_over_first=gain, first_score=start)
 
 
-def _importances(record: SearchRecord, seed: int) -> Iterator[Sentence]:
-    told = importance(record, seed=seed)
+def _importances(record: SearchRecord, objective: str, told: Importance | None, seed: int) -> Iterator[Sentence]:
+    try:
+        told = told or importance(record, seed=seed, objective=objective)
+    except InvalidArgument:  # one of several, which few trials have a value of
+        text = f"There are not enough trials to tell what matters for {objective}."
+        yield _sentence(text, completed=len(record.completed))
+        return
     matter = [p for p in told.parameters if p.verdict == "matters"]
     unknown = [p.name for p in told.parameters if p.verdict == "not enough trials"]
     if matter:
-        listed = ", ".join(f"{p.name} ({p.share:.0%}, 95 % interval {p.low:.0%} to {p.high:.0%})" for p in matter[:_LISTED])
-        more = f" and {len(matter) - _LISTED} more" if len(matter) > _LISTED else ""
-        text = f"Of what single hyperparameters explain of the score, these hold a share that is not chance: {listed}{more}."
-        numbers = {p.name: (p.share, p.low, p.high, p.p_value) for p in matter}
+        listed = [f"{p.name} ({_percent(p.share)}, 95 % interval {_percent(p.low)} to {_percent(p.high)})" for p in matter]
+        text = f"What matters for {objective} beyond chance, with its share of all importance: {_names(listed, 'and')}."
+        numbers = {
+            p.name: MappingProxyType({"share": p.share, "low": p.low, "high": p.high, "p_value": p.p_value}) for p in matter
+        }
         yield _sentence(text, method=told.method, trials=told.trials, shares=MappingProxyType(numbers))
     if unknown:
-        text = f"There are not enough trials to tell whether {_names(unknown, 'or')} {_matter(unknown)} at all."
+        text = f"There are not enough trials to tell whether {_names(unknown, 'or')} {_matter(unknown)} for {objective} at all."
         p_values = {p.name: p.p_value for p in told.parameters if p.name in unknown}
         yield _sentence(text, method=told.method, trials=told.trials, p_values=MappingProxyType(p_values))
 
@@ -161,16 +179,20 @@ def _default(record: SearchRecord) -> Iterator[Sentence]:
         yield _sentence("The winner is the default configuration.", steps=0)
         return
     unsure = "" if abs(path.gain) > _SURE * path.std else ", which may be none"
+    start = path.start.items()
+    tried = [i for i, t in enumerate(record.trials, 1) if t.score is not None and start <= t.values.items()]
+    origin = f"is that of trial {tried[0]}" if tried else "was not tried itself"
     text = (
-        f"Over the default configuration the winner gains {path.gain:+.3g} +- {path.std:.2g} as predicted{unsure}; the default "
-        "need not have been trained."
+        f"Over the default configuration, which {origin}, the winner gains {path.gain:+.3g} +- {path.std:.2g} as "
+        f"predicted{unsure}."
     )
-    yield _sentence(text, gain=path.gain, std=path.std)
+    yield _sentence(text, gain=path.gain, std=path.std, **({"default": tried[0]} if tried else {}))
     sure = [step for step in path.steps if step.gain > _SURE * step.std][:3]
     if sure:
         listed = ", then ".join(f"{step.name} ({step.gain:+.3g} +- {step.std:.2g})" for step in sure)
         text = f"On the way there most is gained by changing {listed}."
-        yield _sentence(text, steps=MappingProxyType({step.name: (step.gain, step.std) for step in sure}))
+        steps = {step.name: MappingProxyType({"gain": step.gain, "std": step.std}) for step in sure}
+        yield _sentence(text, steps=MappingProxyType(steps))
 
 
 def _changes(record: SearchRecord) -> Iterator[Sentence]:
@@ -186,8 +208,13 @@ def _changes(record: SearchRecord) -> Iterator[Sentence]:
         )
     if told.free:
         names = _names(list(told.free), "or")
-        text = f"Nothing is predicted to be lost beyond one standard deviation if {names} had another value."
-        differences = {name: min((item.difference, item.std) for item in told.items if item.name == name) for name in told.free}
+        one = "" if len(told.free) == 1 else "one of "
+        text = f"No loss beyond one standard deviation is predicted if {one}{names} alone had another value."
+        worst_of = {
+            name: min((item for item in told.items if item.name == name), key=lambda item: item.difference)
+            for name in told.free
+        }
+        differences = {name: MappingProxyType({"difference": i.difference, "std": i.std}) for name, i in worst_of.items()}
         yield _sentence(text, worst=MappingProxyType(differences))
 
 
@@ -199,7 +226,7 @@ def _best(evidence: Evidence, posterior: RewardPosterior, record: SearchRecord, 
     same = np.array([key == mine for key in keys])
     margin = 1e-6 * float(np.ptp(evidence.scores))  # equal configurations have equal scores
     chance = float((draws[:, same].max(axis=1) >= draws.max(axis=1) - margin).mean())
-    text = f"That no other configuration that was tried is better has a chance of {chance:.0%}, given all trials."
+    text = f"The chance that no other configuration that was tried is better is {_percent(chance)}, given all trials."
     yield _sentence(text, chance=chance, draws=_DRAWS, configurations=len(set(keys)))
 
 
@@ -229,6 +256,10 @@ def _was(number: int) -> str:
 
 def _better(gain: float) -> str:
     return "better" if gain >= 0 else "worse"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _matter(names: list[str]) -> str:

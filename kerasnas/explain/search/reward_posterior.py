@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +26,7 @@ _QUANTILE = 1.96
 
 # A fit is kept for the functions that explain the same search one after another, of so many searches or objectives.
 _KEPT = 4
-_fitted: OrderedDict[Any, "RewardPosterior"] = OrderedDict()
+_fitted: dict[Any, "RewardPosterior"] = {}
 
 # Prior means of the parts' amplitudes, as in the flagship's surrogate.
 _KERNELS: dict[str, dict[str, float]] = {
@@ -84,9 +83,7 @@ class RewardPosterior:
         Rasmussen & Williams 2006, eq. 2.24 (joint posterior); Bonett & Wright 2000 (interval of Spearman's correlation).
     """
 
-    def __init__(
-        self, evidence: Evidence, *, kernels: Sequence[str] = tuple(_KERNELS), units: Array | None = None
-    ) -> None:
+    def __init__(self, evidence: Evidence, *, kernels: Sequence[str] = tuple(_KERNELS), units: Array | None = None) -> None:
         self.encoding = Encoding(evidence.decisions)
         self.units = self.encoding.encode(evidence.choices) if units is None else units
         low, high = np.quantile(evidence.scores, [0.25, 0.75])
@@ -107,12 +104,11 @@ class RewardPosterior:
         """Return the model fitted to these trials; nobody changes a fitted one, so that it is fitted once."""
         # As text: 1, 1.0 and True are equal, and are different values of a hyperparameter.
         key = repr((evidence.decisions, evidence.choices)), evidence.scores.tobytes()
-        if key not in _fitted:
-            _fitted[key] = cls(evidence)
-        _fitted.move_to_end(key)
+        model = _fitted.pop(key, None) or cls(evidence)
+        _fitted[key] = model  # the last one used is the last one dropped
         while len(_fitted) > _KEPT:
-            _fitted.popitem(last=False)
-        return _fitted[key]
+            del _fitted[next(iter(_fitted))]
+        return model
 
     def contrast(self, units: Array, weights: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation of weighted sums of the noise-free scores.
@@ -142,8 +138,7 @@ class RewardPosterior:
         draws = []
         for model, part in zip(self._models, parts, strict=True):
             mean, covariance = model.joint(units)
-            values, vectors = np.linalg.eigh(covariance)
-            root = vectors * np.sqrt(np.maximum(values, 0))
+            root = _root(covariance)
             draws.append(mean + rng.standard_normal((len(part), len(units))) @ root.T)
         return self._centre + self._scale * np.concatenate(draws)
 
@@ -160,6 +155,15 @@ class _JointProcess(GaussianProcess):
         prior, _ = themselves._kernel(scaled)
         half = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
         return np.asarray(cross @ self._weights), np.asarray(prior - half.T @ half)
+
+
+def _root(covariance: Array) -> Array:
+    """Return R with R R' = covariance, up to a variance of 1e-8 of that of the scores."""
+    try:  # ten times as fast as the eigenvalues of a thousand rows
+        return np.asarray(np.linalg.cholesky(covariance + 1e-8 * np.eye(len(covariance))))
+    except np.linalg.LinAlgError:  # rounding made it indefinite
+        values, vectors = np.linalg.eigh(covariance)
+        return np.asarray(vectors * np.sqrt(np.maximum(values, 0)))
 
 
 def _check(trials: int, correlation: float) -> ModelCheck:

@@ -2,13 +2,14 @@
 
 import math
 import re
+import sys
 from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain.search import Account, account, beliefs
+from kerasnas.explain.search import Account, account, beliefs, importance
 from kerasnas.record import RejectedRecord
 
 
@@ -25,7 +26,7 @@ def test_the_account_tells_what_is_so(told):
     text = str(told)
     assert text.startswith("The search began 50 trials, and 50 came to a score.")
     assert set(sentence(told, "shares").evidence["shares"]) == {"a", "b", "d"}
-    assert "whether c matters at all" in sentence(told, "p_values").text
+    assert "whether c matters for score at all" in sentence(told, "p_values").text
     assert sentence(told, "gain").evidence["gain"] > 2  # 3a + 2d over a = 0, b off
     assert 0 <= sentence(told, "chance").evidence["chance"] <= 1
     assert "c" in sentence(told, "worst").evidence["worst"]
@@ -67,7 +68,7 @@ def test_few_noisy_trials_claim_little(planted):
     for seed in range(3):
         text = str(account(planted(15, noise=1.5, seed=seed)))
         assert re.search(r"not enough trials to tell whether .*\bc\b", text)
-        claims = re.findall(r"([a-d]) \(\d+%", text)
+        claims = re.findall(r"([a-d]) \(\d+ %", text)
         assert "c" not in claims
 
 
@@ -106,8 +107,37 @@ def test_several_objectives_have_an_account(planted):
         for i, t in enumerate(record.trials)
     )
     objectives = (("error", "min"), ("size", "min"))
-    told = account(replace(record, trials=trials, objective="multi_objective", direction="min", objectives=objectives))
+    several = replace(record, trials=trials, objective="multi_objective", direction="min", objectives=objectives)
+    told = account(several)
     assert sentence(told, "front").evidence["objectives"] == 2
+    assert trials[sentence(told, "knee").evidence["knee"] - 1] is several.knee_point()
+    shares = [set(one.evidence["shares"]) for one in told if "shares" in one.evidence]
+    assert shares[1] == {"c"}  # of the size
+    assert "a" in shares[0]
+    assert "c" not in shares[0]
+    assert "matters for size beyond chance" in str(told)
+    assert not any("gain" in one.evidence for one in told)  # it would have no unit
+    known = tuple(importance(several, objective=name) for name, _ in objectives)
+    assert account(several, importances=known) == told
+
+
+def test_what_is_known_of_importance_is_not_computed_again(planted, monkeypatch):
+    record = planted(12)
+    told, known = account(record), importance(record)
+    monkeypatch.setattr(sys.modules[account.__module__], "importance", None)
+    assert account(record, importances=[known]) == told
+    with pytest.raises(InvalidArgument, match="importances"):
+        account(record, importances=["known"])
+
+
+def test_a_default_that_was_tried_is_named(additive, make_record):
+    record = additive(20)
+    default = {"rate": 0.0, "kernel": 3, "norm": False}
+    values = [*(dict(t.values) for t in record.trials), default]
+    assert "which was not tried itself" in str(account(record))
+    told = account(make_record(record.space, values, [*(t.score for t in record.trials), 0.0]))
+    assert "default configuration, which is that of trial 21, the winner gains" in str(told)
+    assert sentence(told, "default").evidence["default"] == 21
 
 
 def test_a_record_is_asked_for():

@@ -11,7 +11,7 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.explain.search import ablation_path, counterfactuals, shapley_ablation
 from kerasnas.explain.search.evidence import Evidence, default_choices
 from kerasnas.explain.search.mixture import Mixture
-from kerasnas.explain.search.reward_posterior import RewardPosterior
+from kerasnas.explain.search.reward_posterior import RewardPosterior, _root
 from kerasnas.explain.search.shapley_ablation import _drawn, _exact
 
 
@@ -127,6 +127,37 @@ def test_the_deviation_of_a_difference_is_not_the_sum_of_two(additive):
     draws = posterior.draw(near, 20000, np.random.default_rng(0))
     assert (draws[:, 0] - draws[:, 1]).std() == pytest.approx(difference[0], rel=0.05)
     assert draws.std(axis=0) == pytest.approx(single, rel=0.05)
+
+
+def test_a_model_is_fitted_once_to_the_same_trials_and_anew_to_others(additive, make_record):
+    record = additive(12)
+    evidence = Evidence.of(record)
+    once = RewardPosterior.of(evidence)
+    assert RewardPosterior.of(Evidence.of(record)) is once
+    rows = [dict(t.values) for t in record.trials]
+    scores = [t.score for t in record.trials]
+    others = [
+        make_record(record.space, rows, [*scores[:-1], scores[-1] + 1]),
+        make_record(record.space, rows[:-1], scores[:-1]),
+        make_record(record.space, [*rows[:-1], rows[-1] | {"norm": not rows[-1]["norm"]}], scores),
+    ]
+    fitted = [RewardPosterior.of(Evidence.of(other)) for other in others]
+    assert len({id(model) for model in (once, *fitted)}) == 4
+    assert RewardPosterior.of(evidence) is once
+    for seed in range(1, 5):  # no more than a few are kept
+        RewardPosterior.of(Evidence.of(additive(5, seed=seed)))
+    again = RewardPosterior.of(evidence)
+    assert again is not once
+    assert again.mean(again.units) == pytest.approx(once.mean(once.units))
+
+
+@given(st.integers(1, 8), st.integers(1, 12), st.integers(0, 2**32 - 1))
+@settings(max_examples=30)
+def test_the_root_of_a_covariance_of_any_rank(rank, size, seed):
+    half = np.random.default_rng(seed).normal(size=(size, rank))
+    covariance = half @ half.T
+    for root in (_root(covariance), _root(covariance - 1e-7 * np.eye(size))):  # the second one is indefinite
+        assert root @ root.T == pytest.approx(covariance, abs=2e-6)
 
 
 def test_shapley_values_of_an_additive_score_are_its_terms(record, additive):
