@@ -3,9 +3,9 @@
     python benchmarks/occlusion_speed.py
 
 One image of 224x224 pixels, MobileNetV2 without weights, in turn. kerasnas hides patches of 16 pixels with a stride of 8 (729
-predictions); tf-explain, which has no stride, patches of 8 side by side (784). kerasnas compiles what it runs at every call, which
-is in its time; tf-explain's was compiled before. The memory is the largest that the process has held, MiB, beyond what it held
-before; tf-explain keeps all occluded images at once.
+predictions); tf-explain, which has no stride, patches of 8 side by side (784). kerasnas compiles what it runs at every call,
+which is in its time; tf-explain's was compiled before. The memory is the largest that the process has held, MiB, beyond what it
+held before; tf-explain keeps all occluded images at once.
 """
 
 import argparse
