@@ -1,6 +1,5 @@
 """The HTML page, made from the files of a run folder."""
 
-import base64
 import json
 import math
 import os
@@ -15,10 +14,12 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.record import SearchRecord
 from kerasnas.report import charts
 from kerasnas.report.front_chart import front_chart
+from kerasnas.report.pictures import explained_pictures, structure_picture
 from kerasnas.report.proposals import proposals
 from kerasnas.report.quantities import COSTS, cost, number
 from kerasnas.report.rejections import rejections
 from kerasnas.report.trial_rows import cost_columns, economy, objective_text, trial_rows
+from kerasnas.report.why import why
 
 __all__ = ["write_report"]
 
@@ -56,9 +57,11 @@ def write_report(folder: str | os.PathLike[str], path: str | os.PathLike[str] | 
         run=_json(folder / "run.json"),
         record=record,
         search=_search(record),
+        why=why(record),
         evaluation=_evaluation(folder),
         structure=_structure(folder),
-        explanations=_explanations(folder),
+        drawing=structure_picture(folder),
+        explanations=explained_pictures(folder),
         files=_files(folder),
         pruning=_json(folder / "pruning.json"),
     )
@@ -145,18 +148,6 @@ def _structure(folder: Path) -> dict[str, Any] | None:
         "most_macs": max([*macs, 1]),
         "complete": len(macs) == len(rows),
     }
-
-
-def _explanations(folder: Path) -> dict[str, Any] | None:
-    content = _json(folder / "explanations" / "explanations.json")
-    if content is None:
-        return None
-    for entry in content["pictures"]:
-        entry["images"] = {
-            kind: "data:image/png;base64," + base64.b64encode((folder / "explanations" / name).read_bytes()).decode()
-            for kind, name in entry["files"].items()
-        }
-    return dict(content)
 
 
 def _files(folder: Path) -> list[dict[str, Any]] | None:

@@ -1,0 +1,83 @@
+"""The pictures that `kerasnas explain` left beside a search, as the page holds them."""
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["explained_pictures", "structure_picture"]
+
+_FOLDER = "explanations"
+_NAMES = {
+    "grad_cam": "Grad-CAM",
+    "grad_cam_plus_plus": "Grad-CAM++",
+    "occlusion": "occlusion",
+    "rise": "RISE",
+    "integrated_gradients": "Integrated Gradients",
+    "smooth_grad": "SmoothGrad",
+    "gradient_x_input": "gradient x input",
+    "vanilla_gradients": "vanilla gradients",
+}
+_MEANINGS = {
+    "grad_cam": "where the last feature map speaks for the class",
+    "grad_cam_plus_plus": "where the last feature map speaks for the class, several objects counted alike",
+    "occlusion": "how far the score falls when a patch is covered",
+    "rise": "how high the score is, on average, when a pixel is among those left visible",
+    "integrated_gradients": "what each pixel adds to the score on the way from an empty picture",
+    "smooth_grad": "how a pixel moves the score, averaged over noisy copies",
+    "gradient_x_input": "the slope of the score at a pixel times the pixel",
+    "vanilla_gradients": "the slope of the score at a pixel",
+}
+
+
+def explained_pictures(folder: Path) -> dict[str, Any] | None:
+    """Return the explained test pictures with their maps, and how far each kind of map can be believed; None without any.
+
+    Returns:
+        `methods` as the file tells them; `maps`, for each kind its name, meaning, verdict and text (None where trust was not
+        measured); `pictures`, each with `picture` and `maps`: name, data URI and verdict.
+    """
+    content = _json(folder / _FOLDER / "explanations.json")
+    if content is None:
+        return None
+    told = _json(folder / _FOLDER / "trust.json")
+    kinds = dict.fromkeys(kind for entry in content["pictures"] for kind in entry["files"] if kind != "picture")
+    trust = {kind: _trust(told, kind, len(content["pictures"])) for kind in kinds}
+    for place, entry in enumerate(content["pictures"]):
+        images = {kind: _uri(folder / _FOLDER / name, "image/png") for kind, name in entry["files"].items()}
+        entry["picture"] = images.pop("picture", None)
+        entry["maps"] = [
+            {"name": _name(kind), "image": image, "verdict": trust[kind]["verdicts"][place]} for kind, image in images.items()
+        ]
+    maps = [{"name": _name(kind), "meaning": _MEANINGS.get(kind)} | trust[kind] for kind in kinds]
+    methods = {_name(kind): facts for kind, facts in content["methods"].items()}
+    return {**content, "maps": maps, "methods": methods}
+
+
+def structure_picture(folder: Path) -> str | None:
+    """Return the drawing of the winner's structure as a data URI for <img>, where no script in it runs; None without one."""
+    path = folder / _FOLDER / "structure.svg"
+    return _uri(path, "image/svg+xml") if path.exists() else None
+
+
+def _trust(told: Any, kind: str, pictures: int) -> dict[str, Any]:
+    """Return verdict, text and the verdicts on the single pictures; None for what was not measured."""
+    entry = told.get(kind) if isinstance(told, Mapping) else None
+    if not isinstance(entry, Mapping) or not all(isinstance(entry.get(key), str) for key in ("verdict", "text")):
+        return {"verdict": None, "text": None, "verdicts": [None] * pictures}
+    verdicts = entry.get("verdicts")
+    whole = isinstance(verdicts, list) and len(verdicts) == pictures and all(isinstance(one, str) for one in verdicts)
+    return {"verdict": entry["verdict"], "text": entry["text"], "verdicts": verdicts if whole else [None] * pictures}
+
+
+def _name(kind: str) -> str:
+    return _NAMES.get(kind, kind.replace("_", " "))
+
+
+def _uri(path: Path, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

@@ -1,0 +1,204 @@
+"""Why a network won: the page says what the trials bear out, and what they do not."""
+
+import json
+import re
+import sys
+
+import keras_tuner as kt
+import numpy as np
+import pytest
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.explain.search import ablation_path, counterfactuals, importance
+from kerasnas.record import SearchRecord
+from kerasnas.report import why as section
+from kerasnas.report.quantities import number
+from kerasnas.report.why_charts import importance_chart, path_chart
+
+ATTACK = "<script>alert(1)</script>"
+TERMS = {3: 0.0, 5: 0.3, 7: -0.1}
+
+
+@pytest.fixture
+def planted(project):
+    """Write a random search whose score is 0.3 + a term of the kernel + rate / 10; the norm is useless."""
+
+    def write(folder, trials=24, *, noise=0.01, names=("kernel", "rate", "norm"), good=5, direction="max", **settings):
+        kernel, rate, norm = names
+        hp = kt.HyperParameters()
+        hp.Choice(kernel, [3, good, 7], default=3, ordered=False)
+        hp.Float(rate, 0.0, 1.0, default=0.0)
+        hp.Boolean(norm, default=False)
+        rng = np.random.default_rng(0)
+        rows = [
+            {kernel: [3, good, 7][rng.integers(3)], rate: float(rng.random()), norm: bool(rng.integers(2))}
+            for _ in range(trials)
+        ]
+        sign = 1 if direction == "max" else -1
+        terms = TERMS | {good: TERMS[5]}
+        scores = [0.5 + sign * (terms[row[kernel]] + row[rate] / 10 + noise * rng.normal()) for row in rows]
+        project(folder, scores, direction=direction, policy=False, max_trials=None, **settings)
+        for row, file in zip(rows, sorted(folder.glob("trial_*/trial.json")), strict=True):
+            state = json.loads(file.read_text())
+            state["hyperparameters"] = {"space": hp.get_config()["space"], "values": row}
+            file.write_text(json.dumps(state))
+        return folder
+
+    return write
+
+
+def part(words, start, end="All trials"):
+    """Return the words from one heading to another; the first heading of that name after the navigation."""
+    start = words.index(start)
+    return words[start : words.index(end, start)]
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_the_page_tells_why_the_network_won(page_of, planted, tmp_path, direction):
+    page = page_of(planted(tmp_path, direction=direction))
+    assert ("a", {"href": "#why"}) in page.tags
+    words = part(page.words, "Why this network won")
+    assert "The search began 24 trials, and 24 came to a score." in words
+    assert "prefer to the one with the best score" not in words
+    importances = part(words, "Which hyperparameters mattered", "From the default")
+    assert re.search(r"\bkernel\b", importances)
+    assert importances.count("not told apart from chance") == 1  # of the norm
+    assert len(re.findall(r"\bmatters\b", importances)) == 2
+    steps = part(words, "From the default", "What if?")
+    assert "kernel: 3 → 5" in steps
+    assert "all together" in steps
+    assert "kernel 3 → 5" in steps  # in the table
+    told = words[words.index("What if?") :]
+    assert re.search(r"kernel 5 7 -0\.\d+ ± 0\.0\d+ worse 3 -0\.\d+ ± 0\.0\d+ worse", told)  # worse whatever the direction
+    assert told.index("kernel") < told.index("rate")  # the decision that costs most comes first
+    assert "norm" in told
+    record = SearchRecord.load(tmp_path)
+    path = ablation_path(record)
+    for step in path.steps:
+        assert f"{step.gain:+.3g} ± {step.std:.2g}" in words
+    assert f"{path.gain:+.3g} ± {path.std:.2g} in all" in words
+    for item in counterfactuals(record).items:
+        assert f"{item.difference:+.3g} ± {item.std:.2g}" in words
+    assert f"trial {1 + record.trials.index(record.best)}: {number(record.best.score)}" in words
+    # The numbers of a sentence are unfolded below it.
+    summaries = [tag for tag, _ in page.tags].count("summary")
+    assert summaries > 24 + 5
+    assert re.search(r"kernel share 0\.\d+, low 0\.\d+, high 0\.\d+, p value 0\.\d+", words)
+
+
+def test_few_trials_are_told_to_be_few(page_of, planted, project, tmp_path):
+    words = part(page_of(planted(tmp_path / "few", 7)).words, "Why this network won")
+    assert "So far 7 trials have a score, 1 fewer than it takes" in words
+    assert "What if" not in words
+    statuses = ["COMPLETED", "RUNNING"]
+    running = page_of(project(tmp_path / "running", scores=[0.5, None], statuses=statuses)).words
+    assert "Why this network leads" in running
+    assert "So far 1 trial has a score" in running
+    none = page_of(project(tmp_path / "none", scores=[None, None])).words
+    assert "Why this network" not in none
+
+
+def test_a_running_search_is_explained_as_far_as_it_came(page_of, planted, tmp_path):
+    folder = planted(tmp_path, 12)
+    last = max(folder.glob("trial_*/trial.json"))
+    last.write_text(json.dumps(json.loads(last.read_text()) | {"status": "RUNNING", "score": None}))
+    words = part(page_of(folder).words, "Why this network leads")
+    assert "Told from the 11 trials with a score alone" in words
+    assert "what it says may change" in words
+    assert "leads so far" in words
+
+
+def test_noise_is_no_reason(page_of, planted, tmp_path):
+    folder = planted(tmp_path, 12)
+    rng = np.random.default_rng(5)
+    for file in sorted(folder.glob("trial_*/trial.json")):
+        state = json.loads(file.read_text())
+        state["score"] = rng.normal()
+        file.write_text(json.dumps(state))
+    words = part(page_of(folder).words, "Why this network won")
+    assert "no model of the score ranks trials that it has not seen" in words
+    assert "From the default" not in words
+    assert "What if" not in words
+    assert "not told apart from chance" in words
+    assert not re.search(r"\d matters", words)
+
+
+def test_names_and_values_are_text_only_and_optuna_is_not_needed(page_of, planted, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    names = (ATTACK, '"><img src=x onerror=alert(2)>', "$x_1$")
+    page = page_of(planted(tmp_path, names=names, good=5))
+    words = part(page.words, "Why this network won")
+    assert "What if?" in words
+    assert ATTACK in words
+    assert names[1] in words
+    assert words.count("$x_1$") >= 2  # no formula of it in the charts either
+    assert not [tag for tag, _ in page.tags if tag in ("img", "script")]
+
+
+def test_the_explained_trial_is_named_where_it_is_not_the_best_one(page_of, planted, tmp_path, monkeypatch):
+    folder = planted(tmp_path, 10)
+    monkeypatch.setattr(SearchRecord, "preferred", property(lambda record: record.trials[2]))
+    assert "It is about trial 3, which all trials together prefer" in page_of(folder).words
+
+
+def test_of_several_objectives_it_is_told_what_matters_for_each(page_of, planted, tmp_path):
+    objectives = {"val_loss": "min", "parameters": "min"}
+    metrics = [{"parameters": 1000.0 + 37 * (i * 7 % 16)} for i in range(16)]
+    folder = planted(tmp_path, 16, direction="min", metrics=metrics, objectives=objectives)
+    words = part(page_of(folder).words, "Why this network won")
+    assert "Which hyperparameters mattered for val_loss" in words
+    assert "Which hyperparameters mattered for parameters" in words
+    assert "What matters for val_loss beyond chance" in words
+    assert "What if" not in words
+    assert "over the default" not in words
+
+
+def test_an_explanation_that_fails_does_not_cost_the_page_and_is_not_hidden(page_of, planted, tmp_path, monkeypatch):
+    folder = planted(tmp_path, 8)
+
+    def fail(record):
+        raise ZeroDivisionError(ATTACK)
+
+    monkeypatch.setattr(section, "ablation_path", fail)
+    with pytest.warns(UserWarning, match="The path from the default is left out of the page"):
+        words = page_of(folder).words
+    assert f"The path from the default could not be worked out (ZeroDivisionError: {ATTACK})." in words
+    assert "The search began 8 trials" in words
+    assert "All trials" in words
+    with pytest.raises(UserWarning, match="ZeroDivisionError"):  # warnings are errors here: no mistake is overlooked
+        page_of(folder)
+
+
+def test_what_cannot_be_told_is_no_warning(page_of, planted, tmp_path, monkeypatch):
+    def refuse(record, **options):
+        raise InvalidArgument("Expected more.")
+
+    monkeypatch.setattr(section, "importance", refuse)
+    words = page_of(planted(tmp_path, 10)).words
+    assert "The importance for val_accuracy cannot be told: Expected more." in words
+    assert "From the default" in words or "no model of the score" in words
+
+
+def test_the_charts_of_many_decisions_say_what_they_leave_out(planted, tmp_path):
+    hp = kt.HyperParameters()
+    for i in range(20):
+        hp.Choice(f"x{i}", [0, 1], ordered=False)
+    hp.Fixed("classes", 10)
+    folder, rng = planted(tmp_path, 40), np.random.default_rng(1)
+    for file in sorted(folder.glob("trial_*/trial.json")):
+        state, row = json.loads(file.read_text()), {f"x{i}": int(rng.integers(2)) for i in range(20)} | {"classes": 10}
+        state["hyperparameters"] = {"space": hp.get_config()["space"], "values": row}
+        state["score"] = float(sum(row.values()) + 5 * row["x7"])
+        file.write_text(json.dumps(state))
+    record = SearchRecord.load(folder)
+    told = importance(record, resamples=20)
+    chart, left_out = importance_chart(told)
+    assert left_out == 8
+    assert ">x7<" in chart
+    assert ">classes<" not in chart
+    assert len(re.findall(r'id="importance-\d+"', chart)) == 12
+    path = ablation_path(record)
+    drawn = path_chart(path)
+    if len(path.steps) > 12:
+        assert f"{len(path.steps) - 11} more changes" in drawn
+    assert len(re.findall(r'id="step-\d+"', drawn)) == min(len(path.steps), 12)
