@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command", "export", "print_table"]
 
+_EXPLAINED = 4  # test pictures whose maps are compared
+
 
 @click.command(cls=BackendCommand, short_help="Write verified ONNX files and measure them.")
 @model_argument
@@ -39,8 +41,10 @@ def export(run: "Run", *, atol: float = 1e-4) -> list[dict[str, Any]]:
 
     from kerasnas.cli.evaluation import accuracy_of_file
     from kerasnas.compress import sparsity_report
+    from kerasnas.explain import drift
     from kerasnas.export import benchmark, to_onnx
 
+    maps = None if run.data is None else run.classifier.explain(run.data.x_test[:_EXPLAINED], method="occlusion")
     classifiers = {run.name: run.classifier, f"{run.name}-pruned": run.pruned()}
     rows: list[dict[str, Any]] = []
     for stem, classifier in classifiers.items():
@@ -60,6 +64,7 @@ def export(run: "Run", *, atol: float = 1e-4) -> list[dict[str, Any]]:
             "accuracy": None,
             "keras_accuracy": None,
             "verification": file.verification.to_dict(),
+            "drift": None if maps is None else drift(maps, file).to_dict(),
         }
         if run.data is not None:
             row["accuracy"] = accuracy_of_file(file.path, classifier, run.data)
@@ -74,11 +79,15 @@ def export(run: "Run", *, atol: float = 1e-4) -> list[dict[str, Any]]:
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print accuracy, parameters, size, latency and difference from Keras of each file."""
+    """Print accuracy, parameters, size, latency, difference from Keras and drift of the explanations of each file."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(caption="latency: median of one picture on one thread, onnxruntime on this CPU", caption_justify="left")
+    caption = (
+        "latency: median of one picture on one thread, onnxruntime on this CPU; same maps: rank correlation of the occlusion "
+        f"maps of {_EXPLAINED} pictures with those of the Keras model before it was pruned"
+    )
+    table = Table(caption=caption, caption_justify="left")
     for title in (
         "file",
         "test accuracy",
@@ -88,8 +97,9 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         "gzip KB",
         "latency ms",
         "difference from Keras",
+        "same maps",
     ):
-        table.add_column(title, justify="left" if title == "file" else "right")
+        table.add_column(title, justify="left" if title == "file" else "right", no_wrap=title == "file")
     for row in rows:
         latency, worst = row["latency"], max(row["verification"]["max_abs_difference"].values())
         table.add_row(
@@ -101,5 +111,6 @@ def print_table(rows: list[dict[str, Any]]) -> None:
             f"{latency['gzip_bytes'] / 1024:.1f}",
             f"{latency['median_ms']:.3f}",
             f"{worst:.1e}",
+            "" if row["drift"] is None else f"{row['drift']['rank_correlation']:.2f}",
         )
     Console(width=None if Console().is_terminal else 120).print(table)

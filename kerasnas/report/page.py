@@ -14,7 +14,7 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.record import SearchRecord
 from kerasnas.report import charts
 from kerasnas.report.front_chart import front_chart
-from kerasnas.report.pictures import explained_pictures, structure_picture
+from kerasnas.report.pictures import explained_pictures, inner_pictures
 from kerasnas.report.proposals import proposals
 from kerasnas.report.quantities import COSTS, cost, number
 from kerasnas.report.rejections import rejections
@@ -60,7 +60,7 @@ def write_report(folder: str | os.PathLike[str], path: str | os.PathLike[str] | 
         why=why(record),
         evaluation=_evaluation(folder),
         structure=_structure(folder),
-        drawing=structure_picture(folder),
+        inside=inner_pictures(folder),
         explanations=explained_pictures(folder),
         files=_files(folder),
         pruning=_json(folder / "pruning.json"),
@@ -158,5 +158,6 @@ def _files(folder: Path) -> list[dict[str, Any]] | None:
     for row in content["files"]:
         differences = row["verification"]["max_abs_difference"].values()
         known = all(d is not None for d in differences)
-        rows.append({**row, "worst": max(differences) if known else None, "kb": row["latency"]["size_bytes"] / 1024})
+        worst = max(differences) if known else None
+        rows.append({"drift": None, **row, "worst": worst, "kb": row["latency"]["size_bytes"] / 1024})
     return rows

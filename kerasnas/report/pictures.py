@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["explained_pictures", "structure_picture"]
+__all__ = ["explained_pictures", "inner_pictures"]
 
 _FOLDER = "explanations"
 _NAMES = {
@@ -18,6 +18,14 @@ _NAMES = {
     "smooth_grad": "SmoothGrad",
     "gradient_x_input": "gradient x input",
     "vanilla_gradients": "vanilla gradients",
+    "shap_values": "SHAP",
+    "lime_weights": "LIME",
+}
+_INSIDE = {
+    "structure.svg": "The structure of the network as a drawing",
+    "weights.png": "Its weights and what its units do, layer by layer",
+    "confusion.png": "What it takes for what, and its most confident mistakes",
+    "regions.png": "Its classes among the features before the last layer",
 }
 _MEANINGS = {
     "grad_cam": "where the last feature map speaks for the class",
@@ -28,6 +36,8 @@ _MEANINGS = {
     "smooth_grad": "how a pixel moves the score, averaged over noisy copies",
     "gradient_x_input": "the slope of the score at a pixel times the pixel",
     "vanilla_gradients": "the slope of the score at a pixel",
+    "shap_values": "what each part adds to the score, on average over the orders in which parts appear",
+    "lime_weights": "what each part adds to the score, by a linear model of it around the picture",
 }
 
 
@@ -55,10 +65,11 @@ def explained_pictures(folder: Path) -> dict[str, Any] | None:
     return {**content, "maps": maps, "methods": methods}
 
 
-def structure_picture(folder: Path) -> str | None:
-    """Return the drawing of the winner's structure as a data URI for <img>, where no script in it runs; None without one."""
-    path = folder / _FOLDER / "structure.svg"
-    return _uri(path, "image/svg+xml") if path.exists() else None
+def inner_pictures(folder: Path) -> list[dict[str, str]]:
+    """Return title and image of the pictures of the winner's inside: data URIs for <img>, where no script runs."""
+    there = [(title, folder / _FOLDER / name) for name, title in _INSIDE.items() if (folder / _FOLDER / name).exists()]
+    kinds = {".svg": "image/svg+xml", ".png": "image/png"}
+    return [{"title": title, "image": _uri(path, kinds[path.suffix])} for title, path in there]
 
 
 def _trust(told: Any, kind: str, pictures: int) -> dict[str, Any]:

@@ -116,9 +116,10 @@ def test_explain_compress_export_report(run, capsys):
     for name in ("structure.svg", "weights.png", "confusion.png", "regions.png"):
         assert (run / "explanations" / name).stat().st_size > 1000
         assert name in printed
-    assert main(["explain", str(run), "--method", "rise", "--images", "2", "--no-trust", "--out", str(run / "more")]) == 0
-    assert {entry.name for entry in (run / "more" / "explanations").glob("rise*")} == {"rise.png"}
-    assert _read(run / "more" / "explanations" / "trust.json") == {}
+    more = run.parent / "more"
+    assert main(["explain", str(run), "--method", "rise", "--images", "2", "--no-trust", "--out", str(more)]) == 0
+    assert {entry.name for entry in (more / "explanations").glob("rise*")} == {"rise.png"}
+    assert _read(more / "explanations" / "trust.json") == {}
     assert main(["explain", str(run), "--method", "magic"]) == 2
     assert "one of grad_cam" in capsys.readouterr().err
 
@@ -140,6 +141,9 @@ def test_explain_compress_export_report(run, capsys):
         assert row["latency"]["size_bytes"] == (run / row["file"]).stat().st_size
         assert row["accuracy"] == pytest.approx(row["keras_accuracy"])
     assert rows[0]["accuracy"] == pytest.approx(_read(run / "evaluation.json")["accuracy"])
+    assert rows[0]["drift"]["rank_correlation"] > 0.999  # the same network
+    assert rows[0]["drift"]["same_class"] == 1
+    assert rows[1]["drift"]["rank_correlation"] < rows[0]["drift"]["rank_correlation"]
 
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text(encoding="utf-8")

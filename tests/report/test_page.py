@@ -186,6 +186,7 @@ def test_files_and_pruning(page_of, project, tmp_path):
         },
     }  # fmt: skip
     worse = row | {"file": "other.onnx", "verification": row["verification"] | {"passed": False}}
+    row["drift"] = {"rank_correlation": 0.876}
     (tmp_path / "verification.json").write_text(json.dumps({"files": [row, worse]}))
     pruning = {
         "sparsity": 0.5,
@@ -197,8 +198,8 @@ def test_files_and_pruning(page_of, project, tmp_path):
     }
     (tmp_path / "pruning.json").write_text(json.dumps(pruning))
     words = page_of(tmp_path).words
-    assert "model.onnx - 5,350 25 % 30 20 0.0354 2.5e-07 yes" in words
-    assert "other.onnx - 5,350 25 % 30 20 0.0354 2.5e-07 no" in words
+    assert "model.onnx - 5,350 25 % 30 20 0.0354 2.5e-07 0.88 yes" in words
+    assert "other.onnx - 5,350 25 % 30 20 0.0354 2.5e-07 - no" in words
     assert "onnxruntime 1.2.3, abacus" in words
     assert "50 % of the kernel weights exactly zero and fine-tuned for 6 epochs" in words
     assert "20 KB gzipped became 10 KB; test accuracy 0.9700 became 0.9600" in words

@@ -110,5 +110,10 @@ def test_the_structure_is_a_picture_whose_scripts_do_not_run(page_of, project, t
     kind, _, content = drawing["src"].partition(",")
     assert kind == "data:image/svg+xml;base64"
     assert base64.b64decode(content).decode() == SVG
+    (tmp_path / "explanations" / "confusion.png").write_bytes(b"png")
+    assert [one["alt"] for tag, one in page_of(tmp_path).tags if tag == "img"] == [
+        "The structure of the network as a drawing",
+        "What it takes for what, and its most confident mistakes",
+    ]
     place = [tag for tag, _ in page.tags].index("img")
     assert "details" in [tag for tag, _ in page.tags[:place]][-4:]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 
 from kerasnas.errors import InvalidArgument
@@ -53,7 +54,9 @@ class Drift:
 def drift(attribution: Attribution, model: Any) -> Drift:
     """Explain the same images with another model, for the same classes, and compare the maps.
 
-    A model can keep its accuracy and look at something else: what became of it shows only here.
+    A model can keep its accuracy and look at something else: what became of it shows only here. Where one of the two is a
+    Keras model and the other a black box, both are explained by their answers, since the score before the softmax is out of
+    reach in one.
 
     Args:
         attribution: maps of the first model, by a method of this package.
@@ -68,6 +71,10 @@ def drift(attribution: Attribution, model: Any) -> Drift:
     explained = attribution.explained
     if explained is None:
         raise InvalidArgument("Expected maps by a method of kerasnas.explain; came maps that do not tell how they were made.")
+    first = explained.model
+    if isinstance(first, keras.Model) != isinstance(model, keras.Model):
+        first, model = _by_its_answers(first), _by_its_answers(model)
+        attribution = explained.again(first, attribution.images, target=attribution.targets)
     other = explained.again(model, attribution.images, target=attribution.targets)
     one, two = (maps.values.reshape(len(maps), -1) for maps in (attribution, other))
     count = max(1, round(one.shape[1] / 10))
@@ -76,7 +83,7 @@ def drift(attribution: Attribution, model: Any) -> Drift:
     height, width = attribution.values.shape[1:]
     places = [np.stack(np.unravel_index(order[:, 0], (height, width)), axis=1) for order in highest]
     distance = np.linalg.norm(places[0] - places[1], axis=1) / max(np.hypot(height - 1, width - 1), 1.0)
-    seen = [scores_of(which, attribution.images).resolve_target(None) for which in (explained.model, model)]
+    seen = [scores_of(which, attribution.images).resolve_target(None) for which in (first, model)]
     same = np.all(one == two, axis=1)
     return Drift(
         rank_correlation=np.where(same, 1.0, map_correlation(attribution.values, other.values)),
@@ -85,3 +92,7 @@ def drift(attribution: Attribution, model: Any) -> Drift:
         same_class=seen[0] == seen[1],
         attribution=other,
     )
+
+
+def _by_its_answers(model: Any) -> Any:
+    return (lambda x: model.predict(x, verbose=0)) if isinstance(model, keras.Model) else model
