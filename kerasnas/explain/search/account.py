@@ -140,9 +140,10 @@ def _winner(record: SearchRecord) -> Iterator[Sentence]:
         text = f"Trial {number} {'leads so far' if running else 'won'} with {record.objective} {score:.4g}."
         yield _sentence(text, winner=number, score=score)
     else:
+        why = "speak for it" if score == best.score else "say that the better score is partly luck"
         text = (
             f"Trial {number} with {record.objective} {score:.4g} is preferred to trial {last} with {best.score:.4g}: all "
-            "trials together say that the better score is partly luck."
+            f"trials together {why}."
         )
         yield _sentence(text, winner=number, score=score, best=last, best_score=best.score)
     if winner is not first:
