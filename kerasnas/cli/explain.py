@@ -9,7 +9,7 @@ from kerasnas.cli.backend_command import BackendCommand
 from kerasnas.cli.options import data_option, image_size_option, model_argument, out_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kerasnas.cli.run_folder import Run
 
@@ -105,14 +105,25 @@ def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = _USUAL, tr
 
 def _look_inside(classifier: Any, pictures: Any, codes: Any, folder: Path) -> None:
     """Draw the model's structure, and what it makes of the test pictures."""
+    from kerasnas.errors import InvalidArgument
     from kerasnas.explain import confusion, decision_boundary, structure, weight_statistics
 
     labels = tuple(str(label) for label in classifier.classes_)
     some = slice(_MOST)
-    structure(classifier.model_).save(folder / "structure.svg")
-    weight_statistics(classifier.model_, pictures[some]).save(folder / "weights.png")
-    confusion(classifier.model_, pictures, codes, labels=labels).save(folder / "confusion.png")
-    decision_boundary(classifier.model_, pictures[some], codes[some], labels=labels).save(folder / "regions.png")
+    model = classifier.model_
+    makers: dict[str, Callable[[], Any]] = {
+        "structure.svg": lambda: structure(model),
+        "weights.png": lambda: weight_statistics(model, pictures[some]),
+        "confusion.png": lambda: confusion(model, pictures, codes, labels=labels),
+        "regions.png": lambda: decision_boundary(model, pictures[some], codes[some], labels=labels),
+    }
+    for name, make in makers.items():
+        try:
+            made = make()
+        except InvalidArgument as error:
+            click.echo(f"no {name}: {error}")
+        else:
+            made.save(folder / name)
 
 
 def _choose(codes: Any, probabilities: Any, count: int) -> Any:

@@ -37,5 +37,8 @@ def neutral_images(baseline: str | ArrayLike, pixels: np.ndarray) -> np.ndarray:
 
 
 def baseline_detail(baseline: str | ArrayLike) -> Any:
-    """Return `baseline` as a plain value."""
-    return baseline if isinstance(baseline, str) else np.asarray(baseline).tolist()
+    """Return `baseline` as a plain value; of an image only its shape."""
+    if isinstance(baseline, str):
+        return baseline
+    value = np.asarray(baseline)
+    return value.tolist() if value.ndim < 2 else f"an image of shape {value.shape}"

@@ -16,7 +16,8 @@ from kerasnas.explain.model.scores import Scores
 
 __all__ = ["BlackBox", "scores_of"]
 
-_LEAST = 1e-30  # probabilities below this are taken for it
+# Probabilities beyond these are taken for them; of a single one, 1 - p has been rounded, too.
+_LEAST, _LEAST_SINGLE = 1e-30, 1e-7
 
 
 def scores_of(model: Any, images: ArrayLike) -> Scores:
@@ -67,20 +68,35 @@ class BlackBox(Scores):
     ) -> None:
         self.images = image_batch(images, input_shape)
         self._run = run
-        answers = self._answers(self.pixels(0, self.chunk))
+        self.score_kind = "output"
+        pixels = self.pixels(0, self.chunk)
+        answers = self._answers(pixels)
         self.single = answers.shape[1] == 1
         self.classes = max(2, answers.shape[1])
+        if self.single:  # a score may lie in [0, 1] by chance: ask for images that are upside down and empty, too
+            low, high = pixels.min(), pixels.max()
+            probes = (low + high - pixels, np.full_like(pixels[:1], low), np.full_like(pixels[:1], high))
+            answers = np.concatenate([answers, *(self._answers(probe) for probe in probes)])
         within = bool(np.all((answers >= 0) & (answers <= 1)))
-        self.score_kind = "log-odds" if within and (self.single or np.allclose(answers.sum(axis=1), 1, atol=1e-3)) else "output"
+        if within and (self.single or np.allclose(answers.sum(axis=1), 1, atol=1e-3)):
+            self.score_kind = "log-odds"
+        self.sigmoid = self.single or self.score_kind == "log-odds"
 
     def _evaluate(self, x: np.ndarray) -> np.ndarray:
         answers = self._answers(x)
         if self.score_kind == "log-odds":
-            # The sum of the others keeps what 1 - p would round away.
-            others = 1 - answers if self.single else answers.sum(axis=1, keepdims=True) - answers
-            if not self.single:
+            if answers.min() < -1e-3 or answers.max() > 1 + 1e-3:
+                raise InvalidArgument(
+                    f"Expected probabilities, as for the images themselves; came {answers.min():.4g} to {answers.max():.4g}. "
+                    "Return a score for each of two classes, or probabilities for all images."
+                )
+            if self.single:
+                answers = np.clip(answers, _LEAST_SINGLE, 1 - _LEAST_SINGLE)
+                others = 1 - answers
+            else:  # the sum of the others keeps what 1 - p would round away
+                answers = np.maximum(answers, _LEAST)
                 others = np.stack([np.delete(answers, i, axis=1).sum(axis=1) for i in range(self.classes)], axis=1)
-            answers = np.log(np.maximum(answers, _LEAST)) - np.log(np.maximum(others, _LEAST))
+            answers = np.log(answers) - np.log(others)
         return np.concatenate([-answers, answers], axis=1) if self.single else answers
 
     def _answers(self, x: np.ndarray) -> np.ndarray:

@@ -25,7 +25,13 @@ def image_batch(images: ArrayLike, input_shape: Sequence[int | None]) -> np.ndar
     Raises:
         InvalidArgument: if `images` are no batch, empty, not real numbers, not finite, or of another shape.
     """
-    array = np.array(images)
+    try:
+        array = np.array(images)
+    except ValueError as error:  # arrays of different shapes
+        raise InvalidArgument(
+            f"Expected one array of images; came {type(images).__name__} of parts that do not fit together: {error} Of a "
+            "model of several inputs, explain keras.Model(image, output) with the others fixed, or a function of the image."
+        ) from error
     expected = tuple(input_shape[1:])
     wanted = f"images of shape (batch, {', '.join('any' if n is None else str(n) for n in expected)})"
     if len(expected) != 3:

@@ -116,7 +116,7 @@ class InnerNetwork:
                 place += 1
                 return value if place == index else computed
 
-            return keras.ops.cast(self._run(x, replace), "float32")
+            return self._view.unit_scores(self._run(x, replace))
 
         shapes = (self._view.images.shape[1:], call.shape)
         specs = [tf.TensorSpec((None, *shape), tf.float32) for shape in shapes]

@@ -39,7 +39,7 @@ def integrated_gradients(
 
     Returns:
         Attribution with `values` of shape (batch, height, width), signed, in units of the score; details: baseline, steps,
-        score, and completeness_gap, for each image |sum of values - (score(x) - score(b))| in units of the score.
+        score, and for each image score_rise, score(x) - score(b), and completeness_gap, how far the sum of values is from it.
 
     Raises:
         InvalidArgument: if the model, images, target, baseline or steps are not as above, or if the score has no gradient.
@@ -78,6 +78,7 @@ def integrated_gradients(
         "baseline": baseline_detail(baseline),
         "steps": int(steps),
         "score": view.score_kind,
+        "score_rise": rise.tolist(),
         "completeness_gap": np.abs(values.sum(axis=(1, 2)) - rise).tolist(),
     }
     explained = Explained(model, partial(integrated_gradients, baseline=baseline, steps=steps))

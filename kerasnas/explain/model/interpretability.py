@@ -50,7 +50,7 @@ class Interpretability(Mapping[str, float]):
 
 
 def interpretability(model: Any, *, attributions: Sequence[Any] = ()) -> Interpretability:
-    """Measure what makes a model easy or hard to read; nothing is run.
+    """Measure what makes a model easy or hard to read; nothing is run but for `attributions` that tell their model.
 
     Structure, over the calls of the graph that the outputs depend on, nested models opened:
         depth_layers: the most layers with a kernel (a weight of at least two axes) on a path from an input to an output; as

@@ -21,7 +21,7 @@ def rise(
     *,
     target: int | ArrayLike | None = None,
     masks: int = 1000,
-    cells: int = 8,
+    cells: int | None = None,
     keep: float = 0.5,
     baseline: str | ArrayLike = "mean",
     seed: int | None = 0,
@@ -40,7 +40,8 @@ def rise(
         target: the class to explain for all images, one class per image, or None for the predicted class. A model with
             one output unit z has class 0 with score -z and class 1 with score z.
         masks: how many, at least 2.
-        cells: cells of the grid along each side of the image, at least 1 and at most the smaller side.
+        cells: cells of the grid along each side of the image, at least 1 and at most the smaller side; None for 8 of them, or
+            as many as there are pixels.
         keep: the probability that a cell is seen, between 0 and 1.
         baseline: what hides, as `occlusion` takes it.
         seed: seed of the masks, which are the same for all images.
@@ -66,6 +67,7 @@ def rise(
     """
     scores = scores_of(model, images)
     height, width = scores.images.shape[1:3]
+    cells = min(8, height, width) if cells is None else cells
     _check(masks, cells, keep, min(height, width))
     targets, pixels = scores.resolve_target(target), scores.pixels()
     neutral = neutral_images(baseline, pixels)

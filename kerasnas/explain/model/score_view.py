@@ -17,6 +17,7 @@ __all__ = ["ScoreView", "SpatialLayer"]
 
 _SQUASHING = {"softmax", "log_softmax", "sigmoid"}
 _SQUASHING_OPERATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}  # layers and keras.ops nodes, by class name
+_LEAST, _LEAST_SINGLE = 1e-30, 1e-7  # probabilities beyond these are taken for them
 _PASSING = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Identity)
 
 
@@ -64,8 +65,11 @@ class ScoreView(Scores):
         head = _head(graph)
         if sum(layer is head for _, layer, _ in calls) == 1:  # one that is used twice also shapes what comes before
             self._head, self._linear = head, _linear_copy(head)
-        self.score_kind = "output" if self._head is None else "logit"
         self.single = int(first.shape[-1]) == 1
+        activation = getattr(getattr(self._head, "activation", None), "__name__", "")
+        self.sigmoid = self.single or activation == "sigmoid" or type(self._head).__name__ == "Sigmoid"
+        self._squashed = self._head is None and self._gives_probabilities()
+        self.score_kind = "logit" if self._head is not None else "log-probability" if self._squashed else "output"
         self.classes = max(2, int(first.shape[-1]))
         self.spatial_layers = tuple(
             SpatialLayer(path, value.shape[1], value.shape[2], any(len(w.shape) == 4 for w in layer.weights))
@@ -85,10 +89,28 @@ class ScoreView(Scores):
         """
         seen: dict[str, Any] = {}  # the last call counts if a layer is called more than once
         scores = self._replay(x, lambda path, _, value: seen.update({path: value} if _is_feature_map(value) else {}))
-        scores = keras.ops.cast(scores, "float32")
+        scores = self.unit_scores(scores)
         if self.single:
             scores = keras.ops.concatenate([-scores, scores], axis=-1)
         return scores if feature is None else (seen[feature], scores)
+
+    def unit_scores(self, outputs: Any) -> Any:
+        """Return the score of each output unit: of probabilities the logarithm, of a single one the logit; else the outputs."""
+        scores = keras.ops.cast(outputs, "float32")
+        if not self._squashed:
+            return scores
+        if self.single:
+            inside = keras.ops.clip(scores, _LEAST_SINGLE, 1 - _LEAST_SINGLE)
+            return keras.ops.log(inside) - keras.ops.log1p(-inside)
+        return keras.ops.log(keras.ops.maximum(scores, _LEAST))
+
+    def _gives_probabilities(self) -> bool:
+        """Tell probabilities by what comes out for these images and for ones far from any image."""
+        near = self.pixels(0, 4)
+        far = np.random.default_rng(0).standard_normal(near.shape).astype(np.float32) * (1 + 100 * np.abs(near).max())
+        outputs = np.concatenate([np.asarray(self._replay(x, lambda *_: None)) for x in (near, -near, far)])
+        within = bool(np.all((outputs >= 0) & (outputs <= 1)))
+        return within and (self.single or bool(np.allclose(outputs.sum(axis=1), 1, atol=1e-3)))
 
     def gradient(self, x: np.ndarray, label: int) -> np.ndarray:
         """Return the gradient of the score of one class by float32 images; their shape.

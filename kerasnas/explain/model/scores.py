@@ -18,15 +18,18 @@ class Scores(ABC):
     Attributes:
         images: shape (batch, height, width, channels), the checked input, in its own dtype.
         classes: the number of classes.
-        score_kind: "logit" if a softmax or sigmoid was left out, "log-odds" if the classifier gives probabilities p and the
-            score is log(p / (1 - p)), "output" if it is what the classifier gives.
+        score_kind: "logit" if a softmax or sigmoid was left out; of a black box that gives probabilities p "log-odds",
+            log(p / (1 - p)); of a Keras model that does without ending in a softmax "log-probability" (for one unit its
+            log-odds); "output" if it is what the classifier gives.
         single: whether it has one output unit z, which stands for two classes with scores -z and z.
+        sigmoid: whether the probability of each class is the sigmoid of its score; else they are the softmax.
     """
 
     images: np.ndarray
     classes: int
     score_kind: str
     single: bool
+    sigmoid: bool
 
     @property
     def chunk(self) -> int:
@@ -45,7 +48,7 @@ class Scores(ABC):
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Return what the classifier says the classes' probabilities are, shape (n, classes); softmax if it gives none."""
-        if self.single or self.score_kind == "log-odds":
+        if self.sigmoid:
             return np.asarray(1 / (1 + np.exp(-np.clip(scores, -700, 700))))
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         return np.asarray(weights / weights.sum(axis=-1, keepdims=True))

@@ -88,14 +88,15 @@ def shap_values(
     # All images have the same orders, so that none depends on the others.
     state = int(np.random.SeedSequence(seed).generate_state(1)[0])
     area = np.bincount(grid.reshape(-1))
-    values, gaps = np.zeros(pixels.shape[:3]), []
+    values, gaps, rises = np.zeros(pixels.shape[:3]), [], []
     with _shap() as library:
         for index, (image, label) in enumerate(zip(pixels, targets, strict=True)):
             score = _cell_score(scores, image, hidden[index], int(label), grid)
             found = _permutation(library, score, len(area), orders * least, state, scores.chunk)
             values[index] = (found / area)[grid]
             ends = score(np.stack([np.zeros(len(area)), np.ones(len(area))]))
-            gaps.append(abs(float(values[index].sum() - (ends[1] - ends[0]))))
+            rises.append(float(ends[1] - ends[0]))
+            gaps.append(abs(float(values[index].sum()) - rises[-1]))
     details = {
         "cells": int(cells),
         "orders": orders,
@@ -104,6 +105,7 @@ def shap_values(
         "background": None if background is None else len(hidden[0]),
         "seed": seed,
         "score": scores.score_kind,
+        "score_rise": rises,
         "completeness_gap": gaps,
     }
     again = partial(shap_values, cells=cells, evaluations=evaluations, baseline=baseline, background=background, seed=seed)

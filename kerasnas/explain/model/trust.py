@@ -19,12 +19,13 @@ from kerasnas.explain.model.randomisation import map_correlation, randomised
 
 __all__ = ["Trust", "trust"]
 
-FAITHFUL, WEAK, CHANCE, BLIND = "faithful", "weak", "no better than chance", "does not depend on the weights"
+FAITHFUL, WEAK, CHANCE = "faithful", "weak", "no better than chance"
+BLIND, UNTESTED = "does not depend on the weights", "cannot be tested"
 _RANDOM_MAPS = 99
 _RANDOM_CURVES = 3  # of them, for deletion and insertion
 _CHANCE = 0.05
 _STRONG = 0.5
-_ALIKE, _SAME = 0.5, 0.9  # as the map of a network with random weights
+_ALIKE, _SAME = 0.5, 0.95  # as the map of a network with random weights
 _NETWORKS = 3  # with random weights
 
 
@@ -34,26 +35,27 @@ class Trust:
 
     An image's map is "faithful" if its muFidelity is at least 0.5, better than a spot in the centre and than 95 of 100 random
     maps, and its insertion minus deletion is better than theirs; "weak" if it only beats the random maps; else "no better than
-    chance". Networks with random weights are explained in the same way: where their maps have a rank correlation of 0.5 with
-    these, no image's map is more than "weak"; at 0.9 all of them are "does not depend on the weights". On pictures that are
-    empty but for what is drawn, maps without a sign are alike whatever the weights.
+    chance". Where hiding pixels does not change the score at all, it "cannot be tested". Networks with random weights are
+    explained in the same way: where their maps have a mean rank correlation of 0.5 with these, no image's map is more than
+    "weak"; a map that is the same with all of them (0.95), or the same turned over, "does not depend on the weights". On
+    pictures that are empty but for what is drawn, maps without a sign are alike whatever the weights.
 
     Attributes:
         verdicts: one for each image.
         figures: for "map", "random" and "centre": deletion, insertion and mu_fidelity, each of shape (batch,).
         chance: shape (batch,), the share of random maps, this one counted, that have its muFidelity or a higher one.
-        randomisation: rank correlation with the maps of the network with random weights, mean over images and three such
-            networks; None if that was not tried, and `why_not` says why.
+        randomisation: shape (3, batch), the rank correlation with the maps of three networks with random weights; None if that
+            was not tried, and `why_not` says why.
         why_not: see `randomisation`.
-        completeness_gap: mean over images of |sum of the map - rise of the score| / |rise of the score|, for methods that
-            promise that they are equal; else None.
+        completeness_gap: |sum of the map - rise of the score|, mean over images, in units of the mean |rise of the score|, for
+            methods that promise that they are equal; else None.
         baseline: what hid pixels in the test.
     """
 
     verdicts: tuple[str, ...]
     figures: Mapping[str, Mapping[str, np.ndarray]]
     chance: np.ndarray
-    randomisation: float | None
+    randomisation: np.ndarray | None
     why_not: str | None
     completeness_gap: float | None
     baseline: Any
@@ -61,7 +63,7 @@ class Trust:
     @property
     def verdict(self) -> str:
         """The verdict on all images together: the most frequent one, the worse of equals."""
-        worst_first = (BLIND, CHANCE, WEAK, FAITHFUL)
+        worst_first = (BLIND, CHANCE, UNTESTED, WEAK, FAITHFUL)
         return max(worst_first, key=self.verdicts.count)
 
     @property
@@ -80,7 +82,8 @@ class Trust:
             f"hidden by {'the mean of the image' if self.baseline == 'mean' else f'the baseline {self.baseline}'}."
         )
         if self.randomisation is not None:
-            text += f" Rank correlation with the maps of networks with random weights: {self.randomisation:.2f}."
+            mean_rho, size = self.randomisation.mean(), np.abs(self.randomisation).mean()
+            text += f" Rank correlation with the maps of networks with random weights: {mean_rho:.2f}, its size {size:.2f}."
         else:
             text += f" Not tried with random weights: {self.why_not}"
         if self.completeness_gap is not None:
@@ -99,7 +102,7 @@ class Trust:
             "verdicts": list(self.verdicts),
             "figures": figures,
             "chance": self.chance.tolist(),
-            "randomisation": self.randomisation,
+            "randomisation": None if self.randomisation is None else self.randomisation.tolist(),
             "completeness_gap": self.completeness_gap,
             "baseline": self.baseline,
         }
@@ -153,27 +156,30 @@ def trust(
         "random": _figures(judged, slice(2, None)),
     }
     luck = (1 + (judged.mu_fidelity[2:] >= judged.mu_fidelity[0]).sum(axis=0)) / (1 + _RANDOM_MAPS)
-    correlation, why_not = _randomisation(attribution, seed)
-    verdicts = [_verdict(figures, luck, correlation or 0.0, index) for index in range(len(attribution))]
+    strangers, why_not = _randomisation(attribution, seed)
+    alike = np.zeros((1, len(attribution))) if strangers is None else strangers
+    verdicts = [_verdict(figures, luck, alike, index) for index in range(len(attribution))]
     return Trust(
         verdicts=tuple(verdicts),
         figures=MappingProxyType(figures),
         chance=luck,
-        randomisation=correlation,
+        randomisation=strangers,
         why_not=why_not,
         completeness_gap=_gap(attribution),
         baseline=baseline_detail(baseline),
     )
 
 
-def _verdict(figures: Mapping[str, Mapping[str, np.ndarray]], luck: np.ndarray, correlation: float, index: int) -> str:
-    if correlation >= _SAME:
+def _verdict(figures: Mapping[str, Mapping[str, np.ndarray]], luck: np.ndarray, alike: np.ndarray, index: int) -> str:
+    if np.min(np.abs(alike[:, index])) >= _SAME:
         return BLIND
+    if not np.any(figures["random"]["mu_fidelity"][index]):
+        return UNTESTED
     if luck[index] > _CHANCE:
         return CHANCE
     gain = {name: group["insertion"][index] - group["deletion"][index] for name, group in figures.items()}
     fidelity = {name: group["mu_fidelity"][index] for name, group in figures.items()}
-    best = fidelity["map"] >= _STRONG and fidelity["map"] > fidelity["centre"] and correlation < _ALIKE
+    best = fidelity["map"] >= _STRONG and fidelity["map"] > fidelity["centre"] and alike.mean() < _ALIKE
     return FAITHFUL if best and gain["map"] > max(gain["random"], gain["centre"]) else WEAK
 
 
@@ -202,7 +208,7 @@ def _centre(shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(np.exp(-(rows[:, None] ** 2 + columns**2) / 2), shape)
 
 
-def _randomisation(attribution: Attribution, seed: int | None) -> tuple[float | None, str | None]:
+def _randomisation(attribution: Attribution, seed: int | None) -> tuple[np.ndarray | None, str | None]:
     explained = attribution.explained
     if explained is None:
         return None, "how the maps were made is not known."
@@ -213,12 +219,11 @@ def _randomisation(attribution: Attribution, seed: int | None) -> tuple[float | 
         others = [explained.again(one, attribution.images, target=attribution.targets) for one in strangers]
     except InvalidArgument as error:
         return None, str(error)
-    return float(np.mean([map_correlation(attribution.values, other.values) for other in others])), None
+    return np.stack([map_correlation(attribution.values, other.values) for other in others]), None
 
 
 def _gap(attribution: Attribution) -> float | None:
-    gaps = attribution.details.get("completeness_gap")
-    if gaps is None:
+    gaps, rises = (attribution.details.get(name) for name in ("completeness_gap", "score_rise"))
+    if gaps is None or rises is None or not np.any(rises):
         return None
-    total = np.abs(attribution.values.sum(axis=(1, 2), dtype=np.float64))
-    return float(np.mean(np.divide(gaps, total, out=np.zeros(len(total)), where=total > 0)))
+    return float(np.mean(gaps) / np.mean(np.abs(rises)))

@@ -202,7 +202,7 @@ def _changes(record: SearchRecord) -> Iterator[Sentence]:
     if losses:
         worst = losses[0]
         yield _sentence(
-            f"The winner depends most on {worst.name}: {worst}.",
+            f"The winner depends most on {worst.name}: {worst} (a loss).",
             name=worst.name,
             difference=worst.difference,
             std=worst.std,
@@ -210,7 +210,7 @@ def _changes(record: SearchRecord) -> Iterator[Sentence]:
     if told.free:
         names = _names(list(told.free), "or")
         one = "" if len(told.free) == 1 else "one of "
-        text = f"No loss beyond one standard deviation is predicted if {one}{names} alone had another value."
+        text = f"No loss beyond one standard deviation is predicted if {one}{names} alone had another of the values looked at."
         worst_of = {
             name: min((item for item in told.items if item.name == name), key=lambda item: item.difference)
             for name in told.free

@@ -22,7 +22,8 @@ Array = NDArray[np.float64]
 
 # The far-out fence of Tukey's box plot: a diverged training says "bad", and not how far the others are apart.
 _FENCE = 3.0
-_QUANTILE = 1.96
+# Of the best of three models that were tuned on the same trials: see `ModelCheck`.
+_QUANTILE = 3.0
 
 # A fit is kept for the functions that explain the same search one after another, of so many searches or objectives.
 _KEPT = 4
@@ -43,7 +44,8 @@ class ModelCheck:
     Attributes:
         trials: number of trials that it was fitted to.
         correlation: Spearman's rank correlation of leave-one-out predictions with the scores.
-        low: lower end of its 95 % interval.
+        low: three standard errors below it, for it is that of the best of three models, which were tuned on the same trials: on
+            scores of pure noise it came out above zero in 1.3 % of 2,199 searches of 12 trials and in 2.8 % of 1,270 of 30.
     """
 
     trials: int
@@ -52,7 +54,7 @@ class ModelCheck:
 
     @property
     def is_reliable(self) -> bool:
-        """Whether the correlation is above zero beyond doubt."""
+        """Whether the correlation is above zero by three standard errors."""
         return self.low > 0
 
     def __str__(self) -> str:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain import grad_cam, occlusion
+from kerasnas.explain import confusion, grad_cam, layer_importance, occlusion
 from kerasnas.explain.model.black_box import BlackBox, scores_of
 from kerasnas.explain.model.score_view import ScoreView
 
@@ -131,3 +131,57 @@ def test_a_subclassed_model_is_explained_as_a_function(images):
     found = occlusion(lambda x: model.predict(x, verbose=0), images, target=1)
     assert found.details["score"] == "log-odds"
     assert np.abs(found.values).max() > 0
+
+
+def test_a_score_that_lies_between_zero_and_one_is_no_probability():
+    weights = np.zeros((8, 8))
+    weights[2:4, 2:4], weights[5:7, 5:7] = 1.0, -0.9
+    one = np.ones((1, 8, 8, 1), "float32")
+
+    def explained(images):
+        return occlusion(lambda x: (x[..., 0] * weights).sum(axis=(1, 2))[:, None], images, baseline=0.0, patch=2, stride=2)
+
+    found = explained(np.concatenate([one, 10 * one]))
+    assert found.details["score"] == "output"
+    assert found.targets[0] == 1
+    assert found.values[0, 2, 2] == pytest.approx(4)
+    with pytest.raises(InvalidArgument, match="Expected probabilities"):  # of this image alone it cannot be told before
+        explained(one)
+
+
+def test_a_function_that_leaves_zero_to_one_is_told(images):
+    box = BlackBox(lambda x: np.full((len(x), 1), 0.5 if x.max() <= 1 else 2.0), images)
+    with pytest.raises(InvalidArgument, match="Expected probabilities"):
+        box.evaluate(images + 5)
+
+
+@pytest.mark.parametrize("units", [1, 3])
+def test_a_keras_model_that_mixes_probabilities_is_explained_by_their_logarithms(rng, units):
+    start = keras.Input((8, 8, 1))
+    parts = [
+        keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(units, "softmax" if units > 1 else "sigmoid")])
+        for _ in range(2)
+    ]
+    model = keras.Model(start, layers.Average()([part(start) for part in parts]))
+    x = rng.standard_normal((40, 8, 8, 1)).astype("float32")
+    p = model.predict(x, verbose=0)
+    p = p if units > 1 else np.hstack([1 - p, p])
+    view = ScoreView(model, x)
+    assert view.score_kind == "log-probability"
+    np.testing.assert_allclose(view.probabilities(view.evaluate(x)), p, atol=1e-5)
+    np.testing.assert_array_equal(view.resolve_target(None), p.argmax(axis=1))
+    found = confusion(model, x, p.argmax(axis=1))
+    assert found.accuracy == 1
+    assert layer_importance(model, x, p.argmax(axis=1), repeats=1, ways="mean").accuracy == 1
+
+
+def test_a_sigmoid_for_each_class_keeps_its_probabilities(rng):
+    model = keras.Sequential([keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(3, activation="sigmoid")])
+    x = rng.standard_normal((5, 4, 4, 1)).astype("float32")
+    view = ScoreView(model, x)
+    np.testing.assert_allclose(view.probabilities(view.evaluate(x)), model.predict(x, verbose=0), atol=1e-5)
+
+
+def test_parts_that_do_not_fit_together(cnn):
+    with pytest.raises(InvalidArgument, match="several inputs"):
+        occlusion(cnn(), [np.zeros((2, 4, 4, 1)), np.zeros((2, 3))])
