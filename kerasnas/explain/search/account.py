@@ -52,7 +52,8 @@ def account(record: SearchRecord, *, seed: int = 0, importances: Sequence[Import
     """Tell what a search did, what it found and how sure that is.
 
     What the trials do not bear out is said to be unknown: hyperparameters that cannot be told from useless ones, and whatever
-    rests on a model of the reward that does not rank held-out trials. Gains are positive where better, also of an objective
+    rests on a model of the reward that does not rank held-out trials; whether a hyperparameter matters is tested by itself, as
+    `importance` describes. Gains are positive where better, also of an objective
     that is minimised. Of several objectives it tells what matters for each; a gain in their common score has no unit.
 
     Args:

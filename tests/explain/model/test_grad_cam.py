@@ -6,6 +6,7 @@ from scipy.stats import spearmanr
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain import grad_cam
+from kerasnas.explain.model.score_view import ScoreView
 
 layers = keras.layers
 
@@ -81,11 +82,14 @@ def test_scaling_the_logits_scales_the_map(cnn, rng):
     np.testing.assert_allclose(grad_cam(model, images, target=2).values, 30 * before, rtol=1e-4, atol=1e-6)
 
 
-def test_a_softmax_used_twice_is_left_in(rng):
+def test_a_softmax_used_twice_is_left_in_and_undone(rng):
     inputs, softmax = keras.Input((6, 6, 1)), layers.Softmax()
     x = softmax(layers.Conv2D(3, 3)(inputs))
     model = keras.Model(inputs, softmax(layers.GlobalAveragePooling2D()(x)))
-    assert grad_cam(model, rng.normal(size=(1, 6, 6, 1))).details["score"] == "output"
+    images = rng.normal(size=(3, 6, 6, 1)).astype("float32")
+    assert grad_cam(model, images).details["score"] == "log-probability"
+    scores = ScoreView(model, images).evaluate(images)
+    np.testing.assert_allclose(np.exp(scores), model.predict(images, verbose=0), atol=1e-6)
 
 
 def test_one_sigmoid_unit_has_two_opposite_classes(rng):
