@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.event_files import RunFile, images_summary
 from kerasnas.explain.model.attribution import Attribution
 from kerasnas.explain.model.grad_cam import grad_cam
+from kerasnas.explain.model.whole_number import require_whole_number
 from kerasnas.explain.random_states import random_states_kept
 
 __all__ = ["ExplainCallback"]
@@ -58,8 +60,7 @@ class ExplainCallback(keras.callbacks.Callback):
             raise InvalidArgument(
                 f"Expected images of shape (batch, height, width, channels); came {self._images.shape}. Pass x[:8]."
             )
-        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise InvalidArgument(f"Expected every to be a whole number of epochs, at least 1; came {every!r}.")
+        require_whole_number("every", every, 1)
         if not callable(method):
             raise InvalidArgument(f"Expected method to be a function such as grad_cam; came {method!r}.")
         if log_dir is None and folder is None:
@@ -67,7 +68,7 @@ class ExplainCallback(keras.callbacks.Callback):
         self._method, self._target, self._every = method, target, every
         self._log_dir = None if log_dir is None else Path(log_dir)
         self._folder = None if folder is None else Path(folder)
-        self._writer: Any = None
+        self._log: RunFile | None = None
         self._failed = False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
@@ -82,24 +83,13 @@ class ExplainCallback(keras.callbacks.Callback):
             self._failed = True
             warnings.warn(f"No explanations from epoch {epoch + 1} on, since one failed: {error}", stacklevel=2)
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Close the log."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
     def _write(self, explained: Attribution, epoch: int) -> None:
         if self._folder is not None:
             explained.save(self._folder / f"epoch_{epoch + 1:04d}.png")
         if self._log_dir is None:
             return
-        import tensorflow as tf
-
-        begin = self._writer is None
-        if begin:
-            self._writer = tf.summary.create_file_writer(str(self._log_dir / "explain"))
-        with self._writer.as_default(step=epoch):
-            if begin:
-                tf.summary.image("images", explained.to_image(alpha=0.0), max_outputs=len(explained))
-            tf.summary.image(explained.method, explained.to_image(), max_outputs=len(explained))
-        self._writer.flush()
+        summaries = [images_summary(explained.method, explained.to_image())]
+        if self._log is None:
+            self._log = RunFile(self._log_dir / "explain", epoch)
+            summaries.append(images_summary("images", explained.to_image(alpha=0.0)))
+        self._log.write(epoch, summaries)

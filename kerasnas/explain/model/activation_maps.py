@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from kerasnas.atomic import atomic_path
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution
 from kerasnas.explain.model.class_activation import _choose
 from kerasnas.explain.model.picture_grid import ColourScale, Tile, picture_grid
+from kerasnas.explain.model.png_file import png_path, write_png
 from kerasnas.explain.model.score_view import ScoreView
+from kerasnas.explain.model.whole_number import require_whole_number
 
 __all__ = ["ActivationMaps", "activation_maps"]
 
@@ -70,8 +71,7 @@ class ActivationMaps:
         """
         if not isinstance(index, int | np.integer) or not -len(self) <= index < len(self):
             raise InvalidArgument(f"Expected index from 0 to {len(self) - 1}; came {index!r}.")
-        if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
-            raise InvalidArgument(f"Expected the number of features to be a whole number of at least 1; came {count!r}.")
+        require_whole_number("the number of features", count, 1)
         if by not in ("mean", "variance"):
             raise InvalidArgument(f"Expected by to be 'mean' or 'variance'; came {by!r}.")
         maps = self.values[index].astype(np.float64)
@@ -92,14 +92,10 @@ class ActivationMaps:
         Raises:
             InvalidArgument: if an argument is not as above.
         """
-        path = Path(path)
-        if path.suffix.lower() != ".png":
-            raise InvalidArgument(f"Expected a path that ends in .png; came {str(path)!r}.")
+        path = png_path(path)
         chosen = [self.strongest(index, features, by=by) for index in range(min(len(self), _MOST_ROWS))]
         sheet = self._sheet(chosen, by)
-        with atomic_path(path) as draft:
-            sheet.save(draft, format="PNG")
-        return path
+        return write_png(path, sheet)
 
     def _sheet(self, chosen: list[np.ndarray], by: str) -> Image.Image:
         shown = self.images[: len(chosen)]

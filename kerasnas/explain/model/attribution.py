@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerasnas.atomic import atomic_path
 from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.png_file import png_path, write_png
 from kerasnas.explain.model.sheet import AGAINST, FOR, draw_sheet
 
 if TYPE_CHECKING:
@@ -142,17 +142,13 @@ class Attribution:
         Raises:
             InvalidArgument: if `path` does not end in .png.
         """
-        path = Path(path)
-        if path.suffix.lower() != ".png":
-            raise InvalidArgument(f"Expected a path that ends in .png; came {str(path)!r}.")
+        path = png_path(path)
         strengths = np.stack([_strength(value) for value in self.values])
         names = [f"class {target}" if self.labels is None else self.labels[target] for target in self.targets]
         titles = [f"{self.method}, {name}" for name in names]
         limits = [_limit(value) for value in self.values]
         sheet = draw_sheet(self.to_image(alpha=0.0), self.to_image(), strengths, limits, titles)
-        with atomic_path(path) as draft:
-            sheet.save(draft, format="PNG")
-        return path
+        return write_png(path, sheet)
 
 
 def _limit(values: np.ndarray) -> float:

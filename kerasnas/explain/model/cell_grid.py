@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.whole_number import require_whole_number
 
 __all__ = ["cell_grid"]
 
@@ -22,7 +22,5 @@ def cell_grid(height: int, width: int, cells: int) -> np.ndarray:
         >>> cell_grid(2, 4, 2).tolist()
         [[0, 0, 1, 1], [2, 2, 3, 3]]
     """
-    side = min(height, width)
-    if not isinstance(cells, int | np.integer) or isinstance(cells, bool) or not 1 <= cells <= side:
-        raise InvalidArgument(f"Expected cells to be a whole number from 1 to {side}, the smaller side; came {cells!r}.")
+    require_whole_number("cells", cells, 1, min(height, width))
     return np.asarray((np.arange(height) * cells // height)[:, None] * cells + np.arange(width) * cells // width)

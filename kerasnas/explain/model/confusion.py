@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kerasnas.atomic import atomic_path
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution
 from kerasnas.explain.model.class_labels import class_labels
 from kerasnas.explain.model.log_probabilities import log_probabilities
+from kerasnas.explain.model.png_file import png_path, write_png
 from kerasnas.explain.model.score_view import ScoreView
+from kerasnas.explain.model.whole_number import require_whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,13 +78,9 @@ class Confusion:
         """
         from kerasnas.explain.model.confusion_sheet import confusion_sheet
 
-        path = Path(path)
-        if path.suffix.lower() != ".png":
-            raise InvalidArgument(f"Expected a path that ends in .png; came {str(path)!r}.")
+        path = png_path(path)
         figure = confusion_sheet(self)
-        with atomic_path(path) as draft:
-            figure.savefig(draft, format="png")
-        return path
+        return write_png(path, figure)
 
 
 def confusion(
@@ -128,8 +125,7 @@ def confusion(
         array([[1, 1],
                [0, 1]])
     """
-    if isinstance(mistakes, bool) or not isinstance(mistakes, int | np.integer) or mistakes < 0:
-        raise InvalidArgument(f"Expected mistakes to be a whole number of at least 0; came {mistakes!r}.")
+    require_whole_number("mistakes", mistakes, 0)
     view = ScoreView(model, x)
     if labels is not None and len(labels) != view.classes:
         raise InvalidArgument(f"Expected {view.classes} labels, one for each class; came {len(labels)}.")

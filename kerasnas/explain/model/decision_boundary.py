@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.decomposition import PCA
 
-from kerasnas.atomic import atomic_path
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.class_labels import class_labels
 from kerasnas.explain.model.inner_network import InnerCall, InnerNetwork
 from kerasnas.explain.model.log_probabilities import log_probabilities
+from kerasnas.explain.model.png_file import png_path, write_png
 from kerasnas.explain.model.score_view import ScoreView
+from kerasnas.explain.model.whole_number import require_whole_number
 
 __all__ = ["DecisionBoundary", "decision_boundary"]
 
@@ -66,13 +67,9 @@ class DecisionBoundary:
         Raises:
             InvalidArgument: if `path` does not end in .png.
         """
-        path = Path(path)
-        if path.suffix.lower() != ".png":
-            raise InvalidArgument(f"Expected a path that ends in .png; came {str(path)!r}.")
+        path = png_path(path)
         figure = _draw(self)
-        with atomic_path(path) as draft:
-            figure.savefig(draft, format="png")
-        return path
+        return write_png(path, figure)
 
 
 def decision_boundary(
@@ -119,8 +116,7 @@ def decision_boundary(
     Source:
         Principal components: Pearson 1901. Cuts through regions: Migut et al. 2015, who colour by the nearest sample instead.
     """
-    if isinstance(resolution, bool) or not isinstance(resolution, int | np.integer) or resolution < 2:
-        raise InvalidArgument(f"Expected resolution to be a whole number of at least 2; came {resolution!r}.")
+    require_whole_number("resolution", resolution, 2)
     view = ScoreView(model, x)
     if len(view.images) < 3:
         raise InvalidArgument(f"Expected at least three samples; came {len(view.images)}. A plane takes three points.")

@@ -9,6 +9,7 @@ from scipy.stats import rankdata
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.baseline import neutral_images
 from kerasnas.explain.model.scores import Scores
+from kerasnas.explain.model.whole_number import require_seed, require_whole_number
 
 __all__ = ["Faithfulness", "faithfulness"]
 
@@ -69,13 +70,13 @@ def faithfulness(
         and the rank correlation of Fel et al. 2022.
     """
     for name, value, least in (("steps", steps, 1), ("subsets", subsets, 2)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-            raise InvalidArgument(f"Expected {name} to be a whole number of at least {least}; came {value!r}.")
+        require_whole_number(name, value, least)
     if maps.ndim != 4 or maps.shape[1:] != scores.images.shape[:3]:
         raise InvalidArgument(
             f"Expected maps of shape (maps, {', '.join(map(str, scores.images.shape[:3]))}), as the images are; "
             f"came {maps.shape}."
         )
+    require_seed(seed)
     pixels = scores.pixels()
     neutral = np.asarray(neutral_images(baseline, pixels), np.float32)
     judged = len(maps) if curves is None else min(curves, len(maps))

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kerasnas.atomic import atomic_path
-from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.picture_grid import Tile, picture_grid
+from kerasnas.explain.model.png_file import png_path, write_png
 
 __all__ = ["FeatureImages"]
 
@@ -72,9 +71,7 @@ class FeatureImages:
         Raises:
             InvalidArgument: if `path` does not end in .png.
         """
-        path = Path(path)
-        if path.suffix.lower() != ".png":
-            raise InvalidArgument(f"Expected a path that ends in .png; came {str(path)!r}.")
+        path = png_path(path)
         pictures = self._pictures()
         tiles = [Tile(picture, self._caption(index)) for index, picture in enumerate(pictures)]
         rows = [tiles[start : start + _COLUMNS] for start in range(0, len(tiles), _COLUMNS)]
@@ -87,9 +84,7 @@ class FeatureImages:
         if self.examples is not None:
             title = (title[0], f"{title[1]}, and of the best of {self.examples.shape[1]} examples")
         sheet = picture_grid(title, rows)
-        with atomic_path(path) as draft:
-            sheet.save(draft, format="PNG")
-        return path
+        return write_png(path, sheet)
 
     def _caption(self, index: int) -> tuple[str, ...]:
         name = f"{'class' if self.layer is None else 'feature'} {self.features[index]}"

@@ -10,6 +10,7 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.class_activation import _choose
 from kerasnas.explain.model.feature_images import FeatureImages
 from kerasnas.explain.model.score_view import ScoreView, _functional
+from kerasnas.explain.model.whole_number import require_seed, require_whole_number
 
 __all__ = ["feature_visualisation"]
 
@@ -86,6 +87,7 @@ def feature_visualisation(
     reach = _reach(jitter, min(size[:2]))
     ascend = _ascend(measure, (smoothness, restraint), floor, ceiling, size)
 
+    require_seed(seed)
     rng = np.random.default_rng(seed)
     noises = [np.clip(0.5 + spread * rng.standard_normal(size), 0, 1).astype(np.float32) for spread in _NOISE]
     shifts = rng.integers(-reach, reach + 1, (steps, 2)).astype(np.int32)
@@ -212,8 +214,7 @@ def _range(low: Any, high: Any, channels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check(steps: Any, smoothness: Any, restraint: Any) -> None:
-    if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 1:
-        raise InvalidArgument(f"Expected steps to be a whole number of at least 1; came {steps!r}.")
+    require_whole_number("steps", steps, 1)
     for name, weight in (("smoothness", smoothness), ("restraint", restraint)):
         if not isinstance(weight, int | float | np.number) or isinstance(weight, bool) or not 0 <= weight < np.inf:
             raise InvalidArgument(f"Expected {name} to be a number of at least 0; came {weight!r}.")

@@ -9,9 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasnas.atomic import atomic_path
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.picture_grid import ColourScale, Tile, picture_grid
+from kerasnas.explain.model.png_file import png_path, write_png
 from kerasnas.explain.model.score_view import _functional
 
 __all__ = ["Filters", "filters"]
@@ -57,9 +57,7 @@ class Filters:
         Raises:
             InvalidArgument: if `path` does not end in .png.
         """
-        path = Path(path)
-        if path.suffix.lower() != ".png":
-            raise InvalidArgument(f"Expected a path that ends in .png; came {str(path)!r}.")
+        path = png_path(path)
         channels, count = self.kernels.shape[2:]
         order = np.argsort(-self.norms, kind="stable")
         flat = channels in (1, 3)
@@ -79,9 +77,7 @@ class Filters:
             ends = "one colour scale for all"
         title = (f"{self.layer}: filters{some}{few}", f"Over each: its norm; {ends}.")
         sheet = picture_grid(title, rows, side=72, scales=None if channels == 3 else [scale] * len(rows))
-        with atomic_path(path) as draft:
-            sheet.save(draft, format="PNG")
-        return path
+        return write_png(path, sheet)
 
     def _channels(self, number: int) -> np.ndarray:
         sizes = np.linalg.norm(self.kernels[..., number].reshape(-1, self.kernels.shape[2]), axis=0)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasnas.explain.model.score_view import ScoreView, _inner_graph
+from kerasnas.explain.model.score_view import ScoreView, nested_graph
 
 __all__ = ["InnerCall", "InnerNetwork"]
 
@@ -126,29 +126,12 @@ class InnerNetwork:
         return lambda x, value: np.asarray(run(tf.constant(x, tf.float32), tf.constant(value, tf.float32)))
 
     def _run(self, x: Any, edit: Callable[[str, Any, Any, Any], Any]) -> Any:
-        """Replay the graph as `ScoreView` does; the value of a call is what `edit` returns for it."""
-        view: Any = self._view
+        """Replay the graph; what a nested model computes is that of its inner calls."""
 
-        def run(graph: Any, x: Any, prefix: str) -> Any:
-            def hooked(operation: Any) -> Callable[..., Any]:
-                return lambda *args, **kwargs: compute(operation, prefix + operation.name, args, kwargs)
+        def inner(path: str, operation: Any, taken: Any, value: Any) -> Any:
+            return value if nested_graph(operation) is not None else edit(path, operation, taken, value)
 
-            return graph._run_through_graph([keras.ops.convert_to_tensor(x, graph.inputs[0].dtype)], hooked)
-
-        def compute(operation: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if getattr(operation, "_call_has_training_arg", False):
-                kwargs = {**kwargs, "training": False}
-            inner = _inner_graph(operation)
-            if operation is view._head:
-                value = view._linear(args[0])
-            elif inner is not None:
-                return keras.tree.flatten(run(inner, args[0], f"{path}/"))[0]
-            else:
-                value = operation(*args, **kwargs)
-            taken = next((each for each in keras.tree.flatten((args, kwargs)) if hasattr(each, "shape")), None)
-            return edit(path, operation, taken, value)
-
-        return keras.tree.flatten(run(view._graph, x, ""))[0]
+        return self._view.replay(x, inner)
 
 
 def _is_batch_of_floats(value: Any, count: int) -> bool:

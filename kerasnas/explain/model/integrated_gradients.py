@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution, Explained
 from kerasnas.explain.model.baseline import baseline_detail, neutral_images
 from kerasnas.explain.model.score_view import ScoreView
+from kerasnas.explain.model.whole_number import require_whole_number
 
 __all__ = ["integrated_gradients"]
 
@@ -56,8 +56,7 @@ def integrated_gradients(
         Sundararajan et al. 2017, equation 1, by the primitives of tf-explain. Deviations: the gradients are multiplied by
         x - b, which tf-explain leaves out; Gauss-Legendre points instead of a Riemann sum.
     """
-    if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 1:
-        raise InvalidArgument(f"Expected steps to be a whole number of at least 1; came {steps!r}.")
+    require_whole_number("steps", steps, 1)
     view = ScoreView(model, images)
     targets, pixels = view.resolve_target(target), view.pixels()
     neutral = neutral_images(baseline, pixels)

@@ -14,6 +14,7 @@ from kerasnas.explain.model.log_probabilities import log_probabilities
 from kerasnas.explain.model.mean_interval import mean_interval
 from kerasnas.explain.model.sample_losses import Loss, sample_losses
 from kerasnas.explain.model.score_view import ScoreView
+from kerasnas.explain.model.whole_number import require_seed, require_whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,6 +146,7 @@ def layer_importance(
     network = InnerNetwork(view)
     scores = view.evaluate(view.pixels())
     whole = log_probabilities(scores[:, 1:] if view.single else scores, from_logits=True)
+    require_seed(seed)
     rng = np.random.default_rng(seed)
     # The same permutations for all, which makes layers comparable.
     orders = np.stack([rng.permutation(len(labels)) for _ in range(repeats)])
@@ -229,8 +231,7 @@ def _checked(
     ways = (ways,) if isinstance(ways, str) else tuple(ways)
     if not ways or len(set(ways)) < len(ways) or not set(ways) <= set(_WAYS):
         raise InvalidArgument(f"Expected ways to be some of {_WAYS}, each once; came {ways!r}.")
-    if isinstance(repeats, bool) or not isinstance(repeats, int | np.integer) or repeats < 1:
-        raise InvalidArgument(f"Expected repeats to be a whole number of at least 1; came {repeats!r}.")
+    require_whole_number("repeats", repeats, 1)
     view = ScoreView(model, x)
     if len(view.images) < 2:
         raise InvalidArgument("Expected at least two samples; came one. An ablation needs others to take the values from.")

@@ -15,6 +15,7 @@ from kerasnas.explain.model.baseline import baseline_detail, neutral_images
 from kerasnas.explain.model.black_box import scores_of
 from kerasnas.explain.model.cell_grid import cell_grid
 from kerasnas.explain.model.scores import Scores
+from kerasnas.explain.model.whole_number import require_seed, require_whole_number
 
 __all__ = ["lime_weights"]
 
@@ -73,9 +74,9 @@ def lime_weights(
         Ribeiro et al. 2016, section 3.4, by the image explainer of lime with its kernel and its regression. Deviations: the
         score before the softmax; no choice among the segments.
     """
+    require_seed(seed)
     scores = scores_of(model, images)
-    if not isinstance(samples, int | np.integer) or isinstance(samples, bool) or samples < 2:
-        raise InvalidArgument(f"Expected samples to be a whole number of at least 2; came {samples!r}.")
+    require_whole_number("samples", samples, 2)
     segment, name = _segmentation(segments, *scores.images.shape[1:3])
     targets, pixels = scores.resolve_target(target), scores.pixels()
     neutral = np.asarray(neutral_images(baseline, pixels), np.float32)

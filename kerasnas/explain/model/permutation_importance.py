@@ -13,6 +13,7 @@ from kerasnas.explain.model.log_probabilities import log_probabilities
 from kerasnas.explain.model.mean_interval import mean_interval
 from kerasnas.explain.model.sample_losses import Loss, sample_losses
 from kerasnas.explain.model.score_view import ScoreView
+from kerasnas.explain.model.whole_number import require_seed, require_whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,12 +134,12 @@ def permutation_importance(
         Breiman 2001, "Random forests", section 10; for any classifier Fisher, Rudin and Dominici 2019.
     """
     samples, predict = _predictor(model, x, from_logits, batch_size)
-    if isinstance(repeats, bool) or not isinstance(repeats, int | np.integer) or repeats < 1:
-        raise InvalidArgument(f"Expected repeats to be a whole number of at least 1; came {repeats!r}.")
+    require_whole_number("repeats", repeats, 1)
     boxes = _boxes(samples.shape[1:], patch)
     logs = predict(samples)
     labels = class_labels(y, len(samples), logs.shape[1])
     before, hits = sample_losses(logs, labels, loss), logs.argmax(axis=1) == labels
+    require_seed(seed)
     rng = np.random.default_rng(seed)
     orders = np.stack([rng.permutation(len(samples)) for _ in range(repeats)])
     rows = []
@@ -177,8 +178,7 @@ def _predictor(
     """Return the checked samples, and a function from samples to log-probabilities."""
     import keras
 
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
-        raise InvalidArgument(f"Expected batch_size to be a whole number of at least 1; came {batch_size!r}.")
+    require_whole_number("batch_size", batch_size, 1)
     if not callable(model):
         raise InvalidArgument(f"Expected a Keras model or a function of a NumPy batch; came {type(model).__name__}.")
     samples, run = np.array(x), model

@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution
+from kerasnas.explain.model.whole_number import require_seed
 
 __all__ = ["map_correlation", "randomised", "randomisation_cascade"]
 
@@ -72,6 +73,7 @@ def _cascade(model: keras.Model, seed: int | None) -> Iterator[tuple[str, Any]]:
         copy.set_weights(model.get_weights())
     except Exception as error:
         raise InvalidArgument(f"Expected a model that can be rebuilt; {model.name!r} could not: {error}") from error
+    require_seed(seed)
     rng = np.random.default_rng(seed)
     own = [(layer, [*layer._trainable_variables, *layer._non_trainable_variables]) for layer in copy._flatten_layers()]
     own = [(layer, variables) for layer, variables in own if variables]

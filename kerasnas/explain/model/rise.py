@@ -11,6 +11,7 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution, Explained
 from kerasnas.explain.model.baseline import baseline_detail, neutral_images
 from kerasnas.explain.model.black_box import scores_of
+from kerasnas.explain.model.whole_number import require_seed, require_whole_number
 
 __all__ = ["rise"]
 
@@ -67,6 +68,7 @@ def rise(
     """
     scores = scores_of(model, images)
     height, width = scores.images.shape[1:3]
+    require_seed(seed)
     cells = min(8, height, width) if cells is None else cells
     _check(masks, cells, keep, min(height, width))
     targets, pixels = scores.resolve_target(target), scores.pixels()
@@ -99,10 +101,8 @@ def rise(
 
 
 def _check(masks: int, cells: int, keep: float, side: int) -> None:
-    if not isinstance(masks, int | np.integer) or isinstance(masks, bool) or masks < 2:
-        raise InvalidArgument(f"Expected masks to be a whole number of at least 2; came {masks!r}.")
-    if not isinstance(cells, int | np.integer) or isinstance(cells, bool) or not 1 <= cells <= side:
-        raise InvalidArgument(f"Expected cells to be a whole number from 1 to {side}, the smaller side; came {cells!r}.")
+    require_whole_number("masks", masks, 2)
+    require_whole_number("cells", cells, 1, side)
     if not isinstance(keep, float | np.floating) or not 0 < keep < 1:
         raise InvalidArgument(f"Expected keep to be a probability between 0 and 1; came {keep!r}.")
 

@@ -9,11 +9,12 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kerasnas.cost.graph import inner_graph
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.image_batch import image_batch
 from kerasnas.explain.model.scores import Scores
 
-__all__ = ["ScoreView", "SpatialLayer"]
+__all__ = ["ScoreView", "SpatialLayer", "nested_graph"]
 
 _SQUASHING = {"softmax", "log_softmax", "sigmoid"}
 _SQUASHING_OPERATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}  # layers and keras.ops nodes, by class name
@@ -61,7 +62,12 @@ class ScoreView(Scores):
         self._head: Any = None
 
         calls: list[tuple[str, Any, Any]] = []
-        first = self._replay(self.pixels(0, 1), lambda path, layer, value: calls.append((path, layer, value)))
+
+        def note(path: str, layer: Any, _: Any, value: Any) -> Any:
+            calls.append((path, layer, value))
+            return value
+
+        first = self.replay(self.pixels(0, 1), note)
         head = _head(graph)
         if sum(layer is head for _, layer, _ in calls) == 1:  # one that is used twice also shapes what comes before
             self._head, self._linear = head, _linear_copy(head)
@@ -88,8 +94,13 @@ class ScoreView(Scores):
             Scores of shape (batch, classes); with `feature`, the pair (feature map, scores).
         """
         seen: dict[str, Any] = {}  # the last call counts if a layer is called more than once
-        scores = self._replay(x, lambda path, _, value: seen.update({path: value} if _is_feature_map(value) else {}))
-        scores = self.unit_scores(scores)
+
+        def note(path: str, _: Any, __: Any, value: Any) -> Any:
+            if _is_feature_map(value):
+                seen[path] = value
+            return value
+
+        scores = self.unit_scores(self.replay(x, note))
         if self.single:
             scores = keras.ops.concatenate([-scores, scores], axis=-1)
         return scores if feature is None else (seen[feature], scores)
@@ -108,7 +119,7 @@ class ScoreView(Scores):
         """Tell probabilities by what comes out for these images and for ones far from any image."""
         near = self.pixels(0, 4)
         far = np.random.default_rng(0).standard_normal(near.shape).astype(np.float32) * (1 + 100 * np.abs(near).max())
-        outputs = np.concatenate([np.asarray(self._replay(x, lambda *_: None)) for x in (near, -near, far)])
+        outputs = np.concatenate([np.asarray(self.replay(x, lambda *call: call[-1])) for x in (near, -near, far)])
         within = bool(np.all((outputs >= 0) & (outputs <= 1)))
         return within and (self.single or bool(np.allclose(outputs.sum(axis=1), 1, atol=1e-3)))
 
@@ -159,7 +170,18 @@ class ScoreView(Scores):
 
         return tf.TensorSpec((None, *self.images.shape[1:]), tf.float32)
 
-    def _replay(self, x: Any, visit: Callable[[str, Any, Any], object]) -> Any:
+    def replay(self, x: Any, edit: Callable[[str, Any, Any, Any], Any]) -> Any:
+        """Run the graph call by call, into nested models too, and return what comes out of it.
+
+        Args:
+            x: tensor of shape (batch, height, width, channels).
+            edit: takes the path of a layer or operation, it, the first tensor that it is given, and what it computes; returns
+                what stands for that. A nested model is told of after its inner layers.
+
+        Returns:
+            The outputs, before a last softmax or sigmoid, shape (batch, units).
+        """
+
         def run(graph: Any, x: Any, prefix: str) -> Any:
             def hooked(operation: Any) -> Callable[..., Any]:
                 return lambda *args, **kwargs: compute(operation, prefix + operation.name, args, kwargs)
@@ -169,15 +191,15 @@ class ScoreView(Scores):
         def compute(operation: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if getattr(operation, "_call_has_training_arg", False):
                 kwargs = {**kwargs, "training": False}
-            inner = _inner_graph(operation)
+            inner = nested_graph(operation)
             if operation is self._head:
                 value = self._linear(args[0])
             elif inner is not None:
-                value = run(inner, args[0], f"{path}/")
+                value = keras.tree.flatten(run(inner, args[0], f"{path}/"))[0]
             else:
                 value = operation(*args, **kwargs)
-            visit(path, operation, value)
-            return value
+            taken = next((each for each in keras.tree.flatten((args, kwargs)) if hasattr(each, "shape")), None)
+            return edit(path, operation, taken, value)
 
         return keras.tree.flatten(run(self._graph, x, ""))[0]
 
@@ -232,12 +254,10 @@ def _require_scores(graph: Any) -> None:
             )
 
 
-def _inner_graph(operation: Any) -> Any:
+def nested_graph(operation: Any) -> Any:
     """Return the graph inside a nested model of one input and one output, or None."""
-    graph = operation._functional if isinstance(operation, keras.Sequential) else operation
-    if isinstance(graph, keras.Model) and hasattr(graph, "_run_through_graph"):
-        return graph if len(graph.inputs) == len(graph.outputs) == 1 else None
-    return None
+    graph = inner_graph(operation)
+    return graph if graph is not None and len(graph.inputs) == len(graph.outputs) == 1 else None
 
 
 def _is_feature_map(value: Any) -> bool:
@@ -250,7 +270,7 @@ def _head(graph: Any) -> Any:
     tensor = graph.outputs[0]
     while True:
         operation, node_index, tensor_index = tensor._keras_history
-        inner = _inner_graph(operation)
+        inner = nested_graph(operation)
         activation = getattr(getattr(operation, "activation", None), "__name__", None)
         dense = isinstance(operation, keras.layers.Dense | keras.layers.EinsumDense | keras.layers.Conv2D)
         if inner is not None:

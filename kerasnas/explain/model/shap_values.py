@@ -16,6 +16,7 @@ from kerasnas.explain.model.black_box import scores_of
 from kerasnas.explain.model.cell_grid import cell_grid
 from kerasnas.explain.model.image_batch import image_batch
 from kerasnas.explain.model.scores import Scores
+from kerasnas.explain.model.whole_number import require_seed
 
 __all__ = ["shap_values"]
 
@@ -73,6 +74,7 @@ def shap_values(
         Lundberg and Lee 2017, by the permutation explainer of shap, which of its explainers of black boxes is exact on linear
         scores and on pairs with the fewest evaluations. Deviation: the features are cells instead of pixels.
     """
+    require_seed(seed)
     scores = scores_of(model, images)
     height, width = scores.images.shape[1:3]
     grid = cell_grid(height, width, cells)

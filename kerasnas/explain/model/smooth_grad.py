@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution, Explained
 from kerasnas.explain.model.score_view import ScoreView
+from kerasnas.explain.model.whole_number import require_seed, require_whole_number
 
 __all__ = ["smooth_grad"]
 
@@ -55,10 +56,10 @@ def smooth_grad(
         Smilkov et al. 2017, section 3, by the primitives of tf-explain. Deviations from tf-explain: the score instead of the
         cross-entropy, noise relative to the range of the image.
     """
-    if not isinstance(samples, int | np.integer) or isinstance(samples, bool) or samples < 1:
-        raise InvalidArgument(f"Expected samples to be a whole number of at least 1; came {samples!r}.")
+    require_whole_number("samples", samples, 1)
     if not isinstance(noise, int | float | np.number) or not 0 <= noise < np.inf:
         raise InvalidArgument(f"Expected noise to be a finite share of the range of an image, >= 0; came {noise!r}.")
+    require_seed(seed)
     view = ScoreView(model, images)
     targets = view.resolve_target(target)
     values = np.zeros(view.images.shape[:3])

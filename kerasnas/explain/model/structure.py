@@ -13,6 +13,7 @@ from kerasnas.cost.graph import Call, graph_of, inner_graph
 from kerasnas.cost.macs import call_macs
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.drawing import Picture
+from kerasnas.explain.model.whole_number import require_whole_number
 
 __all__ = ["Operation", "Structure", "structure"]
 
@@ -105,8 +106,7 @@ class Structure:
         return path
 
     def _picture(self, boxes: int) -> Picture:
-        if not isinstance(boxes, int) or isinstance(boxes, bool) or boxes < 1:
-            raise InvalidArgument(f"Expected boxes to be a whole number of at least 1; came {boxes!r}. Pass {_BOXES}.")
+        require_whole_number("boxes", boxes, 1)
         number = {row.path: index for index, row in enumerate(self.rows)}
         return Picture(self.name, self.rows, tuple((number[a], number[b]) for a, b in self.edges), boxes)
 

@@ -16,6 +16,7 @@ from kerasnas.explain.model.baseline import baseline_detail
 from kerasnas.explain.model.black_box import scores_of
 from kerasnas.explain.model.faithfulness import Faithfulness, faithfulness
 from kerasnas.explain.model.randomisation import map_correlation, randomised
+from kerasnas.explain.model.whole_number import require_seed
 
 __all__ = ["Trust", "trust"]
 
@@ -137,6 +138,7 @@ def trust(
     if model is None and explained is None:
         raise InvalidArgument("Expected the model that these maps explain, as they do not tell it; pass model=.")
     model = explained.model if model is None and explained is not None else model
+    require_seed(seed)
     scores = scores_of(model, attribution.images)
     random = _random_maps(attribution.values.shape, seed)
     centre = _centre(attribution.values.shape)

@@ -11,12 +11,13 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kerasnas.atomic import atomic_path
 from kerasnas.cost.graph import graph_of, inner_graph
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.inner_network import InnerCall, InnerNetwork
+from kerasnas.explain.model.png_file import png_path, write_png
 from kerasnas.explain.model.score_view import ScoreView
 from kerasnas.explain.model.streamed_moments import StreamedMoments
+from kerasnas.explain.model.whole_number import require_whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,13 +119,9 @@ class WeightStatistics:
         """
         from kerasnas.explain.model.distribution_sheet import distribution_sheet
 
-        path = Path(path)
-        if path.suffix.lower() != ".png":
-            raise InvalidArgument(f"Expected a path that ends in .png; came {str(path)!r}.")
+        path = png_path(path)
         figure = distribution_sheet(self.rows, self.samples)
-        with atomic_path(path) as draft:
-            figure.savefig(draft, format="png")
-        return path
+        return write_png(path, figure)
 
 
 def weight_statistics(model: Any, x: ArrayLike | None = None, *, bins: int = 40) -> WeightStatistics:
@@ -155,8 +152,7 @@ def weight_statistics(model: Any, x: ArrayLike | None = None, *, bins: int = 40)
     Source:
         Stable rank: Rudelson and Vershynin 2007. Dead units: Lu et al. 2019, "Dying ReLU and initialization".
     """
-    if isinstance(bins, bool) or not isinstance(bins, int | np.integer) or bins < 1:
-        raise InvalidArgument(f"Expected bins to be a whole number of at least 1; came {bins!r}.")
+    require_whole_number("bins", bins, 1)
     graph_of(model)  # says what is wrong with a model that has no graph
     rows = list(_weights(inner_graph(model), "", set(), bins))
     if x is None:

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.event_files import RunFile, images_summary
 from kerasnas.search.tensorboard.hparams import STATUSES, begin_summary, end_summary, experiment_summary
-from kerasnas.search.tensorboard.run_file import RunFile
-from kerasnas.search.tensorboard.summaries import images_summary
 from kerasnas.search.tensorboard.trial_callback import TrialCallback
 
 __all__ = ["TensorBoardLog"]

@@ -9,10 +9,9 @@ import numpy as np
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
+from kerasnas.event_files import RunFile, histogram_summary
 from kerasnas.search.tensorboard.gradients import LossGradients
 from kerasnas.search.tensorboard.model_graph import model_graph
-from kerasnas.search.tensorboard.run_file import RunFile
-from kerasnas.search.tensorboard.summaries import histogram_summary
 
 __all__ = ["TrialCallback"]
 

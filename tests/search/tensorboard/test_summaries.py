@@ -12,9 +12,9 @@ from PIL import Image
 from tensorboard.util import tensor_util
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.event_files import histogram_summary
 from kerasnas.search.tensorboard import TensorBoardLog
 from kerasnas.search.tensorboard.model_graph import model_graph
-from kerasnas.search.tensorboard.summaries import histogram_summary
 
 # -- histograms --
 
