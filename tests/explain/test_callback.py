@@ -133,9 +133,9 @@ def test_an_interruption_is_no_failed_explanation(cnn, data, tmp_path):
     [
         ({"images": np.zeros((0, 8, 8, 3))}, "images of shape"),
         ({"images": np.zeros(8)}, "images of shape"),
-        ({"every": 0}, "whole number of epochs"),
-        ({"every": 1.5}, "whole number of epochs"),
-        ({"every": True}, "whole number of epochs"),
+        ({"every": 0}, "every to be a whole number"),
+        ({"every": 1.5}, "every to be a whole number"),
+        ({"every": True}, "every to be a whole number"),
         ({"method": "grad_cam"}, "a function such as grad_cam"),
         ({"log_dir": None}, "log_dir or folder"),
     ],
