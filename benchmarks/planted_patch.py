@@ -1,14 +1,14 @@
 """How well maps find what a network looks at, where that is known.
 
-    python benchmarks/planted_patch.py --images 64
-    python benchmarks/planted_patch.py --xplique xplique-venv/bin/python
+    python benchmarks/planted_patch.py --networks 3
+    python benchmarks/planted_patch.py --networks 3 --xplique xplique-venv/bin/python
 
 Images of 32x32 pixels of coloured noise hold one of four textures of 8x8 pixels, which is the class, at a random place (a
 multiple of 4 pixels), and a red square that means nothing. A small CNN learns to tell the classes. Of each map the table tells:
 pointing (the largest value lies on the texture), rank (share of the 64 largest values that do), mass (share of the sum of the
 positive values), deletion, insertion and muFidelity as `kerasnas.explain.trust` measures them, and the rank correlation with
-the map of the same network with random weights. Beside the maps of kerasnas stand those of tf-explain as it comes, random ones,
-a spot in the centre, the mask itself, and, in a Python of its own, those of Xplique:
+the map of the same network with random weights; all are means over images and networks. Beside the maps of kerasnas stand those
+of tf-explain as it comes, random ones, a spot in the centre, the mask itself, and, in a Python of its own, those of Xplique:
 
     python -m venv xplique-venv
     xplique-venv/bin/pip install xplique 'tensorflow==2.18.*' 'keras<3.12'
@@ -114,7 +114,7 @@ def as_shipped(model: Any, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray
         rough = OcclusionSensitivity().get_sensitivity_map(functional, image, int(label), 4)
         hidden.append(tf.image.resize(np.asarray(rough)[..., None], (SIDE, SIDE), method="nearest").numpy()[..., 0])
         integrated.append(IntegratedGradients().explain((image[None], None), functional, int(label), 32))
-        smooth.append(SmoothGrad().explain((image[None], None), functional, int(label), 32, 0.15))
+        smooth.append(SmoothGrad().explain((image[None], None), functional, int(label), 50, 0.2))
     found = {"Grad-CAM": cam, "occlusion": hidden, "integrated gradients": integrated, "SmoothGrad": smooth}
     return {f"tf-explain {name}": np.asarray(maps, np.float32) for name, maps in found.items()}
 
@@ -132,7 +132,7 @@ def of_xplique(folder: Path) -> None:
         "occlusion": Occlusion(inner, patch_size=4, patch_stride=2, occlusion_value=0.5),
         "RISE (1000 masks)": Rise(inner, nb_samples=1000),
         "integrated gradients": IntegratedGradients(inner, steps=32),
-        "SmoothGrad": SmoothGrad(inner, nb_samples=32),
+        "SmoothGrad": SmoothGrad(inner, nb_samples=50),
     }
     maps = {name: np.asarray(method(x, target)).reshape(len(x), SIDE, SIDE, -1).mean(-1) for name, method in methods.items()}
     np.savez(folder / "maps.npz", **maps)
@@ -153,22 +153,33 @@ def located(values: np.ndarray, masks: np.ndarray) -> tuple[float, float, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--networks", type=int, default=1, help="networks to train, each with images of its own")
+    parser.add_argument("--seed", type=int, default=0, help="of the first network")
     parser.add_argument("--xplique", help="a Python that has Xplique")
     parser.add_argument("--explain-in", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.explain_in:
         of_xplique(options.explain_in)
         return
+    found = [measured(seed, options.images, options.xplique) for seed in range(options.seed, options.seed + options.networks)]
+    print("| map | pointing | rank | mass | deletion | insertion | muFidelity | random weights |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name in found[0]:
+        figures = np.mean([figures[name] for figures in found], axis=0)
+        print(f"| {name} | {' | '.join('' if np.isnan(figure) else f'{figure:.2f}' for figure in figures)} |")
+
+
+def measured(seed: int, images: int, xplique: str | None) -> dict[str, np.ndarray]:
+    """Train one network, and return the seven figures of each map, means over images."""
     from kerasnas.explain.model.faithfulness import faithfulness
     from kerasnas.explain.model.randomisation import map_correlation, randomised
     from kerasnas.explain.model.score_view import ScoreView
 
-    model = trained(options.seed)
-    x, y, masks = planted(options.images, np.random.default_rng(options.seed + 2))
+    model = trained(seed)
+    x, y, masks = planted(images, np.random.default_rng(seed + 2))
     accuracy = float(np.mean(model.predict(x, verbose=0).argmax(axis=1) == y))
-    print(f"accuracy of the network on {len(x)} images: {accuracy:.3f}\n")
-    rng = np.random.default_rng(options.seed)
+    print(f"network {seed}: accuracy on {len(x)} images {accuracy:.3f}", file=sys.stderr)
+    rng = np.random.default_rng(seed)
     attributions = ours(model, x, y)
     maps: dict[str, np.ndarray] = {
         "random": rng.random(masks.shape),
@@ -179,24 +190,24 @@ def main() -> None:
         **{name: attribution.values for name, attribution in attributions.items()},
         **as_shipped(model, x, y),
     }
-    if options.xplique:
+    if xplique:
         with tempfile.TemporaryDirectory() as folder:
             weights = {f"weight_{i}": weight for i, weight in enumerate(model.get_weights())}
             np.savez(Path(folder, "images.npz"), x=x, y=y, **weights)  # a .keras file is not read by an older Keras
-            subprocess.run([options.xplique, __file__, "--explain-in", folder], check=True)
+            subprocess.run([xplique, __file__, "--explain-in", folder], check=True)
             maps |= {f"Xplique {name}": values for name, values in np.load(Path(folder, "maps.npz")).items()}
     judged = faithfulness(ScoreView(model, x), np.stack(list(maps.values())), y)
-    stranger = randomised(model, options.seed)
-    print("| map | pointing | rank | mass | deletion | insertion | muFidelity | random weights |")
-    print("|---|---|---|---|---|---|---|---|")
+    stranger = randomised(model, seed)
+    figures = {}
     for index, (name, values) in enumerate(maps.items()):
-        figures = [*located(values, masks), *(f[index].mean() for f in (judged.deletion, judged.insertion, judged.mu_fidelity))]
-        again = ""
+        again = np.nan
         if name in attributions:
             other = attributions[name].explained.again(stranger, x, target=y)
-            again = f"{map_correlation(values, other.values).mean():.2f}"
-        print(f"| {name} | {' | '.join(f'{figure:.2f}' for figure in figures)} | {again} |")
+            again = map_correlation(values, other.values).mean()
+        faithful = (f[index].mean() for f in (judged.deletion, judged.insertion, judged.mu_fidelity))
+        figures[name] = np.array([*located(values, masks), *faithful, again])
+    return figures
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,5 +1,6 @@
 """`kerasnas explain`."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["command", "explain"]
 
 _USUAL = ("grad_cam", "occlusion")
-_MOST = 500  # pictures that the weights' activations and the regions are shown for
+_MOST = 500  # pictures that are looked at for what needs many
+_FEW = 200  # for what takes a prediction of each for every layer, or every part of a picture
+_CLASSES = 16  # that a picture is made for
 
 
 @click.command(cls=BackendCommand, short_help="Show where in test pictures the evidence lies.")
@@ -42,7 +45,8 @@ def command(
 
     Half of them are its most confident mistakes, as far as there are any; the others are right, of different classes. Writes
     OUT/explanations: a sheet for each method, single pictures, how far each map can be believed, and pictures of the model's
-    structure, its weights, its mistakes and its regions.
+    structure, its weights and filters, what its layers compute and are worth, where in the pictures it looks, what excites each
+    class, its mistakes and its regions.
     """
     from kerasnas.cli.run_folder import Run
 
@@ -57,6 +61,7 @@ def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = _USUAL, tr
     from PIL import Image
 
     from kerasnas.atomic import atomic_path
+    from kerasnas.explain import interpretability
     from kerasnas.explain.by_name import map_method
     from kerasnas.image_data import to_codes, to_images
 
@@ -84,9 +89,10 @@ def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = _USUAL, tr
             Image.fromarray(pixels).save(draft)
         return name
 
-    details, verdicts = {}, {}
+    details, verdicts, attributions = {}, {}, []
     for method in dict.fromkeys(methods):
         attribution = classifier.explain(np.asarray(pictures[chosen]), method=method)
+        attributions.append(attribution)
         attribution.save(folder / f"{method}.png")
         details[method] = {key: value for key, value in attribution.details.items() if isinstance(value, str | int | float)}
         if trust:
@@ -99,23 +105,35 @@ def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = _USUAL, tr
                 entry["files"]["picture"] = save(attribution.to_image(k, alpha=0.0), f"{k:02d}-picture.png")
     run.write("explanations/explanations.json", {"methods": details, "pictures": entries})
     run.write("explanations/trust.json", verdicts)
-    _look_inside(classifier, pictures, codes, folder)
+    _look_inside(classifier, pictures, codes, chosen, folder)
+    measures = interpretability(classifier.model_, attributions=attributions)
+    finite = {name: value if math.isfinite(value) else None for name, value in measures.items()}
+    run.write("explanations/measures.json", finite)
     return folder
 
 
-def _look_inside(classifier: Any, pictures: Any, codes: Any, folder: Path) -> None:
-    """Draw the model's structure, and what it makes of the test pictures."""
+def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder: Path) -> None:
+    """Draw what the model is made of, and what it makes of the test pictures; what a model has no picture of is told."""
+    import numpy as np
+
+    from kerasnas import explain
     from kerasnas.errors import InvalidArgument
-    from kerasnas.explain import confusion, decision_boundary, structure, weight_statistics
 
     labels = tuple(str(label) for label in classifier.classes_)
-    some = slice(_MOST)
     model = classifier.model_
+    some, few = slice(_MOST), slice(_FEW)
+    pixels = np.asarray(pictures[some], np.float32)
+    classes = list(range(min(len(labels), _CLASSES)))
     makers: dict[str, Callable[[], Any]] = {
-        "structure.svg": lambda: structure(model),
-        "weights.png": lambda: weight_statistics(model, pictures[some]),
-        "confusion.png": lambda: confusion(model, pictures, codes, labels=labels),
-        "regions.png": lambda: decision_boundary(model, pictures[some], codes[some], labels=labels),
+        "structure.svg": lambda: explain.structure(model),
+        "weights.png": lambda: explain.weight_statistics(model, pictures[some]),
+        "filters.png": lambda: explain.filters(model),
+        "activations.png": lambda: explain.activation_maps(model, np.asarray(pictures[chosen])),
+        "classes.png": lambda: explain.feature_visualisation(model, None, classes, low=pixels.min(), high=pixels.max()),
+        "layers.png": lambda: explain.layer_importance(model, pictures[few], codes[few]),
+        "places.png": lambda: explain.permutation_importance(model, pictures[few], codes[few]),
+        "confusion.png": lambda: explain.confusion(model, pictures, codes, labels=labels),
+        "regions.png": lambda: explain.decision_boundary(model, pictures[some], codes[some], labels=labels),
     }
     for name, make in makers.items():
         try:

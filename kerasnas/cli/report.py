@@ -12,11 +12,14 @@ __all__ = ["command"]
 @click.command(cls=BackendCommand, short_help="Make the page of a run.")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write; RUN/report.html by default.")
-def command(run: Path, out: Path | None) -> None:
+@click.option(
+    "--charts", type=click.Path(file_okay=False, path_type=Path), help="Folder that also takes each chart as an SVG file."
+)
+def command(run: Path, out: Path | None, charts: Path | None) -> None:
     """Write one self-contained HTML page about RUN, from whatever the other commands have left in it.
 
     RUN may also be the project folder of a search that is still running.
     """
     from kerasnas.report import write_report
 
-    click.echo(f"wrote {write_report(run, out)}")
+    click.echo(f"wrote {write_report(run, out, charts=charts)}")

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ import jinja2
 from kerasnas.atomic import write_text
 from kerasnas.errors import InvalidArgument
 from kerasnas.record import SearchRecord
-from kerasnas.report import charts
+from kerasnas.report.charts import (
+    belief_chart,
+    confusion_chart,
+    curves_chart,
+    entropy_chart,
+    foresight_chart,
+    trials_chart,
+)
 from kerasnas.report.front_chart import front_chart
 from kerasnas.report.pictures import explained_pictures, inner_pictures
 from kerasnas.report.proposals import proposals
@@ -24,13 +32,19 @@ from kerasnas.report.why import why
 __all__ = ["write_report"]
 
 
-def write_report(folder: str | os.PathLike[str], path: str | os.PathLike[str] | None = None) -> Path:
+def write_report(
+    folder: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    charts: str | os.PathLike[str] | None = None,
+) -> Path:
     """Write one HTML page that opens offline, from whatever is there of a run.
 
     Args:
         folder: a run folder of `kerasnas search` (its search is in `search/`), or the project folder of any search, running
             or finished, of kerasnas or KerasTuner.
         path: file to write; `report.html` in `folder` by default.
+        charts: folder that also takes each chart of the page as an SVG file of its own; None for none.
     Returns:
         The path of the page.
     Raises:
@@ -51,22 +65,43 @@ def write_report(folder: str | os.PathLike[str], path: str | os.PathLike[str] | 
     )
     environment.filters["number"] = number
     environment.globals |= {"cost": cost, "headings": COSTS, "objective": objective_text}
+    search, told, evaluation = _search(record), why(record), _evaluation(folder)
     page = environment.get_template("page.html").render(
         now=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         title=(_json(folder / "run.json") or {}).get("name") or project.resolve().name,
         run=_json(folder / "run.json"),
         record=record,
-        search=_search(record),
-        why=why(record),
-        evaluation=_evaluation(folder),
+        search=search,
+        why=told,
+        evaluation=evaluation,
         structure=_structure(folder),
         inside=inner_pictures(folder),
+        measures=_measures(folder),
         explanations=explained_pictures(folder),
         files=_files(folder),
         pruning=_json(folder / "pruning.json"),
     )
     write_text(path, page)
+    if charts is not None:
+        for name, drawing in _drawings(search, told, evaluation):
+            write_text(Path(charts) / f"{name}.svg", drawing)
     return path
+
+
+def _drawings(
+    search: dict[str, Any], told: dict[str, Any] | None, evaluation: dict[str, Any] | None
+) -> Iterator[tuple[str, str]]:
+    """Yield name and SVG text of each chart of the page."""
+    for key, drawing in search.items():
+        if key.endswith("_chart") and drawing:
+            yield key.removesuffix("_chart"), drawing
+    if told and not told["missing"]:
+        for number, one in enumerate(told["importances"], 1):
+            yield "importance" if len(told["importances"]) == 1 else f"importance-{number}", one["chart"]
+        if told["path"] and told["path"]["chart"]:
+            yield "path", told["path"]["chart"]
+    if evaluation:
+        yield "confusion", evaluation["chart"]
 
 
 def _json(path: Path) -> Any:
@@ -99,11 +134,11 @@ def _search(record: SearchRecord) -> dict[str, Any]:
         "economy": economy(record),
         "rejections": rejections(record),
         # The score of one of several objectives is its place among all others: it says nothing by itself.
-        "trials_chart": charts.trials_chart(record) if done and not several else None,
-        "curves_chart": charts.curves_chart(record),
-        "foresight_chart": charts.foresight_chart(record),
-        "belief_chart": charts.belief_chart(record),
-        "entropy_chart": charts.entropy_chart(record),
+        "trials_chart": trials_chart(record) if done and not several else None,
+        "curves_chart": curves_chart(record),
+        "foresight_chart": foresight_chart(record),
+        "belief_chart": belief_chart(record),
+        "entropy_chart": entropy_chart(record),
         "crosses": any(trial.stopped is not None and trial.epochs for trial in record.trials),
         "columns": columns,
         "costs": costs,
@@ -125,7 +160,7 @@ def _evaluation(folder: Path) -> dict[str, Any] | None:
     if result is None:
         return None
     labels = [row["label"] for row in result["classes"]]
-    return {**result, "chart": charts.confusion_chart(result["confusion"], labels), "interval": _interval(result)}
+    return {**result, "chart": confusion_chart(result["confusion"], labels), "interval": _interval(result)}
 
 
 def _interval(result: dict[str, Any]) -> tuple[float, float]:
@@ -147,6 +182,16 @@ def _structure(folder: Path) -> dict[str, Any] | None:
         "most_parameters": max([row["parameters"] for row in rows] + [1]),
         "most_macs": max([*macs, 1]),
         "complete": len(macs) == len(rows),
+    }
+
+
+def _measures(folder: Path) -> dict[str, Any] | None:
+    told = _json(folder / "explanations" / "measures.json")
+    if told is None:
+        return None
+    return {
+        name.replace("_", " "): int(value) if value is not None and value == int(value) else value
+        for name, value in told.items()
     }
 
 

@@ -24,6 +24,11 @@ _NAMES = {
 _INSIDE = {
     "structure.svg": "The structure of the network as a drawing",
     "weights.png": "Its weights and what its units do, layer by layer",
+    "filters.png": "What its first filters look for",
+    "activations.png": "What its last feature maps see in the explained pictures",
+    "classes.png": "Pictures that excite each class, made by gradient ascent",
+    "layers.png": "What each layer is worth: the loss without it",
+    "places.png": "Where in the pictures it looks: the loss when a part comes from another picture",
     "confusion.png": "What it takes for what, and its most confident mistakes",
     "regions.png": "Its classes among the features before the last layer",
 }

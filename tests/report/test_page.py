@@ -2,6 +2,7 @@
 
 import json
 import re
+from xml.etree import ElementTree
 
 import pytest
 from scipy.stats import binomtest
@@ -186,7 +187,7 @@ def test_files_and_pruning(page_of, project, tmp_path):
         },
     }  # fmt: skip
     worse = row | {"file": "other.onnx", "verification": row["verification"] | {"passed": False}}
-    row["drift"] = {"rank_correlation": 0.876}
+    row["drift"] = {"rank_correlation": 0.876, "overlap": 0.75, "pointing_change": 0.0312, "same_class": 0.9}
     (tmp_path / "verification.json").write_text(json.dumps({"files": [row, worse]}))
     pruning = {
         "sparsity": 0.5,
@@ -201,8 +202,32 @@ def test_files_and_pruning(page_of, project, tmp_path):
     assert "model.onnx - 5,350 25 % 30 20 0.0354 2.5e-07 0.88 yes" in words
     assert "other.onnx - 5,350 25 % 30 20 0.0354 2.5e-07 - no" in words
     assert "onnxruntime 1.2.3, abacus" in words
+    drifts = words[words.index("Do the files look at the same?") :]
+    assert "model.onnx - 20 90 % 0.88 75 % 3.1 %" in drifts
+    assert "other.onnx" not in drifts
     assert "50 % of the kernel weights exactly zero and fine-tuned for 6 epochs" in words
     assert "20 KB gzipped became 10 KB; test accuracy 0.9700 became 0.9600" in words
+
+
+def test_each_chart_of_the_page_is_also_a_file(project, evaluation, tmp_path):
+    project(tmp_path / "search", scores=[0.5, 0.7, 0.6])
+    evaluation(tmp_path, ["cat", "dog"])
+    page = write_report(tmp_path, charts=tmp_path / "charts").read_text()
+    files = {path.stem: path.read_text() for path in (tmp_path / "charts").iterdir()}
+    assert {"trials", "curves", "belief", "entropy", "confusion"} == set(files)
+    assert len(re.findall("<svg", page)) == len(files)
+    for text in files.values():
+        assert text in page
+        assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_measures_of_the_model_are_a_table(page_of, project, tmp_path):
+    project(tmp_path / "search", scores=[0.5])
+    (tmp_path / "explanations").mkdir()
+    measures = {"depth_layers": 4.0, "kernel_norm": 2.345, "kernel_zeros_share": None}
+    (tmp_path / "explanations" / "measures.json").write_text(json.dumps(measures))
+    words = page_of(tmp_path).words
+    assert "depth layers 4 kernel norm 2.345 kernel zeros share n/a" in words
 
 
 def test_a_page_elsewhere_and_twice_the_same_charts(project, tmp_path):

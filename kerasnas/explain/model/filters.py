@@ -94,12 +94,13 @@ class Filters:
         )
 
 
-def filters(model: Any, layer: str) -> Filters:
+def filters(model: Any, layer: str | None = None) -> Filters:
     """Return the kernels of a two-dimensional convolution.
 
     Args:
         model: built Keras 3 Functional or Sequential model; it is not changed.
-        layer: name or path ("backbone/conv1" inside a nested model) of a Conv2D or a DepthwiseConv2D.
+        layer: name or path ("backbone/conv1" inside a nested model) of a Conv2D or a DepthwiseConv2D; None for the
+            first one, whose filters are looked at most, since they act on the pixels.
 
     Raises:
         InvalidArgument: if the model is not as above, or `layer` names no such layer; the message lists them.
@@ -111,6 +112,8 @@ def filters(model: Any, layer: str) -> Filters:
         Filters('conv', kernels of shape (5, 5, 3, 4))
     """
     found = dict(_convolutions(_functional(model), ""))
+    if layer is None and found:
+        layer = next(iter(found))
     matches = [path for path in found if path == layer or path.rpartition("/")[2] == layer]
     if layer not in found and len(matches) != 1:
         raise InvalidArgument(

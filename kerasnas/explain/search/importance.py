@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.search.evidence import Evidence
-from kerasnas.explain.search.main_effects import main_effects
+from kerasnas.explain.search.main_effects import LEVEL, main_effects, p_values
 from kerasnas.explain.search.optuna_importance import METHODS, Method, optuna_importance
 from kerasnas.explain.search.permuted import permuted
 from kerasnas.record import SearchRecord
@@ -22,7 +22,6 @@ Array = NDArray[np.float64]
 Verdict = Literal["matters", "not enough trials", "fixed"]
 
 _INTERVAL = (0.025, 0.975)
-_LEVEL = 0.05
 _SAMPLED = 2000  # configurations from which the chance is told that a decision is active
 _MINIMUM = 20  # with fewer resamples no importance can be beyond the 95th percentile of the null
 
@@ -38,8 +37,8 @@ class ParameterImportance:
         high: upper end.
         verdict: "matters"; "not enough trials" if its importance cannot be told from that of a useless hyperparameter, be it
             useless or not; "fixed" if it has one value.
-        p_value: chance that the most important of as many useless hyperparameters looks as important, at least
-            1 / (resamples + 1); 1 if fixed.
+        p_value: chance that the most important of as many useless hyperparameters looks as important, at least 1 / (n + 1) of n
+            permutations; 1 if fixed.
         active: in how many trials it was active.
     """
 
@@ -110,7 +109,9 @@ def importance(
     "reward_model" that of draws of the posterior; it begins at 0 where the verdict is "not enough trials". The verdict compares
     the importance in all trials with the largest of all useless copies, drawn anew each time, and asks that the interval be
     above 0. Copies that are resampled along with the trials are no yardstick: they vary by the luck of the sample and of the
-    resampling together, and with PED-ANOVA at 50 trials a hyperparameter that explains 70 % is then mostly not told apart. A
+    resampling together, and with PED-ANOVA at 50 trials a hyperparameter that explains 70 % is then mostly not told apart.
+    "reward_model" also asks that the hyperparameter explain more of the variance than any one explains by luck, in scores of
+    which all that the stronger ones leave is permuted: beside a hyperparameter that is lucky its copies look worse than luck. A
     search that learns may bring a useless hyperparameter and the score together, which no permutation undoes.
 
     Args:
@@ -125,7 +126,7 @@ def importance(
         MissingExtra: if Optuna is not installed and the method needs it.
     Source:
         Watanabe et al. 2023 (PED-ANOVA); Hutter et al. 2014 (fANOVA); Kursa & Rudnicki 2010 (permuted copies); Westfall &
-        Young 1993 (the largest of all copies).
+        Young 1993 (the largest of all copies, step by step); Freedman & Lane 1983 (what is left is permuted).
     """
     if method not in (*METHODS, "reward_model"):
         raise InvalidArgument(f"Expected `method` to be one of {[*METHODS, 'reward_model']}, got {method!r}.")
@@ -140,15 +141,18 @@ def importance(
     decisions = tuple(evidence.decisions[i] for i in open_)
     rng = np.random.default_rng(seed)
     if method == "reward_model":
-        observed, varied, null = main_effects(evidence, open_, rng, draws=resamples, copies=max(_MINIMUM, resamples // 5))
+        effects = main_effects(evidence, open_, rng, draws=resamples, copies=max(_MINIMUM, resamples // 5))
+        observed, varied, null = effects.shares, effects.drawn, effects.copies
         useless = null.mean(axis=0)
+        by_luck = effects.by_luck
     else:
-        chances = (~np.isnan(encoding.sample(_SAMPLED, rng))).mean(axis=0)[open_]
-        ask = partial(optuna_importance, decisions * 2, method=cast(Method, method), chances=np.tile(chances, 2))
+        active_shares = (~np.isnan(encoding.sample(_SAMPLED, rng))).mean(axis=0)[open_]
+        ask = partial(optuna_importance, decisions * 2, method=cast(Method, method), chances=np.tile(active_shares, 2))
+        by_luck = np.zeros(len(open_))
         observed, varied, null, useless = _resampled(ask, units[:, open_], evidence.scores, resamples, rng)
     shares = _shares(np.maximum(observed - null.mean(axis=0), 0))
     spread = _shares(np.maximum(varied - useless, 0))
-    p_values = _p_values(observed, null)
+    chances = np.maximum(p_values(observed, null.max(axis=1, initial=0.0)), by_luck)
     names = [decision.name for decision in decisions]
     active = (~np.isnan(units[:, open_])).sum(axis=0)
     found = []
@@ -159,8 +163,8 @@ def importance(
             found.append(ParameterImportance(name, 0.0, 0.0, 0.0, "fixed", 1.0, count))
             continue
         low, high = (float(end) for end in np.quantile(spread[:, columns].sum(axis=1), _INTERVAL))
-        share, p = float(shares[columns].sum()), float(p_values[columns].min())
-        verdict: Verdict = "matters" if p <= _LEVEL and low > 0 else "not enough trials"
+        share, p = float(shares[columns].sum()), float(chances[columns].min())
+        verdict: Verdict = "matters" if p <= LEVEL and low > 0 else "not enough trials"
         low, high = min(low, share) if verdict == "matters" else 0.0, max(high, share)
         found.append(ParameterImportance(name, share, low, high, verdict, p, int(active[columns].sum())))
     found.sort(key=lambda parameter: -parameter.share)
@@ -190,11 +194,3 @@ def _shares(importances: Array) -> Array:
     """Divide by the sum over the decisions; of no importance at all each has an equal share of nothing: 0."""
     total = importances.sum(axis=-1, keepdims=True)
     return np.asarray(np.divide(importances, total, out=np.zeros_like(importances), where=total > 0))
-
-
-def _p_values(observed: Array, null: Array) -> Array:
-    """Return for each decision the chance that the most important of all useless copies is as important."""
-    if not observed.size:
-        return np.ones(0)
-    largest = null.max(axis=1)
-    return np.asarray([(1 + (largest >= one).sum()) / (len(null) + 1) for one in observed])
