@@ -4,9 +4,9 @@
     python benchmarks/importance_calibration.py --trials 15 --null
 
 Random searches of the score 3a + b * 2d, with a and d from 0 to 1, b on or off, d there only where b is on, and a useless c
-between 0 and 1. Of the variance over the space a explains 9/14, b 3/14 and d 2/14. Told is for each of them in how many searches
-it is said to matter, and in how many the 95 % interval holds its true share. With --null the score is noise: whatever is said
-to matter is wrong.
+between 0 and 1. Of the variance over the space a explains 9/14, b 3/14 and d 2/14. For each of them it is told in how many
+searches it is said to matter, and in how many the 95 % interval holds its true share. With --null the score is noise: what is
+said to matter is wrong.
 """
 
 import argparse

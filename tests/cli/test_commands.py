@@ -113,9 +113,15 @@ def test_explain_compress_export_report(run, capsys):
                 picture.verify()
     assert set(_read(run / "explanations" / "trust.json")) == {"grad_cam", "occlusion"}
     assert "occlusion: " in (printed := capsys.readouterr().out)
-    for name in ("structure.svg", "weights.png", "confusion.png", "regions.png"):
+    for name in (
+        "structure.svg", "weights.png", "filters.png", "activations.png", "classes.png", "layers.png", "places.png",
+        "confusion.png", "regions.png",
+    ):  # fmt: skip
         assert (run / "explanations" / name).stat().st_size > 1000
         assert name in printed
+    measures = _read(run / "explanations" / "measures.json")
+    assert measures["parameters_count"] == keras.models.load_model(run / "model.keras").count_params()
+    assert {"grad_cam_gini_mean", "occlusion_mu_fidelity_mean"} <= set(measures)
     more = run.parent / "more"
     assert main(["explain", str(run), "--method", "rise", "--images", "2", "--no-trust", "--out", str(more)]) == 0
     assert {entry.name for entry in (more / "explanations").glob("rise*")} == {"rise.png"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kerasnas.compress import prune
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain.model import grad_cam
+from kerasnas.explain import grad_cam
 from kerasnas.export import to_onnx
 from kerasnas.search.ensemble import average, greedy_selection
 

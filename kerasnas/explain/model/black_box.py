@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.image_batch import image_batch
-from kerasnas.explain.model.score_view import ScoreView
+from kerasnas.explain.model.onnx_classifier import OnnxClassifier
+from kerasnas.explain.model.score_view import ScoreView, is_keras_2
 from kerasnas.explain.model.scores import Scores
 
 __all__ = ["BlackBox", "scores_of"]
@@ -32,10 +32,10 @@ def scores_of(model: Any, images: ArrayLike) -> Scores:
     Raises:
         InvalidArgument: if `model` is none of these, or `images` do not fit it.
     """
-    if isinstance(model, keras.Model) or "tf_keras" in type(model).__module__:
+    if isinstance(model, keras.Model) or is_keras_2(model):
         return ScoreView(model, images)
     if isinstance(model, str | os.PathLike):
-        run, shape = _onnx(Path(model))
+        run, shape = _onnx(model)
         return BlackBox(run, images, shape)
     if callable(model):
         return BlackBox(model, images)
@@ -111,42 +111,14 @@ class BlackBox(Scores):
         return answers.astype(np.float64)
 
 
-def _onnx(path: Path) -> tuple[Callable[[np.ndarray], Any], tuple[int | None, ...]]:
-    import onnxruntime
-
-    if not path.is_file():
-        raise InvalidArgument(f"Expected an ONNX file; there is none at {path}.")
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no common public class
-        raise InvalidArgument(f"Expected an ONNX file; onnxruntime cannot load {path}: {error}") from error
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+def _onnx(path: str | os.PathLike[str]) -> tuple[Callable[[np.ndarray], Any], tuple[int | None, ...]]:
+    file = OnnxClassifier(path)
+    if len(file.inputs) != 1 or len(file.inputs[0].shape) != 4:
         raise InvalidArgument(
-            f"Expected an ONNX file with one input of shape (batch, height, width, channels); {path.name} came with "
-            f"{', '.join(f'{one.name} {one.shape}' for one in inputs)}. Wrap it in a function of images."
+            f"Expected an ONNX file with one input of shape (batch, height, width, channels); {file.path.name} came with "
+            f"{', '.join(f'{one.name} {one.shape}' for one in file.inputs)}. Wrap it in a function of images."
         )
-    if len(outputs) != 1:
-        raise InvalidArgument(
-            f"Expected an ONNX file with one output; {path.name} came with {', '.join(one.name for one in outputs)}. "
-            "Wrap it in a function that returns one of them."
-        )
-    kinds = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
-    kind: Any = kinds.get(inputs[0].type)
-    if kind is None:
-        raise InvalidArgument(f"Expected an ONNX file that takes floats; {path.name} takes {inputs[0].type}. Wrap it.")
-    shape = tuple(size if isinstance(size, int) else None for size in inputs[0].shape)
-    fixed = shape[0]
-
-    def run(x: np.ndarray) -> Any:
-        batches = [x] if fixed is None else np.split(x, range(fixed, len(x), fixed))
-        return np.concatenate([_run(session, inputs[0].name, batch.astype(kind), fixed) for batch in batches])
-
-    return run, shape
-
-
-def _run(session: Any, name: str, batch: np.ndarray, fixed: int | None) -> Any:
-    """Run a batch; a file of a fixed batch size is given copies of the last image to fill it."""
-    missing = 0 if fixed is None else fixed - len(batch)
-    whole = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
-    return session.run(None, {name: whole})[0][: len(batch)]
+    (images,) = file.inputs
+    if images.dtype is None or images.dtype.kind != "f":
+        raise InvalidArgument(f"Expected an ONNX file that takes floats; {file.path.name} takes {images.kind}. Wrap it.")
+    return lambda x: file([x]), images.shape

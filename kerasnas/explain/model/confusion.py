@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution
 from kerasnas.explain.model.class_labels import class_labels
-from kerasnas.explain.model.log_probabilities import log_probabilities
 from kerasnas.explain.model.png_file import png_path, write_png
 from kerasnas.explain.model.score_view import ScoreView
 from kerasnas.explain.model.whole_number import require_whole_number
@@ -130,9 +129,7 @@ def confusion(
     if labels is not None and len(labels) != view.classes:
         raise InvalidArgument(f"Expected {view.classes} labels, one for each class; came {len(labels)}.")
     true = class_labels(y, len(view.images), view.classes)
-    outputs = view.evaluate(view.pixels())
-    # Of one unit z a ScoreView makes the scores -z and z, whose softmax would be the sigmoid of 2 z.
-    logs = log_probabilities(outputs[:, 1:] if view.single else outputs, from_logits=True)
+    logs = view.log_probabilities(view.evaluate(view.pixels()))
     predicted = logs.argmax(axis=1)
     matrix = np.zeros((view.classes, view.classes), np.int64)
     np.add.at(matrix, (true, predicted), 1)

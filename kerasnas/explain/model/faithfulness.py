@@ -8,6 +8,7 @@ from scipy.stats import rankdata
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.baseline import neutral_images
+from kerasnas.explain.model.cell_grid import cell_grid
 from kerasnas.explain.model.scores import Scores
 from kerasnas.explain.model.whole_number import require_seed, require_whole_number
 
@@ -122,7 +123,7 @@ def _mu_fidelity(
 ) -> np.ndarray:
     height, width = image.shape[:2]
     down, across = min(_CELLS, height), min(_CELLS, width)
-    cell = (np.arange(height) * down // height)[:, None] * across + np.arange(width) * across // width
+    cell = cell_grid(height, width, (down, across))
     count = max(1, round(_HIDDEN * down * across))
     chosen = np.zeros((subsets, down * across), bool)
     np.put_along_axis(chosen, np.argsort(rng.random(chosen.shape), axis=1)[:, :count], True, axis=1)

@@ -1,17 +1,23 @@
 """Ablation: how much worse a classifier gets when a layer, or one of its channels, tells it nothing of the sample."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.change_chart import Change, change_chart
 from kerasnas.explain.model.class_labels import class_labels
+from kerasnas.explain.model.graph_steps import GraphSteps, State
 from kerasnas.explain.model.inner_network import InnerCall, InnerNetwork
 from kerasnas.explain.model.log_probabilities import log_probabilities
 from kerasnas.explain.model.mean_interval import mean_interval
+from kerasnas.explain.model.png_file import png_path, write_png
 from kerasnas.explain.model.sample_losses import Loss, sample_losses
 from kerasnas.explain.model.score_view import ScoreView
 from kerasnas.explain.model.whole_number import require_seed, require_whole_number
@@ -78,6 +84,31 @@ class LayerImportance:
         table = pd.DataFrame([asdict(row) for row in self.rows], columns=list(Ablation.__dataclass_fields__))
         return table.astype({"channel": "Int64"})
 
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a PNG: a line for each layer or channel with the changes of the loss and their 95 % intervals.
+
+        Args:
+            path: where to, ending in .png; a file that is there is replaced as a whole.
+
+        Returns:
+            The path. Of more than 40 layers or channels it shows those with the largest changes, and says so.
+
+        Raises:
+            InvalidArgument: if `path` does not end in .png, or nothing was ablated.
+        """
+        path = png_path(path)
+        if not self.rows:
+            raise InvalidArgument("Expected a layer that was ablated; the model has none that can be.")
+        series: dict[str, list[Change]] = {}
+        for row in self.rows:
+            series.setdefault(row.way, []).append(Change(row.loss_change, row.loss_change_low, row.loss_change_high))
+        parts = dict.fromkeys((row.layer, row.channel) for row in self.rows)
+        names = [layer if channel is None else f"{layer}, channel {channel}" for layer, channel in parts]
+        title = f"Loss without the layer, {self.samples} samples (loss with all of it: {self.loss:.3g})"
+        if self.rows[0].channel is not None:
+            title = title.replace("the layer", "the channel")
+        return write_png(path, change_chart(names, series, title=title, unit="change of the loss"))
+
 
 def layer_importance(
     model: Any,
@@ -100,10 +131,10 @@ def layer_importance(
     chain: permuting any of them does the same, whatever the layer is worth. Layers beside each other and channels
     can be compared. The intervals of "mean" take that mean as given.
 
-    Layers that only hand on the input or the scores are left out; nested models are opened. The output of one layer on
-    all samples is in memory at a time. It costs two predictions of all samples per layer, and one more for "mean" and for
-    each of `repeats`; with `channels`, these for each channel. The rest of the network is compiled anew for each
-    layer, which takes longest in a network of a hundred layers: choose some by `layers`.
+    Layers that only hand on the input or the scores are left out; nested models are opened. What the rest of the network
+    takes from a layer and from those before it is in memory for all samples, one layer at a time. It costs a prediction
+    of all samples per layer, from that layer on, and one more for "mean" and for each of `repeats`, which cost none where all
+    goes through the layer; with `channels`, these for each channel.
 
     Args:
         model: built Keras 3 Functional or Sequential classifier with output (batch, classes); it is not changed. The loss
@@ -144,16 +175,19 @@ def layer_importance(
     """
     ways, view, labels = _checked(model, x, y, ways, repeats)
     network = InnerNetwork(view)
-    scores = view.evaluate(view.pixels())
-    whole = log_probabilities(scores[:, 1:] if view.single else scores, from_logits=True)
+    whole = view.log_probabilities(view.evaluate(view.pixels()))
     require_seed(seed)
     rng = np.random.default_rng(seed)
     # The same permutations for all, which makes layers comparable.
     orders = np.stack([rng.permutation(len(labels)) for _ in range(repeats)])
     rows: list[Ablation] = []
     layers = (layers,) if isinstance(layers, str) else layers
+    steps, count, at = GraphSteps(view), len(labels), 0
+    states = [steps.state(view.pixels(start, start + view.chunk)) for start in range(0, count, view.chunk)]
     for call in _chosen(network, layers):
-        rows.extend(_ablate(_Judge(network, view, call, labels, loss), ways, orders, channels))
+        start, at = at, steps.steps[call.index] + 1
+        states = [steps.advance(state, start, at) for state in states]
+        rows.extend(_ablate(_Judge(steps, states, call, labels, loss), ways, orders, channels))
     return LayerImportance(
         rows=tuple(rows),
         samples=len(labels),
@@ -188,38 +222,61 @@ def _chosen(network: InnerNetwork, layers: Sequence[str] | None) -> list[InnerCa
 class _Judge:
     """Losses and hits of all samples with some value in the place of what one call computes."""
 
-    def __init__(self, network: InnerNetwork, view: ScoreView, call: InnerCall, labels: np.ndarray, loss: Loss) -> None:
-        self._view, self._labels, self._loss = view, labels, loss
-        self.path, self.value = call.path, network.value(call.index)
-        self._score = network.scorer(call.index)
+    def __init__(self, steps: GraphSteps, states: Sequence[State], call: InnerCall, labels: np.ndarray, loss: Loss) -> None:
+        self._steps, self._states, self._labels, self._loss = steps, states, labels, loss
+        self._next, self._place = steps.steps[call.index] + 1, steps.places[call.index]
+        self.path = call.path
+        self.value = np.concatenate([np.asarray(state[self._place]) for state in states])
         # Through the same computation as the ablated ones, so that what changes nothing changes exactly nothing.
-        self._before = self._measure(self.value)
+        self._logs = self._log_probabilities(self.value)
+        self._before = self._measure(self._logs)
 
     def changes(self, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the changes of loss and hits; two arrays of shape (samples,)."""
-        losses, hits = self._measure(value)
+        return self._changes(self._log_probabilities(value))
+
+    def changes_of_order(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the changes where each sample has the value of another one."""
+        if self._steps.needed(self._next) == {self._place}:  # all goes through it: it has the scores of that one, too
+            return self._changes(self._logs[order])
+        return self.changes(self.value[order])
+
+    def _changes(self, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        losses, hits = self._measure(logs)
         return losses - self._before[0], hits - self._before[1]
 
-    def _measure(self, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        step = self._view.chunk
-        starts = range(0, len(value), step)
-        outputs = [self._score(self._view.pixels(at, at + step), value[at : at + step]) for at in starts]
-        logs = log_probabilities(np.concatenate(outputs), from_logits=True)
+    def _measure(self, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         hits = (logs.argmax(axis=1) == self._labels).astype(np.float64)
         return sample_losses(logs, self._labels, self._loss), hits
+
+    def _log_probabilities(self, value: np.ndarray) -> np.ndarray:
+        outputs, at = [], 0
+        for state in self._states:
+            own = state[self._place]
+            count = len(own)
+            changed = {**state, self._place: keras.ops.convert_to_tensor(value[at : at + count], own.dtype)}
+            outputs.append(self._steps.outputs(changed, self._next, count))
+            at += count
+        return log_probabilities(np.concatenate(outputs), from_logits=True)
 
 
 def _ablate(judge: _Judge, ways: Sequence[str], orders: np.ndarray, channels: bool) -> Iterator[Ablation]:
     value = judge.value
     mean = value.mean(axis=0, keepdims=True, dtype=np.float64).astype(value.dtype).repeat(len(value), axis=0)
+
+    def only(channel: int, source: np.ndarray) -> np.ndarray:
+        ablated = value.copy()
+        ablated[..., channel] = source[..., channel]
+        return ablated
+
     for channel in range(value.shape[-1]) if channels else (None,):
-        chosen = slice(None) if channel is None else slice(channel, channel + 1)
         for way in ways:
-            changes = []
-            for source in (mean,) if way == "mean" else (value[order] for order in orders):
-                ablated = value.copy()
-                ablated[..., chosen] = source[..., chosen]
-                changes.append(judge.changes(ablated))
+            if way == "mean":
+                changes = [judge.changes(mean if channel is None else only(channel, mean))]
+            elif channel is None:
+                changes = [judge.changes_of_order(order) for order in orders]
+            else:
+                changes = [judge.changes(only(channel, value[order])) for order in orders]
             donors = None if way == "mean" else orders
             loss, accuracy = (mean_interval(np.stack(each), donors) for each in zip(*changes, strict=True))
             yield Ablation(judge.path, channel, way, len(changes), *loss, *accuracy)

@@ -1,18 +1,21 @@
 """Permutation importance: how much worse a classifier gets when one part of its input comes from other samples."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.change_chart import Change, change_chart, change_map
 from kerasnas.explain.model.class_labels import class_labels
-from kerasnas.explain.model.log_probabilities import log_probabilities
 from kerasnas.explain.model.mean_interval import mean_interval
+from kerasnas.explain.model.png_file import png_path, write_png
+from kerasnas.explain.model.sample_classifier import Samples, sample_classifier
 from kerasnas.explain.model.sample_losses import Loss, sample_losses
-from kerasnas.explain.model.score_view import ScoreView
 from kerasnas.explain.model.whole_number import require_seed, require_whole_number
 
 if TYPE_CHECKING:
@@ -26,11 +29,13 @@ class InputPart:
     """A part of the input and what its permutation did; each change is with minus without, from `low` to `high` at 95 %.
 
     Attributes:
-        name: "feature 3", or "rows 0-3, columns 4-7" with the last row and column included.
+        name: "feature 3", or "rows 0-3, columns 4-7" with the last row and column included; of several inputs with the name of
+            the input before it, "photo: rows 0-3, columns 4-7".
         start: first index on each axis: (feature,), or (row, column).
         stop: one after the last index on each axis.
         loss_change: mean over samples and repeats, in units of the loss; above 0 if the classifier got worse.
         accuracy_change: in [-1, 1]; below 0 if the classifier got worse.
+        input: name of the input that it is a part of; None if there is only one.
     """
 
     name: str
@@ -42,6 +47,7 @@ class InputPart:
     accuracy_change: float
     accuracy_change_low: float
     accuracy_change_high: float
+    input: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,8 +55,8 @@ class PermutationImportance:
     """What `permutation_importance` measured.
 
     Attributes:
-        rows: one for each part of the input, row by row of the grid for images.
-        input_shape: shape of one sample.
+        rows: one for each part of the input, row by row of the grid for images, input after input.
+        input_shape: shape of one sample; of several inputs a dict by name.
         samples: how many samples were looked at.
         loss: mean loss of the classifier on the samples as they are.
         accuracy: accuracy on the samples as they are, in [0, 1].
@@ -58,19 +64,24 @@ class PermutationImportance:
     """
 
     rows: tuple[InputPart, ...]
-    input_shape: tuple[int, ...]
+    input_shape: tuple[int, ...] | dict[str, tuple[int, ...]]
     samples: int
     loss: float
     accuracy: float
     details: dict[str, Any]
 
     @property
-    def values(self) -> np.ndarray:
-        """The loss change of each input: shape (features,), or (height, width) with that of its patch at each pixel."""
-        values = np.zeros(self.input_shape[:2])
+    def values(self) -> Any:
+        """The loss change of each input: shape (features,), or (height, width) with that of its patch at each pixel.
+
+        Of several inputs a dict of such arrays by name.
+        """
+        shapes = self.input_shape
+        by_name: dict[Any, tuple[int, ...]] = shapes if isinstance(shapes, dict) else {None: shapes}
+        values = {name: np.zeros(shape[:2]) for name, shape in by_name.items()}
         for row in self.rows:
-            values[_area(row)] = row.loss_change
-        return values
+            values[row.input][_area(row.start, row.stop)] = row.loss_change
+        return values if isinstance(shapes, dict) else values[None]
 
     def ranked(self) -> tuple[InputPart, ...]:
         """Return the rows, the largest loss change first."""
@@ -82,10 +93,30 @@ class PermutationImportance:
 
         return pd.DataFrame([asdict(row) for row in self.rows])
 
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a PNG: of images the changes of the loss at their places, else a line for each part with its 95 % interval.
+
+        Args:
+            path: where to, ending in .png; a file that is there is replaced as a whole.
+
+        Returns:
+            The path. Of more than 40 features it shows those with the largest changes, and says so.
+
+        Raises:
+            InvalidArgument: if `path` does not end in .png.
+        """
+        path = png_path(path)
+        title = f"Loss when a part comes from another sample, {self.samples} samples\n(loss as they are: {self.loss:.3g})"
+        if not isinstance(self.input_shape, dict) and len(self.input_shape) > 1:
+            return write_png(path, change_map(self.values, title=title, unit="change of the loss"))
+        changes = [Change(row.loss_change, row.loss_change_low, row.loss_change_high) for row in self.rows]
+        names = [row.name for row in self.rows]
+        return write_png(path, change_chart(names, {"permutation": changes}, title=title, unit="change of the loss"))
+
 
 def permutation_importance(
     model: Any,
-    x: ArrayLike,
+    x: ArrayLike | Mapping[str, ArrayLike],
     y: ArrayLike,
     *,
     patch: int | tuple[int, int] | None = None,
@@ -103,18 +134,22 @@ def permutation_importance(
     unimportant, and permuted samples may be unlike any real one. It costs 1 + parts * repeats predictions of all samples.
 
     Args:
-        model: built Keras 3 classifier; or any function from a NumPy batch to outputs of shape (batch, classes), such as
-            `lambda batch: session.run(None, {"input": batch})[0]` with an ONNX session. One column, or (batch,), stands
-            for two classes. A Keras model of images is taken before its softmax.
-        x: shape (batch, height, width, channels) or (batch, features), at least two samples.
+        model: built Keras 3 classifier; or a black box: the path of an ONNX file with one output, or any function from a NumPy
+            batch (a dict of them if x is one) to outputs of shape (batch, classes), such as `predict_proba` of a
+            scikit-learn model, or what `scores_of` in `black_box.py` returns. One column, or (batch,), stands for two
+            classes. A Keras model of one image is taken before its softmax.
+        x: shape (batch, height, width, channels) or (batch, features), at least two samples. Of several inputs such arrays
+            in a dict by the names of the inputs, or, for a Keras model or an ONNX file, in a list in their order; the parts
+            of each are permuted by themselves.
         y: shape (batch,), integer classes.
         patch: side or (height, width) of a patch, pixels; the last of a row or column may be smaller. None: an eighth
-            of the smaller side of the image, rounded, at least 2. Not for vectors.
+            of the smaller side of the image, rounded, at least 2. Not where all inputs are vectors.
         repeats: how often each part is permuted, >= 1. The interval tells more with several.
         loss: "crossentropy" (nats), "brier", or a function (probabilities, labels) -> losses of shape (batch,).
-        from_logits: whether the outputs of a function, or of a Keras model of vectors, are scores before a softmax (a
-            sigmoid, if there is one output); else they must be probabilities.
-        batch_size: the most samples in one call of `model`. A function of a fixed batch size is not padded for.
+        from_logits: whether the outputs of an ONNX file, of a function, or of a Keras model of vectors or several inputs
+            are scores before a softmax (a sigmoid, if there is one output); else they must be probabilities.
+        batch_size: the most samples in one call of `model`. An ONNX file of a fixed batch size is given batches of that size; a
+            function is not padded for.
         seed: of the permutations; all parts are permuted alike.
 
     Returns:
@@ -133,31 +168,34 @@ def permutation_importance(
     Source:
         Breiman 2001, "Random forests", section 10; for any classifier Fisher, Rudin and Dominici 2019.
     """
-    samples, predict = _predictor(model, x, from_logits, batch_size)
+    require_whole_number("batch_size", batch_size, 1)
+    classifier = sample_classifier(model, x, from_logits=from_logits, batch_size=batch_size)
+    samples, predict = classifier.samples, classifier.evaluate
     require_whole_number("repeats", repeats, 1)
-    boxes = _boxes(samples.shape[1:], patch)
+    boxes = _all_boxes(samples, patch)
     logs = predict(samples)
-    labels = class_labels(y, len(samples), logs.shape[1])
+    labels = class_labels(y, len(logs), logs.shape[1])
     before, hits = sample_losses(logs, labels, loss), logs.argmax(axis=1) == labels
     require_seed(seed)
     rng = np.random.default_rng(seed)
-    orders = np.stack([rng.permutation(len(samples)) for _ in range(repeats)])
+    orders = np.stack([rng.permutation(len(labels)) for _ in range(repeats)])
     rows = []
-    for name, start, stop in boxes:
-        area = (slice(None), *(slice(a, b) for a, b in zip(start, stop, strict=True)))
+    for source, name, start, stop in boxes:
+        area = (slice(None), *_area(start, stop))
         losses, right = [], []
         for order in orders:
-            permuted = samples.copy()
-            permuted[area] = samples[order][area]
-            logs = predict(permuted)
+            permuted = samples[source].copy()
+            permuted[area] = samples[source][order][area]
+            logs = predict({**samples, source: permuted})
             losses.append(sample_losses(logs, labels, loss) - before)
             right.append((logs.argmax(axis=1) == labels).astype(np.float64) - hits)
         intervals = (mean_interval(np.stack(changes), orders) for changes in (losses, right))
-        rows.append(InputPart(name, start, stop, *next(intervals), *next(intervals)))
+        rows.append(InputPart(name, start, stop, *next(intervals), *next(intervals), input=source))
+    shapes: dict[Any, tuple[int, ...]] = {name: array.shape[1:] for name, array in samples.items()}
     return PermutationImportance(
         rows=tuple(rows),
-        input_shape=samples.shape[1:],
-        samples=len(samples),
+        input_shape=shapes[None] if None in shapes else shapes,
+        samples=len(labels),
         loss=float(before.mean()),
         accuracy=float(hits.mean()),
         details={
@@ -168,50 +206,19 @@ def permutation_importance(
     )
 
 
-def _area(row: InputPart) -> tuple[slice, ...]:
-    return tuple(slice(a, b) for a, b in zip(row.start, row.stop, strict=True))
+def _area(start: tuple[int, ...], stop: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
 
 
-def _predictor(
-    model: Any, x: ArrayLike, from_logits: bool, batch_size: int
-) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """Return the checked samples, and a function from samples to log-probabilities."""
-    import keras
-
-    require_whole_number("batch_size", batch_size, 1)
-    if not callable(model):
-        raise InvalidArgument(f"Expected a Keras model or a function of a NumPy batch; came {type(model).__name__}.")
-    samples, run = np.array(x), model
-    if isinstance(model, keras.Model) and len(getattr(model, "input_shape", None) or ()) == 4:
-        view = ScoreView(model, samples)
-        samples, from_logits, batch_size = view.images, True, min(batch_size, view.chunk)
-
-        def run(batch: np.ndarray) -> np.ndarray:
-            scores = view.evaluate(batch.astype(np.float32))
-            return scores[:, 1:] if view.single else scores
-    elif isinstance(model, keras.Model):
-
-        def run(batch: np.ndarray) -> np.ndarray:
-            return np.asarray(keras.ops.convert_to_numpy(model(batch, training=False)))
-
-    if samples.ndim not in (2, 4) or 0 in samples.shape or samples.dtype.kind not in "biuf":
-        raise InvalidArgument(
-            "Expected x of shape (batch, height, width, channels) or (batch, features), real numbers; came shape "
-            f"{samples.shape}, dtype {samples.dtype}. Add the missing axis, or flatten the features."
-        )
-    if len(samples) < 2:
-        raise InvalidArgument("Expected at least two samples; came one. There is nothing to permute it with.")
-
-    def predict(batch: np.ndarray) -> np.ndarray:
-        parts = [np.asarray(run(batch[at : at + batch_size])) for at in range(0, len(batch), batch_size)]
-        if any(part.ndim == 0 for part in parts) or sum(map(len, parts)) != len(batch):
-            raise InvalidArgument(
-                f"Expected one row of outputs for each of {len(batch)} samples; came shapes "
-                f"{sorted({part.shape for part in parts})}. Return an array of shape (batch, classes)."
-            )
-        return log_probabilities(np.concatenate(parts), from_logits=from_logits)
-
-    return samples, predict
+def _all_boxes(samples: Samples, patch: Any) -> list[tuple[str | None, str, tuple[int, ...], tuple[int, ...]]]:
+    """Return the parts of all inputs: input, name, start and stop."""
+    images = any(array.ndim == 4 for array in samples.values())
+    boxes = []
+    for source, array in samples.items():
+        own = patch if array.ndim == 4 or not images else None
+        for name, start, stop in _boxes(array.shape[1:], own):
+            boxes.append((source, name if source is None else f"{source}: {name}", start, stop))
+    return boxes
 
 
 def _boxes(shape: tuple[int, ...], patch: Any) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:

@@ -75,13 +75,15 @@ def rise(
     neutral = neutral_images(baseline, pixels)
     rng = np.random.default_rng(seed)
     seen, score_seen = np.zeros((height, width)), np.zeros(scores.images.shape[:3])
-    total, count = np.zeros(len(pixels)), 0
+    total, first, count = np.zeros(len(pixels)), np.zeros(len(pixels)), 0
     while count < masks:
         part = np.stack([_mask(rng, cells, keep, height, width) for _ in range(min(scores.chunk, masks - count))])
         seen += part.sum(axis=0)
         for index, (image, hidden, label) in enumerate(zip(pixels, neutral, targets, strict=True)):
             weights = part[..., None]
             answers = scores.evaluate((weights * image + (1 - weights) * hidden).astype(np.float32))[:, label]
+            first[index] = answers[0] if count == 0 else first[index]
+            answers = answers - first[index]  # no part of M: of a score that never changes not even rounding is left
             score_seen[index] += np.tensordot(answers, part, axes=1)
             total[index] += answers.sum()
         count += len(part)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import keras
@@ -14,7 +14,7 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.image_batch import image_batch
 from kerasnas.explain.model.scores import Scores
 
-__all__ = ["ScoreView", "SpatialLayer", "nested_graph"]
+__all__ = ["ScoreView", "SpatialLayer", "is_keras_2", "nested_graph"]
 
 _SQUASHING = {"softmax", "log_softmax", "sigmoid"}
 _SQUASHING_OPERATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}  # layers and keras.ops nodes, by class name
@@ -176,30 +176,53 @@ class ScoreView(Scores):
         Args:
             x: tensor of shape (batch, height, width, channels).
             edit: takes the path of a layer or operation, it, the first tensor that it is given, and what it computes; returns
-                what stands for that. A nested model is told of after its inner layers.
+                what stands for that. A nested model is told of after its inner layers, as what is given their value.
 
         Returns:
             The outputs, before a last softmax or sigmoid, shape (batch, units).
         """
 
+        def call(path: str, operation: Any, compute: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+            value = compute(*args, **kwargs)
+            if operation is None:
+                return value
+            taken = next((each for each in keras.tree.flatten((args, kwargs)) if hasattr(each, "shape")), None)
+            return edit(path, operation, taken, value)
+
+        return self.walk(x, call)
+
+    def walk(self, x: Any, call: Callable[[str, Any, Callable[..., Any], Any, Any], Any]) -> Any:
+        """Go through the graph call by call, into nested models too, and leave it to `call` what is computed.
+
+        Args:
+            x: what stands for the images.
+            call: takes the path of a layer or operation, it, the function that computes it, and the arguments and keyword
+                arguments of that function, trees in which stand values that `call` returned before; returns what stands
+                for its value. The operation is None where a value is only cast to what a model takes. A nested model is
+                told of after its inner layers, with the function that returns their value.
+
+        Returns:
+            What stands for the outputs, before a last softmax or sigmoid.
+        """
+
         def run(graph: Any, x: Any, prefix: str) -> Any:
+            cast = partial(keras.ops.convert_to_tensor, dtype=graph.inputs[0].dtype)
+
             def hooked(operation: Any) -> Callable[..., Any]:
                 return lambda *args, **kwargs: compute(operation, prefix + operation.name, args, kwargs)
 
-            return graph._run_through_graph([keras.ops.convert_to_tensor(x, graph.inputs[0].dtype)], hooked)
+            return graph._run_through_graph([call(prefix, None, cast, (x,), {})], hooked)
 
         def compute(operation: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if getattr(operation, "_call_has_training_arg", False):
                 kwargs = {**kwargs, "training": False}
             inner = nested_graph(operation)
             if operation is self._head:
-                value = self._linear(args[0])
-            elif inner is not None:
+                return call(path, operation, self._linear, args[:1], {})
+            if inner is not None:
                 value = keras.tree.flatten(run(inner, args[0], f"{path}/"))[0]
-            else:
-                value = operation(*args, **kwargs)
-            taken = next((each for each in keras.tree.flatten((args, kwargs)) if hasattr(each, "shape")), None)
-            return edit(path, operation, taken, value)
+                return call(path, operation, lambda value: value, (value,), {})
+            return call(path, operation, operation, args, kwargs)
 
         return keras.tree.flatten(run(self._graph, x, ""))[0]
 
@@ -215,7 +238,7 @@ def _require_tensorflow() -> None:
 def _functional(model: Any) -> Any:
     """Return the Functional graph of `model`; nothing is built or changed."""
     if not isinstance(model, keras.Model):
-        hint = "Rebuild it with Keras 3 and copy the weights." if "tf_keras" in type(model).__module__ else "Pass the model."
+        hint = "Rebuild it with Keras 3 and copy the weights." if is_keras_2(model) else "Pass the model."
         raise InvalidArgument(
             f"Expected a Keras 3 model (keras.Model); came {type(model).__module__}.{type(model).__name__}. {hint}"
         )
@@ -233,6 +256,11 @@ def _functional(model: Any) -> Any:
             "explain model.predict with occlusion or RISE, which need nothing but its answers."
         )
     return model
+
+
+def is_keras_2(model: Any) -> bool:
+    """Tell a model of tf_keras, or of a class derived from it."""
+    return any("tf_keras" in kind.__module__ for kind in type(model).__mro__)
 
 
 def _require_scores(graph: Any) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.log_probabilities import log_probabilities
 
 __all__ = ["Scores"]
 
@@ -52,6 +53,15 @@ class Scores(ABC):
             return np.asarray(1 / (1 + np.exp(-np.clip(scores, -700, 700))))
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+
+    def log_probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """Return the logarithms of probabilities that add up to 1, shape (n, classes): of log-odds theirs, else of the softmax.
+
+        Of one unit z there are the scores -z and z, whose softmax would be the sigmoid of 2 z: its own sigmoid is taken.
+        """
+        if self.score_kind == "log-odds":
+            return -np.logaddexp(0, -scores)
+        return log_probabilities(scores[:, 1:] if self.single else scores, from_logits=True)
 
     def resolve_target(self, target: int | ArrayLike | None) -> np.ndarray:
         """Return one class per image: `target` for all, one each, or the predicted class for None; shape (batch,).

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain import confusion, grad_cam, layer_importance, occlusion
+from kerasnas.explain import confusion, grad_cam, layer_importance, occlusion, shap_values
 from kerasnas.explain.model.black_box import BlackBox, scores_of
 from kerasnas.explain.model.score_view import ScoreView
 
@@ -77,6 +77,17 @@ def test_an_onnx_file_of_any_batch_size(onnx_file, images, batch):
     found = occlusion(onnx_file(batch), images, target=1, patch=3, stride=3, baseline=0.0)
     expected = images[..., 1].reshape(3, 4, 3, 4, 3).sum(axis=(2, 4)) * 3 / 144
     np.testing.assert_allclose(found.values, expected.repeat(3, axis=1).repeat(3, axis=2), atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", ["batch", 2])
+def test_shapley_values_of_an_onnx_file_and_of_a_function_have_the_closed_form(onnx_file, images, batch):
+    pytest.importorskip("shap")
+    # Of a linear score, the value of a cell is the part of the score that it adds to that of the baseline.
+    cells = images[:2, ..., 1].reshape(2, 3, 4, 3, 4).sum(axis=(2, 4)) * 3 / 144
+    for model in (onnx_file(batch), lambda x: 3 * x.mean(axis=(1, 2))):
+        found = shap_values(model, images[:2], target=1, cells=3, evaluations=19, baseline=0.0)
+        sums = found.values.reshape(2, 3, 4, 3, 4).sum(axis=(2, 4))
+        np.testing.assert_allclose(sums, cells, atol=1e-5)
 
 
 def test_files_that_are_no_classifier_of_images(onnx_file, images, tmp_path):

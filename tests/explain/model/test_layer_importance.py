@@ -1,9 +1,15 @@
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model import graph_steps
+from kerasnas.explain.model import layer_importance as layer_importance_module
+from kerasnas.explain.model.graph_steps import GraphSteps
+from kerasnas.explain.model.inner_network import InnerNetwork
 from kerasnas.explain.model.layer_importance import layer_importance
+from kerasnas.explain.model.score_view import ScoreView
 
 layers = keras.layers
 
@@ -117,6 +123,89 @@ def test_both_arms_of_a_residual_block_count(rng):
     assert changes["stem"] != 0
 
 
+def with_a_mask():
+    """Rows that are all 0 count for nothing in the recurrent layer."""
+    inputs = keras.Input((6, 2, 1))
+    x = layers.Masking(0.0, name="mask")(layers.Reshape((6, 2), name="rows")(inputs))
+    x = layers.Dense(3, name="each")(x)
+    return keras.Model(inputs, layers.Dense(2, activation="softmax", name="scores")(layers.SimpleRNN(3, name="recurrent")(x)))
+
+
+def branched():
+    """A call of two values, a value that goes around a dropout, and a nested model that is used twice."""
+    inputs, inner = keras.Input((6, 6, 2)), keras.Input((6, 6, 4))
+    inside = layers.Conv2D(4, 3, padding="same", name="inside")(layers.ReLU(name="gate")(inner))
+    block = keras.Model(inner, inside, name="block")
+    stem = layers.Conv2D(4, 1, name="stem")(inputs)
+    left, right = keras.ops.split(layers.Dropout(0.5, name="dropout")(stem), 2, axis=-1)
+    x = layers.Multiply(name="around")([layers.Concatenate(name="swapped")([right, left]), stem])
+    for _ in range(2):
+        x = layers.Add()([block(x), x])
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, layers.Dense(1, activation="sigmoid", name="scores")(x))
+
+
+@pytest.mark.parametrize(
+    ("make", "paths", "alone"),
+    [
+        (residual, ["stem", "branch", "pool", "scores"], {"stem", "pool", "scores"}),
+        (
+            branched,
+            ["stem", "dropout", "around", "block/gate", "block/inside (call 2)", "scores"],
+            {"stem", "around", "scores"},
+        ),
+    ],
+)
+def test_going_on_from_a_changed_state_gives_the_scores_of_the_changed_network(make, paths, alone, rng, monkeypatch):
+    monkeypatch.setattr(graph_steps, "_STRETCH", 3)
+    model = make()
+    view = ScoreView(model, rng.normal(size=(3, *model.input_shape[1:])))
+    network, steps, count, at = InnerNetwork(view), GraphSteps(view), 2, 0
+    images = view.pixels(0, count)
+    unchanged, state = view.evaluate(images)[:, -model.output_shape[-1] :], steps.state(images)
+    for call in [call for call in network.calls if call.path in paths]:
+        start, at = at, steps.steps[call.index] + 1
+        state = steps.advance(state, start, at)
+        place = steps.places[call.index]
+        np.testing.assert_allclose(state[place], network.value(call.index, 0, count), atol=1e-5)
+        np.testing.assert_allclose(steps.outputs(state, at, count), unchanged, atol=1e-5)
+        value = rng.normal(size=(count, *call.shape)).astype("float32")
+        changed = steps.outputs({**state, place: keras.ops.convert_to_tensor(value)}, at, count)
+        # What another way of computing it gives: the whole network is replayed, and the value replaced.
+        np.testing.assert_allclose(changed, network.scorer(call.index)(images, value), rtol=1e-4, atol=1e-5)
+        assert (steps.needed(at) == {place}) == (call.path in alone)
+        paths.remove(call.path)
+    assert not paths
+
+
+def test_permuting_what_all_goes_through_permutes_the_scores(rng):
+    # That is how it is computed: the intervals and all else must be those of the scores of the permuted images.
+    images, classes = samples(rng)
+    model = residual()
+    found = layer_importance(model, images, classes, repeats=2, ways="permutation")
+    orders = np.random.default_rng(0)
+    p = model.predict(images, verbose=0)
+    losses = [np.mean(np.log(p[np.arange(40), classes]) - np.log(p[orders.permutation(40), classes])) for _ in range(2)]
+    for layer in ("stem", "pool"):
+        got = row(found, layer, way="permutation")
+        assert got.loss_change == pytest.approx(np.mean(losses), abs=1e-5)
+    assert row(found, "branch", way="permutation").loss_change != pytest.approx(np.mean(losses), abs=1e-4)
+
+
+def test_a_mask_reaches_the_layers_behind_it(rng, monkeypatch):
+    monkeypatch.setattr(graph_steps, "_STRETCH", 1)
+    model, images = with_a_mask(), rng.normal(size=(12, 6, 2, 1)).astype("float32")
+    images[:, 3:] = 0
+    p = model.predict(images, verbose=0)
+    assert np.abs(p - model.predict(images[:, [0, 1, 2, 3, 3, 3]] + 1e-6 * (images == 0), verbose=0)).max() > 1e-3
+    found = layer_importance(model, images, np.arange(12) % 2, repeats=1)
+    assert found.loss == pytest.approx(-np.log(p[np.arange(12), np.arange(12) % 2]).mean(), abs=1e-5)
+    orders = np.random.default_rng(0).permutation(12)
+    permuted = np.mean(np.log(p[np.arange(12), np.arange(12) % 2]) - np.log(p[orders, np.arange(12) % 2]))
+    for layer in ("rows", "recurrent"):
+        assert row(found, layer, way="permutation").loss_change == pytest.approx(permuted, abs=1e-5)
+
+
 def test_a_nested_model_is_opened_and_has_the_same_rows(rng):
     images, classes = samples(rng)
     flat, inner = planted(), keras.Input((3, 3, 2))
@@ -176,6 +265,33 @@ def test_other_losses(rng):
     assert found.loss == pytest.approx(np.mean(2 * (p - classes) ** 2), abs=1e-6)
     mine = layer_importance(planted(), images, classes, loss=lambda q, y: 2 * (q[:, 1] - y) ** 2, repeats=1)
     assert [each.loss_change for each in mine.rows] == pytest.approx([each.loss_change for each in found.rows], abs=1e-12)
+
+
+@pytest.mark.parametrize("channels", [False, True])
+def test_the_picture_shows_the_rows(cnn, rng, tmp_path, monkeypatch, channels):
+    drawn = []
+    chart = layer_importance_module.change_chart
+
+    def watched(*args, **named):
+        drawn.append(args)
+        return chart(*args, **named)
+
+    monkeypatch.setattr(layer_importance_module, "change_chart", watched)
+    model = cnn((8, 8, 1), 3)
+    found = layer_importance(model, rng.random((6, 8, 8, 1)), np.arange(6) % 3, channels=channels, repeats=2)
+    with Image.open(found.save(tmp_path / "layers.png")) as picture:
+        assert picture.format == "PNG"
+    ((names, series),) = drawn
+    table = found.to_dataframe()
+    assert set(series) == {"mean", "permutation"}
+    for way, changes in series.items():
+        rows = table[table.way == way]
+        assert [change.mean for change in changes] == list(rows.loss_change)
+        assert [change.high for change in changes] == list(rows.loss_change_high)
+        assert [name.split(",")[0] for name in names] == list(rows.layer)
+    assert all(("channel" in name) == channels for name in names)
+    with pytest.raises(InvalidArgument, match=r"ends in \.png"):
+        found.save(tmp_path / "layers.svg")
 
 
 def test_the_table(rng):

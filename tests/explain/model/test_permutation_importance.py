@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.black_box import scores_of
 from kerasnas.explain.model.permutation_importance import permutation_importance
 
 layers = keras.layers
@@ -81,6 +83,18 @@ def test_finds_the_planted_patch_and_gives_exactly_zero_to_all_others(rng):
     assert best.accuracy_change_high < 0
 
 
+@pytest.mark.parametrize("shape", [(6, 8, 8, 1), (6, 5)])
+def test_the_picture_has_a_place_for_each_part(shape, rng, tmp_path):
+    found = permutation_importance(
+        lambda x: x.reshape(len(x), -1)[:, :3], rng.random(shape), np.arange(6) % 3, from_logits=True
+    )
+    with Image.open(found.save(tmp_path / "parts.png")) as picture:
+        assert picture.format == "PNG"
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 10
+    with pytest.raises(InvalidArgument, match=r"ends in \.png"):
+        found.save(tmp_path / "parts.svg")
+
+
 def test_a_model_equals_the_function_of_its_probabilities_and_of_its_scores(rng):
     images, classes = images_and_classes(rng)
     model = planted()
@@ -95,18 +109,158 @@ def test_a_model_equals_the_function_of_its_probabilities_and_of_its_scores(rng)
     assert expected.values.max() > 1
 
 
-def test_an_onnx_session_is_a_function_like_any_other(rng, tmp_path):
+def unsure(units, head):
+    """A network with random weights whose probabilities are far from 0 and 1."""
+    return keras.Sequential(
+        [
+            keras.Input((8, 10, 1), name="photo"),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(units, activation=head),
+        ]
+    )
+
+
+@pytest.mark.parametrize(("units", "head"), [(3, "softmax"), (1, "sigmoid"), (2, "linear")])
+def test_an_onnx_file_a_session_and_its_scores_equal_the_model(units, head, rng, tmp_path):
     from kerasnas.export import to_onnx
 
     onnxruntime = pytest.importorskip("onnxruntime")
-    images, classes = images_and_classes(rng, 20)
-    file = to_onnx(planted(), tmp_path / "model.onnx")
+    model, images, classes = unsure(units, head), rng.normal(size=(20, 8, 10, 1)).astype("float32"), np.arange(20) % 2
+    settings = {"patch": 4, "repeats": 2, "seed": 3}
+    expected = permutation_importance(model, images, classes, **settings)
+    assert np.abs(expected.values).max() > 1e-2
+    file = to_onnx(model, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(str(file.path), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    found = permutation_importance(lambda batch: session.run(None, {name: batch})[0], images, classes, patch=4, repeats=2)
-    expected = permutation_importance(planted(), images, classes, patch=4, repeats=2)
-    np.testing.assert_allclose(found.values, expected.values, rtol=1e-2)
-    assert (found.values[:4] == 0).all()
+    name, logits = session.get_inputs()[0].name, head == "linear"
+    for box, x in (
+        (file, images),
+        (str(file.path), images[..., 0]),
+        (file.path, {name: images}),
+        (lambda batch: session.run(None, {name: batch})[0], images),
+    ):
+        found = permutation_importance(box, x, classes, from_logits=logits, **settings)
+        np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+        assert found.loss == pytest.approx(expected.loss, abs=1e-5)
+        assert found.accuracy == expected.accuracy
+    # What is explained already knows how to read its answers.
+    for scores in (scores_of(file, images[:3]), scores_of(model, images)):
+        found = permutation_importance(scores, images, classes, **settings)
+        np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+        with pytest.raises(InvalidArgument, match="came a dict"):
+            permutation_importance(scores, {"photo": images}, classes)
+
+
+@pytest.fixture
+def photo_and_table():
+    """The class is told by rows 4-7 of the photo and by feature 1 of the table."""
+    photo, table = keras.Input((8, 8, 1), name="photo"), keras.Input((3,), name="table")
+    both = layers.Concatenate()([layers.Flatten()(photo), table])
+    model = keras.Model([photo, table], layers.Dense(2, activation="softmax", name="scores")(both))
+    kernel = np.zeros((67, 2), "float32")
+    kernel[32:64, 1] = 0.1
+    kernel[65, 1] = 1
+    model.get_layer("scores").set_weights([kernel, np.zeros(2, "float32")])
+    return model
+
+
+def test_several_inputs_by_name_and_in_order(photo_and_table, rng, tmp_path):
+    from kerasnas.export import to_onnx
+
+    model = photo_and_table
+    x = {"photo": rng.normal(size=(40, 8, 8, 1)).astype("float32"), "table": rng.normal(size=(40, 3)).astype("float32")}
+    classes = (x["photo"][:, 4:].sum(axis=(1, 2, 3)) * 0.1 + x["table"][:, 1] > 0).astype(int)
+    expected = permutation_importance(model, x, classes, patch=(4, 8), repeats=2)
+    assert [(row.input, row.name) for row in expected.rows] == [
+        ("photo", "photo: rows 0-3, columns 0-7"),
+        ("photo", "photo: rows 4-7, columns 0-7"),
+        *(("table", f"table: feature {number}") for number in range(3)),
+    ]
+    assert [row.loss_change > 0.01 for row in expected.rows] == [False, True, False, True, False]
+    assert [row.loss_change == 0 for row in expected.rows] == [True, False, True, False, True]
+    assert expected.values["photo"].shape == (8, 8)
+    assert (expected.values["photo"][4:] == expected.rows[1].loss_change).all()
+    assert expected.values["table"].tolist() == [row.loss_change for row in expected.rows[2:]]
+    assert expected.input_shape == {"photo": (8, 8, 1), "table": (3,)}
+    file = to_onnx(model, tmp_path / "model.onnx")
+    swapped = dict(reversed(x.items()))
+    for box, given_as in ((model, list(x.values())), (model, swapped), (file, x), (file, list(x.values())), (file, swapped)):
+        found = permutation_importance(box, given_as, classes, patch=(4, 8), repeats=2)
+        assert [row.name for row in found.rows] == [row.name for row in expected.rows]
+        np.testing.assert_allclose(
+            [row.loss_change for row in found.rows], [row.loss_change for row in expected.rows], atol=1e-5
+        )
+    function = permutation_importance(
+        lambda batch: model([batch["photo"], batch["table"]]), swapped, classes, patch=(4, 8), repeats=2
+    )
+    assert [row.input for row in function.rows] == ["table"] * 3 + ["photo"] * 2
+    np.testing.assert_allclose(function.values["photo"], expected.values["photo"], atol=1e-5)
+    for wrong, message in (
+        ({"photo": x["photo"]}, "inputs \\['photo', 'table'\\]; came \\['photo'\\]"),
+        ([x["photo"]], "a dict by these names"),
+        ({**x, "table": x["table"][:9]}, "came \\[9, 40\\] samples"),
+        ({**x, "table": x["table"][:, :2]}, "input 'table' of the ONNX file"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            permutation_importance(file, wrong, classes)
+
+
+@pytest.fixture
+def table_file(tmp_path):
+    """Make an ONNX file of two scores: the second is the second feature."""
+    from onnx import TensorProto, checker, helper, save
+
+    def make(batch="batch", kind=TensorProto.INT64, outputs=1):
+        nodes = [
+            helper.make_node("Cast", ["x"], ["real"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["real", "mask"], ["scores"]),
+            helper.make_node("Neg", ["scores"], ["opposite"]),
+        ]
+        start = helper.make_tensor_value_info("x", kind, [batch, 2])
+        ends = [helper.make_tensor_value_info(one, TensorProto.FLOAT, [batch, 2]) for one in ("scores", "opposite")[:outputs]]
+        mask = helper.make_tensor("mask", TensorProto.FLOAT, [2], [0.0, 1.0])
+        graph = helper.make_graph(nodes, "table", [start], ends, [mask])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+        model.ir_version = 8
+        checker.check_model(model)
+        save(model, tmp_path / "table.onnx")
+        return tmp_path / "table.onnx"
+
+    return make
+
+
+@pytest.mark.parametrize("batch", ["batch", 1, 4, 50])
+def test_an_onnx_file_of_whole_numbers_and_any_batch_size(batch, table_file, rng):
+    x = rng.integers(-3, 4, size=(30, 2))
+    classes = (x[:, 1] > 0).astype(int)
+    scores = np.array([0.0, 1.0])
+    expected = permutation_importance(lambda batch: batch * scores, x, classes, from_logits=True)
+    found = permutation_importance(table_file(batch), x, classes, from_logits=True)
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
+    assert found.rows[0].loss_change == 0
+    assert found.rows[1].loss_change > 0.1
+
+
+def test_files_that_cannot_be_explained(table_file, tmp_path):
+    from onnx import TensorProto
+
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    x = np.zeros((4, 2))
+    for path, samples, message in (
+        (tmp_path / "none.onnx", x, "there is none at"),
+        (broken, x, "onnxruntime cannot load"),
+        (table_file(), x + 0.5, "type int64.*came float64"),
+        (table_file(), x[:, :1], r"\(None, 2\).*came shape \(4, 1\)"),
+        (table_file(), [["a", "b"]] * 4, "real numbers"),
+        (table_file(), x, "from_logits=True"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            permutation_importance(path, samples, [0, 1, 0, 1])
+    with pytest.raises(InvalidArgument, match=r"one output.*scores, opposite"):
+        permutation_importance(table_file(outputs=2), x, [0, 1, 0, 1])
+    with pytest.raises(InvalidArgument, match=r"takes numbers.*string"):
+        permutation_importance(table_file(kind=TensorProto.STRING), x, [0, 1, 0, 1])
 
 
 def test_a_keras_model_of_vectors(rng):
@@ -162,6 +316,12 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
         ({"model": lambda b: b[:, 0] + 7}, "from_logits=True"),
         ({"model": lambda b: np.full(len(b), np.nan)}, "finite"),
         ({"model": lambda b: np.zeros((3, 2))}, "for each of 4 samples"),
+        ({"model": lambda b: np.zeros((4, 2, 2))}, "classes\\); came shape \\(4, 2, 2\\)"),
+        ({"model": lambda b: 0.5}, "came shape \\(\\)"),
+        ({"model": lambda b: np.full((len(b), len(b)), 1 / len(b)), "batch_size": 3}, "came \\[2, 3\\] classes"),
+        ({"model": "model.onnx"}, "there is none at model.onnx"),
+        ({"x": [[1, 2], [3]]}, "do not fit together"),
+        ({"x": {}}, "and an input"),
         ({"x": np.zeros((4, 2, 2, 1)), "patch": (1, 2, 3)}, "pair"),
     ],
 )

@@ -32,6 +32,23 @@ def test_it_tells_how_much_higher_the_score_is_when_a_pixel_is_seen(quadrant):
     assert abs(found[15, 0]) < 0.05
 
 
+def test_it_is_equation_6_of_its_own_masks_minus_that_of_what_they_hide(rng):
+    weights, seen = rng.normal(size=(9, 12)), []
+
+    def score(x):
+        seen.append(x[..., 0].astype("float64"))
+        return np.stack([7 + np.abs((x[..., 0] * weights).sum(axis=(1, 2))), np.full(len(x), -9.0)], axis=1)
+
+    found = rise(score, np.ones((1, 9, 12, 1)), target=0, masks=300, cells=3, baseline=0.0).values[0]
+    masks = np.concatenate(seen[1:])  # images of ones on black are the masks; first, the images are asked for
+    assert masks.shape == (300, 9, 12)
+    assert 0 <= masks.min() < masks.max() <= 1
+    scores = 7 + np.abs((masks * weights).sum(axis=(1, 2)))
+    kept = np.tensordot(scores, masks, axes=1) / masks.sum(axis=0)
+    lost = np.tensordot(scores, 1 - masks, axes=1) / (1 - masks).sum(axis=0)
+    np.testing.assert_allclose(found, kept - lost, rtol=1e-4, atol=1e-5)
+
+
 def test_its_error_falls_with_the_number_of_masks(quadrant):
     images = np.ones((1, 16, 16, 1), "float32")
     corners = [
