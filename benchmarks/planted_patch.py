@@ -74,8 +74,10 @@ def trained(seed: int) -> Any:
     keras.utils.set_random_seed(seed)
     model = network("softmax")
     model.compile(keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    x, y, _ = planted(3000, np.random.default_rng(seed + 1))
-    model.fit(x, y, epochs=12, batch_size=32, verbose=0)
+    # With half as many pictures and epochs it knows all classes, too, but one of three networks leans on the noise around the
+    # texture: the mask itself then foretells less of what it does.
+    x, y, _ = planted(6000, np.random.default_rng(seed + 1))
+    model.fit(x, y, epochs=24, batch_size=32, verbose=0)
     return model
 
 

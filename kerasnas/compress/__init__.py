@@ -1,10 +1,22 @@
 """Compress a trained Keras 3 model.
 
+`prune_channels` removes channels: the model is smaller in every way, and has less to compute on any runtime.
+
 `prune` makes weights exactly zero. That shrinks the download, where the file travels compressed (gzip, zip, an app);
 it makes nothing faster and takes no less memory, since the kernels stay dense arrays.
 """
 
+from kerasnas.compress.channels import ChannelReport, LayerChannels, channel_report, prune_channels
 from kerasnas.compress.sparsity import prune
 from kerasnas.compress.sparsity_report import KernelSparsity, SparsityReport, sparsity_report
 
-__all__ = ["KernelSparsity", "SparsityReport", "prune", "sparsity_report"]
+__all__ = [
+    "ChannelReport",
+    "KernelSparsity",
+    "LayerChannels",
+    "SparsityReport",
+    "channel_report",
+    "prune",
+    "prune_channels",
+    "sparsity_report",
+]

@@ -8,7 +8,7 @@ import numpy as np
 from kerasnas.compress.kernels import walk_layers
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["clone_trained", "copy_state"]
+__all__ = ["clone_trained", "compile_as", "copy_state", "not_rebuilt", "own_classes", "seed_layers"]
 
 
 def clone_trained(model: keras.Model, *, seed: int | None = None) -> keras.Model:
@@ -21,7 +21,7 @@ def clone_trained(model: keras.Model, *, seed: int | None = None) -> keras.Model
     """
     try:
         # Not clone_model: it renames the inputs, which exported files carry on.
-        with keras.saving.custom_object_scope({type(layer).__name__: type(layer) for layer in walk_layers(model)}):
+        with keras.saving.custom_object_scope(own_classes(model)):
             copy = type(model).from_config(model.get_config())
         if not copy.built:
             copy.build(model.input_shape)
@@ -29,23 +29,49 @@ def clone_trained(model: keras.Model, *, seed: int | None = None) -> keras.Model
             raise ValueError("it shares a layer with a model nested in it, which a config cannot say")
         copy_state(model, copy)
     except Exception as error:
-        raise InvalidArgument(
-            f"Expected a model that Keras can rebuild from its config; '{model.name}' failed with: {error}. "
-            "Give custom layers a get_config() that holds all arguments of their __init__."
-        ) from error
-    if model.compiled:
-        try:
-            copy.compile_from_config(model.get_compile_config())
-        except Exception as error:
-            raise InvalidArgument(
-                f"Expected compile settings that Keras can save; those of '{model.name}' failed with: {error}. "
-                "Register custom losses, metrics and optimizers with @keras.saving.register_keras_serializable()."
-            ) from error
+        raise not_rebuilt(model, error) from error
+    compile_as(model, copy)
     if seed is not None:
-        states = [variable for variable in copy.variables if variable.path.endswith("seed_generator_state")]
-        for index, variable in enumerate(states):
-            variable.assign(np.array([seed, index], dtype=variable.dtype))
+        seed_layers(copy, seed)
     return copy
+
+
+def own_classes(model: keras.Model) -> dict[str, type]:
+    """Return the layer classes of a model that are not Keras' own, by name: what a config needs to be read back."""
+    # Keras' own have the names of operations of keras.ops, and would stand in their place.
+    return {kind.__name__: kind for kind in map(type, walk_layers(model)) if not kind.__module__.startswith("keras.")}
+
+
+def not_rebuilt(model: keras.Model, error: Exception) -> InvalidArgument:
+    """Return the error to raise where a model cannot be made again from its config."""
+    return InvalidArgument(
+        f"Expected a model that Keras can rebuild from its config; '{model.name}' failed with: {error}. "
+        "Give custom layers a get_config() that holds all arguments of their __init__."
+    )
+
+
+def compile_as(model: keras.Model, copy: keras.Model) -> None:
+    """Compile a copy as the model is, if it is, with a fresh optimizer.
+
+    Raises:
+        InvalidArgument: if its compile settings cannot be saved.
+    """
+    if not model.compiled:
+        return
+    try:
+        copy.compile_from_config(model.get_compile_config())
+    except Exception as error:
+        raise InvalidArgument(
+            f"Expected compile settings that Keras can save; those of '{model.name}' failed with: {error}. "
+            "Register custom losses, metrics and optimizers with @keras.saving.register_keras_serializable()."
+        ) from error
+
+
+def seed_layers(model: keras.Model, seed: int, step: int = 0) -> None:
+    """Give all random layers (dropout, augmentation) of a model a seed that follows from `seed` and `step`."""
+    states = [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
+    for index, variable in enumerate(states):
+        variable.assign(np.array([seed, step * len(states) + index], dtype=variable.dtype))
 
 
 def copy_state(source: keras.layers.Layer, target: keras.layers.Layer) -> None:

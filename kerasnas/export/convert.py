@@ -1,6 +1,5 @@
 """From a Keras model to an ONNX graph in memory, through tf2onnx."""
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ import keras
 from kerasnas.errors import KerasNASError
 from kerasnas.export import tf2onnx_repairs as repairs
 from kerasnas.export.functional_view import FunctionalView
+from kerasnas.export.op_handlers import layer_of, op_handlers
 from kerasnas.export.samples import TensorSpec
 from kerasnas.export.silence import silence
 
@@ -55,9 +55,15 @@ def convert(view: FunctionalView, *, opset: int) -> "onnx.ModelProto":
 def _trace(view: FunctionalView, opset: int) -> "onnx.ModelProto":
     import tensorflow as tf
 
-    signature = [tf.TensorSpec((None, *shape[1:]), dtype, name=name) for name, shape, dtype in view.inputs]
-    view.model.output_names = [name for name, _, _ in view.outputs]
-    with silence(), repairs.plain_functions():
+    inputs = {_plain(name, f"input_{i}"): name for i, (name, _, _) in enumerate(view.inputs)}
+    outputs = {_plain(name, f"output_{i}"): name for i, (name, _, _) in enumerate(view.outputs)}
+    signature = [
+        tf.TensorSpec((None, *shape[1:]), dtype, name=plain)
+        for plain, (_, shape, dtype) in zip(inputs, view.inputs, strict=True)
+    ]
+    name, view.model.name = view.model.name, repairs.scope_of(view.model.name)
+    view.model.output_names = list(outputs)
+    with silence(), repairs.plain_functions(), repairs.plain_scopes():
         import tf2onnx.convert
 
         try:
@@ -65,15 +71,42 @@ def _trace(view: FunctionalView, opset: int) -> "onnx.ModelProto":
                 view.model,
                 input_signature=signature if len(signature) == 1 else (signature,),
                 opset=opset,
-                custom_op_handlers=repairs.op_handlers(),
+                custom_op_handlers=op_handlers(_tables(view.model)),
                 optimizers=repairs.optimizers(),
             )
         except Exception as error:
             raise KerasNASError(
-                f"Expected a model that TensorFlow and tf2onnx can trace, but {view.model.name!r} stopped with "
+                f"Expected a model that TensorFlow and tf2onnx can trace, but {name!r} stopped with "
                 f"{type(error).__name__}: {error}"
             ) from error
+        finally:
+            view.model.name = name
+    _rename(proto.graph, {plain: name for plain, name in {**inputs, **outputs}.items() if plain != name})
     return proto
+
+
+def _tables(model: keras.Model) -> dict[str, Any]:
+    """Return the tables of lookup layers by the scopes of the layers."""
+    tables = {repairs.scope_of(layer.name): getattr(layer, "lookup_table", None) for layer in _layers(model)}
+    return {scope: table for scope, table in tables.items() if table is not None}
+
+
+def _layers(model: keras.Model) -> list[keras.Layer]:
+    return list(model._flatten_layers(include_self=False))
+
+
+def _plain(name: str, place: str) -> str:
+    """Return the name that a tensor bears while TensorFlow traces it: its own, or that of its place."""
+    return name if repairs.scope_of(name) == name else place
+
+
+def _rename(graph: "onnx.GraphProto", names: dict[str, str]) -> None:
+    """Rename tensors wherever they are made, used or declared, also within loops and branches."""
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = names.get(value.name, value.name)
+    for node in _nodes(graph) if names else ():
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
 
 
 def _name_shapes(values: Any, specs: tuple[TensorSpec, ...]) -> None:
@@ -83,6 +116,7 @@ def _name_shapes(values: Any, specs: tuple[TensorSpec, ...]) -> None:
         if value.name not in shapes:
             raise KerasNASError(f"Expected tensors called {sorted(shapes)}, tf2onnx made {value.name!r}.")
         target = value.type.tensor_type.shape
+        traced = [dimension.dim_value for dimension in target.dim]
         target.ClearField("dim")
         for axis, length in enumerate(shapes[value.name]):
             dimension = target.dim.add()
@@ -90,8 +124,8 @@ def _name_shapes(values: Any, specs: tuple[TensorSpec, ...]) -> None:
                 dimension.dim_param = "batch"
             elif length is None:
                 dimension.dim_param = f"{value.name}_dim{axis}"
-            else:
-                dimension.dim_value = length
+            else:  # a layer may state the shape that it has in training (RandomCrop); what was traced is that of inference
+                dimension.dim_value = traced[axis] if axis < len(traced) and traced[axis] > 0 else length
 
 
 def _nodes(graph: "onnx.GraphProto") -> Iterator["onnx.NodeProto"]:
@@ -114,8 +148,6 @@ def _is_standard(node: "onnx.NodeProto", opset: int) -> bool:
 
 def _describe(node: "onnx.NodeProto", model: keras.Model) -> str:
     """Return the operator and, where its name tells, the layer: "Expm1 (layer 'celu')"."""
-    layers = {layer.name for layer in model._flatten_layers(include_self=False)}
-    # TensorFlow writes the second use of the scope "celu" as "celu_1".
-    scopes = [name for part in node.name.split("/") for name in (part, re.sub(r"_\d+$", "", part))]
-    found = [name for name in scopes if name in layers]
-    return f"{node.op_type} (layer {found[-1]!r})" if found else f"{node.op_type} (node {node.name!r})"
+    layers = {repairs.scope_of(layer.name): layer.name for layer in _layers(model)}
+    scope = layer_of(node.name, layers)
+    return f"{node.op_type} (node {node.name!r})" if scope is None else f"{node.op_type} (layer {layers[scope]!r})"

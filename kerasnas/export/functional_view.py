@@ -38,7 +38,7 @@ def functional_view(model: keras.Model) -> FunctionalView:
         A view that shares the layers of `model` and bears its name.
 
     Raises:
-        InvalidArgument: if `model` is not a Keras 3 model, is not built, or has no graph of layers.
+        InvalidArgument: if `model` is not a Keras 3 model, is not built, has no graph of layers, or takes texts.
     """
     if not isinstance(model, keras.Model):
         came = f"{type(model).__module__}.{type(model).__name__}"
@@ -61,7 +61,23 @@ def functional_view(model: keras.Model) -> FunctionalView:
     input_specs = tuple(_spec(tensor, taken) for tensor in inputs)
     output_specs = tuple(_spec(tensor, taken) for tensor in outputs)
     flat = keras.Model(inputs[0] if len(inputs) == 1 else inputs, outputs[0] if len(outputs) == 1 else outputs, name=model.name)
+    _refuse_texts(flat)
     return FunctionalView(model=flat, inputs=input_specs, outputs=output_specs)
+
+
+def _refuse_texts(model: keras.Model) -> None:
+    for tensor in model.inputs:
+        if tensor.dtype == "string":
+            readers = [
+                f"{operation.name!r} ({type(operation).__name__})"
+                for operation in model.operations
+                if any(source is tensor for node in operation._inbound_nodes for source in node.input_tensors)
+            ]
+            name = tensor._keras_history.operation.name
+            raise InvalidArgument(
+                f"Expected inputs that are numbers, but the input {name!r} holds texts, which go to the layer "
+                f"{', '.join(readers) or 'nothing'}. Leave that layer out of the model and look the texts up before it."
+            )
 
 
 def _spec(tensor: keras.KerasTensor, taken: set[str]) -> TensorSpec:

@@ -11,11 +11,13 @@ import keras
 
 import kerasnas
 from kerasnas.atomic import atomic_path
-from kerasnas.errors import InvalidArgument
+from kerasnas.errors import InvalidArgument, KerasNASError
 from kerasnas.export.convert import convert
+from kerasnas.export.culprit import culprits
 from kerasnas.export.functional_view import FunctionalView, functional_view
 from kerasnas.export.onnx_file import OnnxFile
 from kerasnas.export.samples import check_samples
+from kerasnas.export.slim import require_onnxslim, slimmed
 from kerasnas.export.verify import verify
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def to_onnx(
     preprocessing: str | Mapping[str, Any] | None = None,
     x: Any = None,
     atol: float = 1e-4,
+    slim: bool = False,
 ) -> OnnxFile:
     """Export a Keras model to an ONNX file that was measured to compute the same.
 
@@ -53,6 +56,7 @@ def to_onnx(
         x: samples to compare on, shape (samples, ...); several inputs as a list or a dict by name. None draws 32 from a
             fixed seed: uniform in the `range` of `preprocessing`, in [0, 1] where there is none.
         atol: largest absolute difference from Keras that passes, in the units of the outputs, > 0.
+        slim: whether onnxslim folds and merges what it can, before the file is compared with Keras.
 
     Returns:
         OnnxFile with the path, the shapes, and the measured differences. The file's metadata holds `labels` and
@@ -62,7 +66,9 @@ def to_onnx(
         InvalidArgument: if the model is unbuilt, subclassed or of mixed precision, Keras does not run on TensorFlow, or
             another argument is not as described.
         KerasNASError: if an operator has no counterpart in ONNX; the message names it and its layer.
-        ExportMismatch: if the file does not agree with Keras; the message holds the measured difference.
+        ExportMismatch: if the file does not agree with Keras; the message holds the measured difference and the layers
+            that do not agree alone.
+        MissingExtra: if `slim` is asked for and onnxslim is not installed.
 
     Example:
         >>> file = to_onnx(model, "digits.onnx", labels=range(10), x=x_test)  # doctest: +SKIP
@@ -80,12 +86,23 @@ def to_onnx(
     _check_preprocessing(preprocessing)
     if x is not None:
         check_samples(view.inputs, x)  # before the work of converting
-    proto = convert(view, opset=opset)
-    _write_metadata(proto, model, names, preprocessing)
-    with atomic_path(target) as draft:
-        draft.write_bytes(proto.SerializeToString())
-        verification = verify(model, draft, x, atol=atol)
-        verification.raise_for_mismatch()
+    if slim:
+        require_onnxslim()
+    try:
+        proto = convert(view, opset=opset)
+        if slim:
+            proto = slimmed(proto)
+        _write_metadata(proto, model, names, preprocessing)
+        with atomic_path(target) as draft:
+            draft.write_bytes(proto.SerializeToString())
+            verification = verify(model, draft, x, atol=atol)
+            verification.raise_for_mismatch()
+    except InvalidArgument:
+        raise
+    except KerasNASError as error:
+        if "(layer '" in str(error):
+            raise
+        raise type(error)(f"{str(error).rstrip('. ')}. {_blame(model, opset, atol)}") from error
     return OnnxFile(
         path=target,
         opset=opset,
@@ -134,6 +151,13 @@ def _check_preprocessing(preprocessing: str | Mapping[str, Any] | None) -> None:
         is_pair = isinstance(came, list | tuple) and len(came) == 2 and all(isinstance(v, int | float) for v in came)
         if not (is_pair and all(map(math.isfinite, came)) and came[0] < came[1]):
             raise InvalidArgument(f"Expected range to be [lowest, highest], got {came!r}. Pass e.g. [0, 255].")
+
+
+def _blame(model: keras.Model, opset: int, atol: float) -> str:
+    found = culprits(model, opset=opset, atol=atol)
+    if not found:
+        return "Each layer alone can be exported: it is how they stand together, or the samples."
+    return f"It is the layer {found[0]}." if len(found) == 1 else f"It is the layers {', '.join(found)}."
 
 
 def _write_metadata(

@@ -1,17 +1,11 @@
-"""What tf2onnx 1.17 leaves out or gets wrong on Keras 3 models, and its mending; nothing here outlives a conversion."""
+"""What else stops tf2onnx 1.17 on Keras 3 models, beside single operators; nothing here outlives a conversion."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
-__all__ = ["op_handlers", "optimizers", "plain_functions"]
-
-
-def op_handlers() -> dict[str, tuple[Any, list[Any]]]:
-    """Return handlers of TensorFlow operators that tf2onnx does not know: Erfc (exact GELU) and Expm1 (CELU)."""
-    return {"Erfc": (_convert_erfc, []), "Expm1": (_convert_expm1, [])}
+__all__ = ["optimizers", "plain_functions", "plain_scopes", "scope_of"]
 
 
 def optimizers() -> dict[str, Any]:
@@ -57,25 +51,23 @@ def plain_functions() -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def _convert_erfc(ctx: Any, node: Any, name: str, _args: Any) -> None:
-    """erfc(x) = 1 - erf(x)."""
-    source, outputs, shape, dtype, one = _take_out(ctx, node)
-    erf = ctx.make_node("Erf", [source], shapes=[shape], dtypes=[dtype])
-    ctx.make_node("Sub", [one, erf.output[0]], name=name, outputs=outputs, shapes=[shape], dtypes=[dtype])
+@contextmanager
+def plain_scopes() -> Iterator[None]:
+    """Let layers bear any name: TensorFlow traces none that holds a space or a letter beyond ASCII.
+
+    Keras opens a `tf.name_scope` for each layer; it is opened under the name of `scope_of`.
+    """
+    import tensorflow as tf
+
+    before = tf.name_scope
+    tf.name_scope = lambda name, *arguments, **settings: before(scope_of(name), *arguments, **settings)
+    try:
+        yield
+    finally:
+        tf.name_scope = before
 
 
-def _convert_expm1(ctx: Any, node: Any, name: str, _args: Any) -> None:
-    """expm1(x) = exp(x) - 1; near 0 this rounds to about 1e-7, absolute."""
-    source, outputs, shape, dtype, one = _take_out(ctx, node)
-    exp = ctx.make_node("Exp", [source], shapes=[shape], dtypes=[dtype])
-    ctx.make_node("Sub", [exp.output[0], one], name=name, outputs=outputs, shapes=[shape], dtypes=[dtype])
-
-
-def _take_out(ctx: Any, node: Any) -> tuple[str, list[str], Any, int, str]:
-    from tf2onnx import utils
-
-    source, outputs = node.input[0], node.output
-    shape, dtype = ctx.get_shape(outputs[0]), ctx.get_dtype(outputs[0])
-    one = ctx.make_const(utils.make_name("one"), np.array(1, utils.map_onnx_to_numpy_type(dtype))).output[0]
-    ctx.remove_node(node.name)
-    return source, outputs, shape, dtype, one
+def scope_of(name: str) -> str:
+    """Return `name` as a scope of TensorFlow: what is no letter, digit, dot, dash or slash becomes "_"."""
+    plain = re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name)
+    return plain if re.match(r"[A-Za-z0-9.]", plain) else f"layer{plain}"

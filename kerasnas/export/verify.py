@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasnas.errors import ExportMismatch, InvalidArgument
+from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export.functional_view import FunctionalView, functional_view
 from kerasnas.export.samples import check_samples, draw_samples
 from kerasnas.export.session import PROVIDER, Session, open_session
@@ -51,6 +52,7 @@ def verify(
     Raises:
         InvalidArgument: if the model, `x`, `atol` or `batch_sizes` is not as described, or the file is missing.
         ExportMismatch: if onnxruntime cannot load the file, or it has other inputs or outputs than the model.
+        KerasNASError: if Keras cannot run the model on these samples on the CPU.
 
     Example:
         >>> print(verify(model, "digits.onnx", x_test))  # doctest: +SKIP
@@ -114,9 +116,20 @@ def _run_keras(view: FunctionalView, samples: list[np.ndarray]) -> list[np.ndarr
     with silence(), device:  # TensorFlow warns of retracing at every grouped convolution that Keras runs
         for start in range(0, len(samples[0]), _KERAS_BATCH):
             batch = [array[start : start + _KERAS_BATCH] for array in samples]
-            y = view.model(batch[0] if len(batch) == 1 else batch, training=False)
+            try:
+                y = view.model(batch[0] if len(batch) == 1 else batch, training=False)
+            except Exception as error:
+                raise KerasNASError(
+                    f"Expected a model that Keras can run on the CPU, but {view.model.name!r} stopped with "
+                    f"{type(error).__name__}: {_plain(error)}"
+                ) from error
             batches.append([keras.ops.convert_to_numpy(t) for t in (y if len(view.outputs) > 1 else [y])])
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+
+def _plain(error: Exception) -> str:
+    """Return the message of an error of Keras without its colours and its list of arguments."""
+    return re.sub(r"\x1b\[\d*m", "", str(error)).split("\n\nArguments received")[0]
 
 
 def _run_onnx(view: FunctionalView, session: Session, samples: list[np.ndarray], size: int) -> list[np.ndarray]:

@@ -1,0 +1,75 @@
+"""The data that a model is fine-tuned on, checked at the door."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasnas.errors import InvalidArgument
+
+__all__ = ["training_data"]
+
+
+def training_data(model: keras.Model, x: Any, y: Any, batch_size: int, seed: int | None) -> tuple[Any, np.ndarray, Any]:
+    """Return some inputs, some or all labels, and the batches as a tf.data.Dataset.
+
+    Args:
+        model: with one input.
+        x: shape (n, ...) as the model takes them, or a `tf.data.Dataset` of (inputs, labels) batches.
+        y: n labels; None with a dataset.
+        batch_size: rows per batch; a dataset has its own.
+        seed: of the order; None for another one each time.
+
+    Raises:
+        InvalidArgument: if they do not fit the model or each other, are empty or not finite, or the dataset has no end.
+    """
+    import tensorflow as tf
+
+    if isinstance(x, tf.data.Dataset):
+        if y is not None:
+            raise InvalidArgument("Expected y=None with a dataset, got labels as well. The dataset gives (inputs, labels).")
+        if x.cardinality() < 1:
+            raise InvalidArgument(
+                "Expected a finite dataset of known length, got one that is empty, infinite or of unknown length. "
+                "Tell the number of batches with dataset.apply(tf.data.experimental.assert_cardinality(n))."
+            )
+        first = next(iter(x))
+        if not isinstance(first, tuple) or len(first) != 2:
+            raise InvalidArgument("Expected a dataset of (inputs, labels) batches, got elements of another shape.")
+        inputs, labels = (np.asarray(part) for part in first)
+        _check_arrays(model, inputs, labels)
+        return inputs, labels, x
+    if y is None:
+        raise InvalidArgument("Expected labels y beside the inputs x, got None. Only a tf.data.Dataset brings its own labels.")
+    inputs, labels = (_as_array(part, name) for part, name in ((x, "x"), (y, "y")))
+    _check_arrays(model, inputs, labels)
+    data = tf.data.Dataset.from_tensor_slices((inputs, labels))
+    return inputs, labels, data.shuffle(len(inputs), seed=seed).batch(batch_size)
+
+
+def _as_array(values: Any, name: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise InvalidArgument(f"Expected numbers in {name}, got dtype {array.dtype}. Encode them first; labels count from 0.")
+    return array.astype("float32") if array.dtype.kind == "f" else array.astype("int32") if array.dtype == bool else array
+
+
+def _check_arrays(model: keras.Model, inputs: np.ndarray, labels: np.ndarray) -> None:
+    shape = model.input_shape
+    fits = len(inputs.shape) == len(shape) and all(
+        want in (None, got) for want, got in zip(shape[1:], inputs.shape[1:], strict=True)
+    )
+    if not fits:
+        raise InvalidArgument(
+            f"Expected inputs of shape {shape}, got {inputs.shape}. Reshape x to the model's input; rows come first."
+        )
+    if labels.ndim == 0 or len(inputs) != len(labels):
+        raise InvalidArgument(
+            f"Expected one label per input, got {len(inputs)} inputs and labels of shape {labels.shape}. "
+            "Check that x and y belong together."
+        )
+    if len(inputs) == 0:
+        raise InvalidArgument("Expected at least one row, got empty data. Pass the training data, or a part of it.")
+    for name, array in (("x", inputs), ("y", labels)):
+        if not np.isfinite(array).all():
+            raise InvalidArgument(f"Expected finite numbers in {name}, got NaN or infinity. Clean or impute them first.")

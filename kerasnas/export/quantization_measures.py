@@ -1,0 +1,130 @@
+"""What becomes of a file in another format: checked, run beside the float file, and timed."""
+
+import gzip
+import math
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kerasnas.errors import KerasNASError
+from kerasnas.export.quantization import QuantizationCandidate
+from kerasnas.export.session import PROVIDER, Session, open_session
+
+__all__ = ["check_standard", "measure", "run_all"]
+
+_BATCH_SIZES = (1, 7)  # the dynamic format takes its scales from the whole batch
+_STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+_WEIGHTED = ("Conv", "ConvTranspose", "FusedConv", "MatMul", "FusedMatMul", "Gemm", "FusedGemm")
+
+
+def check_standard(path: Path) -> None:
+    """Raise KerasNASError unless the file passes ONNX's full check and uses standard operators only.
+
+    What only takes room is taken out of the file: declarations of operators that nothing uses, and inferred shapes.
+    """
+    import onnx
+
+    proto = onnx.load(path)
+    strange = sorted({f"{node.domain}.{node.op_type}" for node in proto.graph.node if node.domain not in _STANDARD_DOMAINS})
+    if strange:
+        raise KerasNASError(f"it uses operators that are not standard: {', '.join(strange)}")
+    versions = [entry for entry in proto.opset_import if entry.domain in _STANDARD_DOMAINS]
+    del proto.opset_import[:]
+    proto.opset_import.extend(versions)
+    del proto.graph.value_info[:]
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except Exception as error:
+        raise KerasNASError(f"ONNX's check says: {error}") from error
+    onnx.save(proto, path)
+
+
+def run_all(session: Session, samples: Mapping[str, np.ndarray], size: int) -> list[np.ndarray]:
+    """Return all outputs for all samples, run `size` at a time, the last batch filled up from the first samples."""
+    length = len(next(iter(samples.values())))
+    batches = []
+    for start in range(0, length, size):
+        rows = np.arange(start, start + size) % length
+        batches.append(session.run({name: array[rows] for name, array in samples.items()}))
+    return [np.concatenate(parts)[:length].astype(np.float64) for parts in zip(*batches, strict=True)]
+
+
+def measure(
+    name: str,
+    path: Path,
+    expected: Sequence[np.ndarray],
+    samples: Mapping[str, np.ndarray],
+    labels: np.ndarray | None,
+    *,
+    left_in_float: Sequence[str] = (),
+) -> QuantizationCandidate:
+    """Run a file beside what the float file gave; its latency is left at NaN and its loss is of agreement.
+
+    Args:
+        name: of the format.
+        path: the file.
+        expected: outputs of the float file.
+        samples: input name -> shape (samples, ...).
+        labels: column of each sample, shape (samples,), or None.
+        left_in_float: names of nodes that were left in float.
+
+    Raises:
+        KerasNASError: if the file does not run or gives NaN.
+    """
+    session = open_session(path)
+    agreement, difference, accuracy = 1.0, 0.0, None
+    for size in _BATCH_SIZES:
+        for y, z in zip(expected, run_all(session, samples, size), strict=True):
+            if not np.all(np.isfinite(z)):
+                raise KerasNASError("it gives NaN or infinity")
+            spread = float(np.std(y)) or 1.0
+            relative = float(np.sqrt(np.mean((y - z) ** 2))) / spread
+            difference = max(difference, relative)
+            if y.ndim == 2 and y.shape[1] > 1:
+                agreement = min(agreement, float(np.mean(y.argmax(axis=1) == z.argmax(axis=1))))
+                if labels is not None:
+                    right = float(np.mean(z.argmax(axis=1) == labels))
+                    accuracy = right if accuracy is None else min(accuracy, right)
+            else:
+                agreement = min(agreement, max(0.0, 1 - relative))
+    content, kernels = path.read_bytes(), _kernels(path)
+    eight, rest = _weighted(kernels)
+    return QuantizationCandidate(
+        name=name,
+        size_bytes=len(content),
+        gzip_bytes=len(gzip.compress(content, compresslevel=9, mtime=0)),
+        latency_ms=math.nan,
+        agreement=agreement,
+        relative_difference=difference,
+        accuracy=accuracy,
+        loss=1 - agreement,
+        kernels=kernels,
+        fused="" if name in ("float32", "float16") else f"{eight} of {eight + rest}",
+        left_in_float=tuple(left_in_float),
+    )
+
+
+def _weighted(kernels: Mapping[str, int]) -> tuple[int, int]:
+    """Return how many operators with weights run in 8 bits, and how many do not."""
+    eight = sum(
+        n for kind, n in kernels.items() if kind.startswith(("QLinearConv", "QLinearMatMul", "QGemm")) or "Integer" in kind
+    )
+    return eight, sum(kernels.get(kind, 0) for kind in _WEIGHTED)
+
+
+def _kernels(path: Path) -> dict[str, int]:
+    """Return the operators that onnxruntime runs after its own optimisation for this machine."""
+    import onnx
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory(prefix="kerasnas-") as folder:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+        onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
+        nodes = onnx.load(options.optimized_model_filepath).graph.node
+    return dict(Counter(node.op_type for node in nodes).most_common())

@@ -1,0 +1,58 @@
+"""Why this format and no other, in a few sentences."""
+
+from collections.abc import Sequence
+
+from kerasnas.export.quantization import QuantizationCandidate
+
+__all__ = ["reason_for"]
+
+
+def reason_for(
+    chosen: QuantizationCandidate,
+    candidates: Sequence[QuantizationCandidate],
+    *,
+    goal: str,
+    max_loss: float,
+    fit: Sequence[QuantizationCandidate],
+    instructions: str,
+    exact: bool | None,
+) -> str:
+    """Return why `chosen` was picked: its figures beside the float file's, what was fused, and what the processor has.
+
+    Args:
+        chosen: the picked candidate.
+        candidates: all, the float file first.
+        goal: what was asked for.
+        max_loss: largest loss that was accepted.
+        fit: the formats that were accepted.
+        instructions: the processor's best for 8-bit arithmetic.
+        exact: whether they sum without saturating; None if unknown.
+    """
+    plain, others = candidates[0], [c for c in candidates[1:] if c.failure is None]
+    what = {"latency": "the fastest", "size": "the smallest", "accuracy": "the one that loses least"}[goal]
+    lines = []
+    if chosen is plain:
+        lines.append(
+            f"float32 is {what} of {len(fit) + 1} candidates that lose at most {max_loss:g}; nothing was written."
+            if fit
+            else f"float32 stays: none of {len(others)} formats loses at most {max_loss:g}; nothing was written."
+        )
+    else:
+        lines.append(
+            f"{chosen.name} is {what} of {len(fit)} of {len(others)} formats that lose at most {max_loss:g}: "
+            f"{chosen.latency_ms:.3f} ms against {plain.latency_ms:.3f} ms in float32 "
+            f"({plain.latency_ms / chosen.latency_ms:.2g} times the speed), {chosen.size_bytes / 1000:.1f} kB against "
+            f"{plain.size_bytes / 1000:.1f} kB, the same class for {chosen.agreement:.1%} of the samples."
+        )
+    shown = chosen if chosen.fused else min((c for c in others if c.fused), key=lambda c: c.latency_ms, default=None)
+    if shown is not None:
+        lines.append(f"In {shown.name}, {shown.fused} operators with weights are fused into 8-bit ones.")
+    if chosen.left_in_float:
+        lines.append(f"Left in float, because they hurt: {', '.join(chosen.left_in_float)}.")
+    ends = {
+        True: "which sums 8-bit products exactly",
+        False: "where U8S8 sums saturate unless the weights keep to 7 bits (reduce_range)",
+        None: "of which it is not known whether it sums 8-bit products exactly",
+    }
+    lines.append(f"This processor has {instructions}, {ends[exact]}.")
+    return " ".join(lines)

@@ -1,0 +1,100 @@
+"""A wrong model is never returned."""
+
+import keras
+import numpy as np
+import pytest
+
+from kerasnas.compress import prune_channels
+from kerasnas.compress.channels import weighted_layers
+from kerasnas.compress.channels.dependencies import dependencies_of
+from kerasnas.compress.channels.layout import Layout
+from kerasnas.compress.channels.proof import prove
+from kerasnas.compress.channels.rebuild import rebuild
+from kerasnas.errors import KerasNASError
+
+layers = keras.layers
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+
+def network():
+    x = layers.Input((4, 4, 3))
+    y = layers.Conv2D(6, 3, activation="relu", name="a")(x)
+    y = layers.BatchNormalization(name="norm")(y)
+    return keras.Model(x, layers.Dense(2, activation="softmax", name="out")(layers.Flatten()(y)))
+
+
+@pytest.fixture
+def halved(shake):
+    model = shake(network())
+    dependencies = dependencies_of(model)
+    kept = np.ones(dependencies.bundles.count, bool)
+    kept[dependencies.bundles.groups[0][::2]] = False
+    return model, rebuild(model, dependencies, kept), dependencies, kept
+
+
+def test_the_right_model_passes(halved):
+    assert prove(*halved) <= 1e-5
+
+
+@pytest.mark.parametrize(("layer", "weight"), [("a", 0), ("a", 1), ("norm", 2), ("norm", 3), ("out", 0), ("out", 1)])
+def test_any_wrong_weight_is_found(halved, layer, weight):
+    smaller = halved[1]
+    values = smaller.get_layer(layer).get_weights()
+    values[weight] = values[weight][..., ::-1] * 1.001
+    smaller.get_layer(layer).set_weights(values)
+    with pytest.raises(KerasNASError, match="differs by"):
+        prove(*halved)
+
+
+def test_channels_in_the_wrong_order_are_found(halved):
+    model, smaller, dependencies, _ = halved
+    other = np.ones(dependencies.bundles.count, bool)
+    other[dependencies.bundles.groups[0][1::2]] = False
+    with pytest.raises(KerasNASError, match="differs by"):
+        prove(model, smaller, dependencies, other)
+
+
+def test_a_rule_that_is_wrong_is_found(monkeypatch, shake):
+    def as_if_channels_were_alone(tracer, call, x):
+        tracer.use(call, call.operation.gamma, -1, x.channels, "along")
+        tracer.use(call, call.operation.beta, -1, x.channels, "along")
+        return Layout(call.shapes[0], -1, x.channels)
+
+    x = layers.Input((4, 4, 3))
+    model = keras.Model(x, layers.Dense(2)(layers.Flatten()(layers.LayerNormalization()(layers.Conv2D(6, 1)(x)))))
+    monkeypatch.setitem(weighted_layers.WEIGHTED, layers.LayerNormalization, as_if_channels_were_alone)
+    monkeypatch.setattr("kerasnas.compress.channels.dependencies._RULES", {**weighted_layers.WEIGHTED, layers.Flatten: _flat})
+    with pytest.raises(KerasNASError, match=r"'layer_normalization\w*' differs by"):
+        prune_channels(model)
+
+
+def _flat(tracer, call, x):
+    return Layout(call.shapes[0], -1, np.tile(x.channels, call.shapes[0][-1] // len(x.channels)))
+
+
+class Forgetful(layers.Layer):
+    """Its config leaves out what it computes with, so that no copy of it can be right."""
+
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x):
+        return x * self.factor
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+def test_a_layer_that_forgets_is_found():
+    model = keras.Sequential([layers.Input((6,)), Forgetful(5.0, name="forgetful"), layers.Dense(8), layers.Dense(3)])
+    with pytest.raises(KerasNASError, match="add it to get_config"):
+        prune_channels(model)
+
+
+def test_half_precision_is_judged_by_its_own_rounding(shake):
+    with_policy = keras.Sequential(
+        [layers.Input((5,)), layers.Dense(64, activation="relu", dtype="mixed_float16"), layers.Dense(4, dtype="mixed_float16")]
+    )
+    assert prune_channels(shake(with_policy)).layers[0].units == 32

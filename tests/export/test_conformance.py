@@ -1,0 +1,109 @@
+"""The conformance list: what ONNX can say is exported as Keras computes it, the rest is refused with the layer's name."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import pytest
+from keras import layers
+
+from kerasnas.errors import KerasNASError
+from kerasnas.export import to_onnx, verify
+
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    FAMILIES = importlib.import_module("export_topologies").FAMILIES
+
+TOPOLOGIES = {name: topology for family in FAMILIES.values() for name, topology in family.items()}
+
+# What the repairs are for, and one of each family; the whole list is slow.
+FAST = {
+    "Conv3D, grouped",
+    "Conv2DTranspose, output padding",
+    "SpectralNormalization of Conv2D",
+    "activation celu",
+    "GroupQueryAttention",
+    "Bidirectional LSTM",
+    "GRU behind Masking",
+    "Resizing, bilinear",
+    "Resizing, nearest",
+    "Resizing, bicubic",
+    "Resizing, lanczos3",
+    "Discretization",
+    "IntegerLookup",
+    "MelSpectrogram",
+    "RandomCrop",
+    "arg max",
+    "error function",
+    "names of one's own",
+    "inputs and outputs by name",
+    "StringLookup",
+    "Hashing",
+    "Conv2D, channels first",
+}
+ALL = [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in TOPOLOGIES]
+
+
+def test_names_are_unique_and_the_fast_ones_exist():
+    assert len(TOPOLOGIES) == sum(map(len, FAMILIES.values()))
+    assert set(TOPOLOGIES) > FAST
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_topology(tmp_path, name):
+    topology = TOPOLOGIES[name]
+    model = topology.model()
+    facts = {"range": list(topology.value_range)}
+    if topology.refused:
+        with pytest.raises(KerasNASError, match=topology.culprit):
+            to_onnx(model, tmp_path / "m.onnx", preprocessing=facts)
+        assert list(tmp_path.iterdir()) == []
+        return
+    file = to_onnx(model, tmp_path / "m.onnx", preprocessing=facts)
+    assert verify(model, file, batch_sizes=(1, 5), atol=1e-4).passed
+    proto = onnx.load(file)
+    onnx.checker.check_model(proto, full_check=True)
+    assert {node.domain for node in proto.graph.node} <= {"", "ai.onnx.ml"}
+    assert set(file.outputs) == {value.name for value in proto.graph.output}
+
+
+def layers_of(model):
+    for layer in model._flatten_layers():
+        yield type(layer)
+        yield from (type(cell) for cell in [getattr(layer, "cell", None)] if cell is not None)
+
+
+# The bases of others; what a user writes himself; other backends; boxes beside pictures; layers of other names (aliases).
+NOT_LISTED = {"Layer", "Wrapper", "JaxLayer", "FlaxLayer", "TorchModuleWrapper", "TFSMLayer", "MaxNumBoundingBoxes"}
+
+
+@pytest.mark.slow
+def test_the_list_holds_every_layer_of_keras():
+    public = {c for c in vars(layers).values() if inspect.isclass(c) and issubclass(c, layers.Layer)}
+    held = {kind for topology in TOPOLOGIES.values() for kind in layers_of(topology.model())}
+    missing = {c.__name__ for c in public - held}
+    assert missing <= NOT_LISTED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, topology in TOPOLOGIES.items() if not topology.refused])
+def test_outputs_depend_on_the_inputs(name):
+    # A model that gives the same for every sample would agree with anything.
+    topology = TOPOLOGIES[name]
+    model, rng = topology.model(), np.random.default_rng(0)
+    low, high = topology.value_range
+
+    def draw(tensor):
+        size = [16, *(16 if side is None else side for side in tensor.shape[1:])]
+        whole = "int" in tensor.dtype
+        return (rng.integers(low, high + 1, size) if whole else rng.uniform(low, high, size)).astype(tensor.dtype)
+
+    x = [draw(tensor) for tensor in model.inputs]
+    given = dict(zip([t._keras_history.operation.name for t in model.inputs], x, strict=True))
+    flat = keras.Model(model.inputs, model.outputs)
+    outputs = flat(list(given.values()), training=False)
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    assert max(float(np.ptp(keras.ops.convert_to_numpy(y), axis=0).max()) for y in outputs) > 1e-3
