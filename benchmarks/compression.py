@@ -6,7 +6,7 @@ A convolutional network of some 240,000 parameters learns Fashion-MNIST. For eac
 pruned and fine-tuned with the original as a teacher; a network of that size with random weights, trained for as many seconds as
 pruning took; and tfmot's pruning of the original to as many nonzero weights as the small one has. All are exported to ONNX;
 accuracies are those of 10,000 test pictures, latencies those of one picture on one thread in onnxruntime, all files in turn,
-the quietest of five rounds. At the end the file of each pruned network is quantised, and compared with that of the original.
+the quietest of five rounds. At the end the file of each pruned network is quantised for size, and compared with the original's.
 """
 
 import argparse
@@ -104,7 +104,7 @@ def main() -> None:
             files[name] = to_onnx(model, Path(folder, f"{number}.onnx"), x=x_test[:64])
         for ratio in options.ratios:
             name = f"pruned by {ratio:g}"
-            files[f"{name}, quantised"] = found = quantize(files[name], x[:1000], y=y[:1000], goal="latency")
+            files[f"{name}, quantised"] = found = quantize(files[name], x[:1000], y=y[:1000], goal="size")
             print(f"{name}: {found.reason}", flush=True)
         rounds = [{name: benchmark(file) for name, file in files.items()} for _ in range(ROUNDS)]
         quietest = {name: min((one[name] for one in rounds), key=lambda latency: latency.median_ms) for name in files}

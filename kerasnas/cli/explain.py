@@ -1,5 +1,6 @@
 """`kerasnas explain`."""
 
+import functools
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,15 +125,16 @@ def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder
     some, few = slice(_MOST), slice(_FEW)
     pixels = np.asarray(pictures[some], np.float32)
     classes = list(range(min(len(labels), _CLASSES)))
+    because = functools.partial(explain.occlusion, model)
     makers: dict[str, Callable[[], Any]] = {
         "structure.svg": lambda: explain.structure(model),
         "weights.png": lambda: explain.weight_statistics(model, pictures[some]),
         "filters.png": lambda: explain.filters(model),
         "activations.png": lambda: explain.activation_maps(model, np.asarray(pictures[chosen])),
         "classes.png": lambda: explain.feature_visualisation(model, None, classes, low=pixels.min(), high=pixels.max()),
-        "layers.png": lambda: explain.layer_importance(model, pictures[few], codes[few]),
+        "layers.png": lambda: explain.layer_importance(model, pictures[few], codes[few], ways=("mean",)),
         "places.png": lambda: explain.permutation_importance(model, pictures[few], codes[few]),
-        "confusion.png": lambda: explain.confusion(model, pictures, codes, labels=labels),
+        "confusion.png": lambda: explain.confusion(model, pictures, codes, labels=labels, explain=because),
         "regions.png": lambda: explain.decision_boundary(model, pictures[some], codes[some], labels=labels),
     }
     for name, make in makers.items():

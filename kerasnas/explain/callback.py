@@ -14,8 +14,8 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.event_files import RunFile, images_summary
 from kerasnas.explain.model.attribution import Attribution
 from kerasnas.explain.model.grad_cam import grad_cam
-from kerasnas.explain.model.whole_number import require_whole_number
 from kerasnas.explain.random_states import random_states_kept
+from kerasnas.explain.whole_number import require_whole_number
 
 __all__ = ["ExplainCallback"]
 

@@ -27,7 +27,7 @@ _INSIDE = {
     "filters.png": "What its first filters look for",
     "activations.png": "What its last feature maps see in the explained pictures",
     "classes.png": "Pictures that excite each class, made by gradient ascent",
-    "layers.png": "What each layer is worth: the loss without it",
+    "layers.png": "The loss with the mean over all pictures in the place of what a layer says",
     "places.png": "Where in the pictures it looks: the loss when a part comes from another picture",
     "confusion.png": "What it takes for what, and its most confident mistakes",
     "regions.png": "Its classes among the features before the last layer",
@@ -62,8 +62,10 @@ def explained_pictures(folder: Path) -> dict[str, Any] | None:
     for place, entry in enumerate(content["pictures"]):
         images = {kind: _uri(folder / _FOLDER / name, "image/png") for kind, name in entry["files"].items()}
         entry["picture"] = images.pop("picture", None)
-        entry["maps"] = [
-            {"name": _name(kind), "image": image, "verdict": trust[kind]["verdicts"][place]} for kind, image in images.items()
+        entry["maps"] = [  # none without its verdict
+            {"name": _name(kind), "image": image, "verdict": trust[kind]["verdicts"][place]}
+            for kind, image in images.items()
+            if trust[kind]["text"] is not None
         ]
     maps = [{"name": _name(kind), "meaning": _MEANINGS.get(kind)} | trust[kind] for kind in kinds]
     methods = {_name(kind): facts for kind, facts in content["methods"].items()}

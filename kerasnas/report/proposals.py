@@ -83,7 +83,7 @@ def _differences(other: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     """Say in what `other` differs from the chosen `values`."""
     names = [*other, *(name for name in values if name not in other)]
     changed = [name for name in names if other.get(name) != values.get(name)]
-    listed = [f"{name} {_text(other.get(name))}, not {_text(values.get(name))}" for name in changed[:_LISTED]]
+    listed = [f"{name} {_text(other.get(name))}, here {_text(values.get(name))}" for name in changed[:_LISTED]]
     more = [f"and {len(changed) - _LISTED} more"] if len(changed) > _LISTED else []
     return "; ".join(listed + more) or "the same"
 

@@ -121,9 +121,9 @@ def test_how_each_trial_was_proposed(page_of, project, tmp_path):
     words = page_of(project(tmp_path, scores=[0.5, 0.7, 0.6, None, 0.4], decisions=DECISIONS)).words
     for row in (
         "1 initial point 0.5 ",
-        "2 policy 0.5 ± 0.05 0.7 +0.12 1.25 runner-up: units 16, not 8 least likely: learning_rate 3 %, units 75 %",
-        "3 crossover 0.6 parent: units 8, not 16; learning_rate 0.5, not 0.00123 parent: the same",
-        "4 novelty failed wanted: units 16, not 8; a 1, not none; b 2, not none; and 1 more",
+        "2 policy 0.5 ± 0.05 0.7 +0.12 1.25 runner-up: units 16, here 8 least likely: learning_rate 3 %, units 75 %",
+        "3 crossover 0.6 parent: units 8, here 16; learning_rate 0.5, here 0.00123 parent: the same",
+        "4 novelty failed wanted: units 16, here 8; a 1, here none; b 2, here none; and 1 more",
         "5 policy 1.5 ± 0.25 normal score 0.4",
     ):
         assert row in words

@@ -7,7 +7,7 @@ import json
 import pytest
 from PIL import Image
 
-UNMEASURED = "How far this map can be believed was not measured."
+UNMEASURED = "How far this map can be believed was not measured, and so it is not shown"
 ATTACK = "<script>alert(1)</script>"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="900"><script>alert(1)</script><text>conv</text></svg>'
 
@@ -59,9 +59,13 @@ def test_each_map_has_its_verdict_and_text(page_of, explained):
 
 @pytest.mark.parametrize("trust", [None, {}, {"grad_cam": entry("weak", "Weak on 2 of 2 images.", "weak", "weak")}])
 def test_a_map_without_an_entry_is_told_to_be_unmeasured(page_of, explained, trust):
-    words = page_of(explained(trust)).words
+    page = page_of(explained(trust))
+    words = page.words
     assert words.count(UNMEASURED) == (1 if trust else 2)
     assert f"Occlusion : {UNMEASURED}" in words
+    shown = [attributes["alt"].split(" of ")[0] for tag, attributes in page.tags if tag == "img"]
+    assert shown.count("Grad-CAM") == (2 if trust else 0)
+    assert "occlusion" not in shown
     assert ("Weak on 2 of 2 images." in words) == bool(trust)
 
 
@@ -87,9 +91,11 @@ def test_verdicts_of_other_pictures_are_not_put_under_these(page_of, explained):
 
 
 def test_other_methods_are_shown_by_their_names(page_of, explained):
-    words = page_of(explained({}, kinds=("rise", "my_own_method"))).words
+    kinds = ("rise", "my_own_method")
+    trust = {kind: entry("weak", "Weak on 2 of 2 images.", "weak", "weak") for kind in kinds}
+    words = page_of(explained(trust, kinds=kinds)).words
     assert "RISE: how high the score is" in words
-    assert "picture RISE my own method" in words
+    assert "picture RISE weak my own method weak" in words
     assert "My own method" in words
     assert "Grad-CAM" not in words
 

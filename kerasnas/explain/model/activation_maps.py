@@ -16,7 +16,7 @@ from kerasnas.explain.model.class_activation import _choose
 from kerasnas.explain.model.picture_grid import ColourScale, Tile, picture_grid
 from kerasnas.explain.model.png_file import png_path, write_png
 from kerasnas.explain.model.score_view import ScoreView
-from kerasnas.explain.model.whole_number import require_whole_number
+from kerasnas.explain.whole_number import require_whole_number
 
 __all__ = ["ActivationMaps", "activation_maps"]
 

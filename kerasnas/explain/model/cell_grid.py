@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kerasnas.explain.model.whole_number import require_whole_number
+from kerasnas.explain.whole_number import require_whole_number
 
 __all__ = ["cell_grid"]
 

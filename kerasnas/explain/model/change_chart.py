@@ -55,9 +55,9 @@ def change_chart(names: Sequence[str], series: Mapping[str, Sequence[Change]], *
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     if len(series) > 1:
-        axes.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(series))
+        figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=len(series))
     rest = f" (the {len(shown)} largest of {len(names)})" if len(names) > len(shown) else ""
-    axes.set_title(title + rest, fontsize=10, loc="left")
+    figure.suptitle(title + rest, fontsize=10)
     return figure
 
 

@@ -14,7 +14,7 @@ from kerasnas.explain.model.attribution import Attribution
 from kerasnas.explain.model.class_labels import class_labels
 from kerasnas.explain.model.png_file import png_path, write_png
 from kerasnas.explain.model.score_view import ScoreView
-from kerasnas.explain.model.whole_number import require_whole_number
+from kerasnas.explain.whole_number import require_whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ class Mistake:
     probability: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Confusion:
     """What `confusion` counted.
 
@@ -51,6 +51,15 @@ class Confusion:
     images: np.ndarray
     attribution: Attribution | None
     labels: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Confusion({int(self.matrix.sum())} samples, {self.wrong} wrong, accuracy {self.accuracy:.4g})"
+
+    def __str__(self) -> str:
+        import pandas as pd
+
+        table = pd.DataFrame(self.matrix, pd.Index(self.labels, name="true"), pd.Index(self.labels, name="predicted"))
+        return f"{self!r}\n{table.to_string()}"
 
     @property
     def accuracy(self) -> float:

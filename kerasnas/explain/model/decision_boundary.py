@@ -15,7 +15,7 @@ from kerasnas.explain.model.inner_network import InnerCall, InnerNetwork
 from kerasnas.explain.model.log_probabilities import log_probabilities
 from kerasnas.explain.model.png_file import png_path, write_png
 from kerasnas.explain.model.score_view import ScoreView
-from kerasnas.explain.model.whole_number import require_whole_number
+from kerasnas.explain.whole_number import require_whole_number
 
 __all__ = ["DecisionBoundary", "decision_boundary"]
 
@@ -23,7 +23,7 @@ _MARGIN = 0.08  # of the range of the points, on each side
 _SAME = 1e-4
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DecisionBoundary:
     """The features of samples in a plane, and the class that the head predicts at each place of it.
 
@@ -49,6 +49,12 @@ class DecisionBoundary:
     agreement: float
     layer: str
     labels: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"DecisionBoundary({len(self.points)} samples at {self.layer!r}, variance in the plane {self.variance_share:.0%}, "
+            f"classes as the model's {self.agreement:.0%})"
+        )
 
     @property
     def variance_share(self) -> float:

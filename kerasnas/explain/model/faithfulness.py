@@ -10,7 +10,7 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.baseline import neutral_images
 from kerasnas.explain.model.cell_grid import cell_grid
 from kerasnas.explain.model.scores import Scores
-from kerasnas.explain.model.whole_number import require_seed, require_whole_number
+from kerasnas.explain.whole_number import require_seed, require_whole_number
 
 __all__ = ["Faithfulness", "faithfulness"]
 

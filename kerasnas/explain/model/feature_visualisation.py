@@ -10,7 +10,7 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.class_activation import _choose
 from kerasnas.explain.model.feature_images import FeatureImages
 from kerasnas.explain.model.score_view import ScoreView, _functional
-from kerasnas.explain.model.whole_number import require_seed, require_whole_number
+from kerasnas.explain.whole_number import require_seed, require_whole_number
 
 __all__ = ["feature_visualisation"]
 

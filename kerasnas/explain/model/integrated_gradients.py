@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from kerasnas.explain.model.attribution import Attribution, Explained
 from kerasnas.explain.model.baseline import baseline_detail, neutral_images
 from kerasnas.explain.model.score_view import ScoreView
-from kerasnas.explain.model.whole_number import require_whole_number
+from kerasnas.explain.whole_number import require_whole_number
 
 __all__ = ["integrated_gradients"]
 

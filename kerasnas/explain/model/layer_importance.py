@@ -20,7 +20,7 @@ from kerasnas.explain.model.mean_interval import mean_interval
 from kerasnas.explain.model.png_file import png_path, write_png
 from kerasnas.explain.model.sample_losses import Loss, sample_losses
 from kerasnas.explain.model.score_view import ScoreView
-from kerasnas.explain.model.whole_number import require_seed, require_whole_number
+from kerasnas.explain.whole_number import require_seed, require_whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ class Ablation:
     accuracy_change_high: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerImportance:
     """What `layer_importance` measured.
 
@@ -72,6 +72,14 @@ class LayerImportance:
     loss: float
     accuracy: float
     details: dict[str, Any]
+
+    def __repr__(self) -> str:
+        facts = f"{len(self.rows)} rows, {self.samples} samples, loss {self.loss:.4g}, accuracy {self.accuracy:.4g}"
+        return f"LayerImportance({facts})"
+
+    def __str__(self) -> str:
+        columns = ["layer", "channel", "way", "loss_change", "loss_change_low", "loss_change_high", "accuracy_change"]
+        return f"{self!r}\n{self.to_dataframe()[columns].to_string(index=False, float_format='{:.4g}'.format, na_rep='')}"
 
     def ranked(self, way: str = "mean") -> tuple[Ablation, ...]:
         """Return the rows of one way, the largest loss change first."""
@@ -149,7 +157,8 @@ def layer_importance(
         seed: of the permutations.
 
     Returns:
-        LayerImportance, whose rows hold loss and accuracy changes with 95 % intervals (see `mean_interval`).
+        LayerImportance, whose rows hold loss and accuracy changes with 95 % intervals (see `mean_interval`), NaN with fewer
+            than 8 samples.
 
     Raises:
         InvalidArgument: if the model, x, y, layers, ways, repeats or loss are not as above.

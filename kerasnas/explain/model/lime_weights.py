@@ -15,7 +15,7 @@ from kerasnas.explain.model.baseline import baseline_detail, neutral_images
 from kerasnas.explain.model.black_box import scores_of
 from kerasnas.explain.model.cell_grid import cell_grid
 from kerasnas.explain.model.scores import Scores
-from kerasnas.explain.model.whole_number import require_seed, require_whole_number
+from kerasnas.explain.whole_number import require_seed, require_whole_number
 
 __all__ = ["lime_weights"]
 

@@ -16,7 +16,7 @@ from kerasnas.explain.model.mean_interval import mean_interval
 from kerasnas.explain.model.png_file import png_path, write_png
 from kerasnas.explain.model.sample_classifier import Samples, sample_classifier
 from kerasnas.explain.model.sample_losses import Loss, sample_losses
-from kerasnas.explain.model.whole_number import require_seed, require_whole_number
+from kerasnas.explain.whole_number import require_seed, require_whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ class InputPart:
     input: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PermutationImportance:
     """What `permutation_importance` measured.
 
@@ -82,6 +82,14 @@ class PermutationImportance:
         for row in self.rows:
             values[row.input][_area(row.start, row.stop)] = row.loss_change
         return values if isinstance(shapes, dict) else values[None]
+
+    def __repr__(self) -> str:
+        facts = f"{len(self.rows)} parts, {self.samples} samples, loss {self.loss:.4g}, accuracy {self.accuracy:.4g}"
+        return f"PermutationImportance({facts})"
+
+    def __str__(self) -> str:
+        columns = ["name", "loss_change", "loss_change_low", "loss_change_high", "accuracy_change"]
+        return f"{self!r}\n{self.to_dataframe()[columns].to_string(index=False, float_format='{:.4g}'.format)}"
 
     def ranked(self) -> tuple[InputPart, ...]:
         """Return the rows, the largest loss change first."""
@@ -153,7 +161,8 @@ def permutation_importance(
         seed: of the permutations; all parts are permuted alike.
 
     Returns:
-        PermutationImportance, whose rows hold loss and accuracy changes with 95 % intervals (see `mean_interval`).
+        PermutationImportance, whose rows hold loss and accuracy changes with 95 % intervals (see `mean_interval`), NaN with
+            fewer than 8 samples.
 
     Raises:
         InvalidArgument: if an argument or an output of `model` is not as above.

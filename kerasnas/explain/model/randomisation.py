@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution
-from kerasnas.explain.model.whole_number import require_seed
+from kerasnas.explain.whole_number import require_seed
 
 __all__ = ["map_correlation", "randomised", "randomisation_cascade"]
 

@@ -11,7 +11,7 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution, Explained
 from kerasnas.explain.model.baseline import baseline_detail, neutral_images
 from kerasnas.explain.model.black_box import scores_of
-from kerasnas.explain.model.whole_number import require_seed, require_whole_number
+from kerasnas.explain.whole_number import require_seed, require_whole_number
 
 __all__ = ["rise"]
 

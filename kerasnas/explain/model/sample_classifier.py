@@ -65,7 +65,17 @@ def sample_classifier(
         samples = {name: _fitted(array, one) for (name, array), one in zip(samples.items(), file.inputs, strict=True)}
         run = _of_file(file)
     elif inputs:
-        samples, run = _by_name(x, [one.name for one in inputs]), _of_keras(model)
+        samples = _by_name(x, [one.name for one in inputs])
+        for (name, array), one in zip(samples.items(), inputs, strict=True):
+            _check_shape(name, np.shape(array), one.shape)
+        if len(model.outputs) != 1:
+            raise InvalidArgument(
+                f"Expected a model with one output, (batch, classes); '{model.name}' has {len(model.outputs)}. "
+                "Pass keras.Model(model.inputs, model.outputs[i])."
+            )
+        run = _of_keras(model)
+    elif isinstance(model, keras.Model) and not model.built:
+        raise InvalidArgument(f"Expected a built model; '{model.name}' has no weights yet. Give it a keras.Input, or train it.")
     elif callable(model):
         samples = dict(x) if isinstance(x, Mapping) else {None: x}
         run = _of_function(model, single=not isinstance(x, Mapping))
@@ -95,6 +105,15 @@ def _of_images(scores: Scores, images: np.ndarray, batch_size: int) -> SampleCla
 
 def _of_file(file: OnnxClassifier) -> Callable[[Samples], Any]:
     return lambda batch: file(list(batch.values()))
+
+
+def _check_shape(name: str | None, came: tuple[int, ...], wanted: tuple[int | None, ...]) -> None:
+    fits = len(came) == len(wanted) and all(want in (None, got) for want, got in zip(wanted[1:], came[1:], strict=True))
+    if not fits:
+        shape = ", ".join("batch" if axis == 0 else str(size) for axis, size in enumerate(wanted))
+        raise InvalidArgument(
+            f"Expected '{name}' of shape ({shape}); came {came}. Several inputs are safest as a dict by name."
+        )
 
 
 def _of_keras(model: Any) -> Callable[[Samples], Any]:

@@ -16,7 +16,7 @@ from kerasnas.explain.model.black_box import scores_of
 from kerasnas.explain.model.cell_grid import cell_grid
 from kerasnas.explain.model.image_batch import image_batch
 from kerasnas.explain.model.scores import Scores
-from kerasnas.explain.model.whole_number import require_seed
+from kerasnas.explain.whole_number import require_seed
 
 __all__ = ["shap_values"]
 

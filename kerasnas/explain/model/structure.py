@@ -13,7 +13,7 @@ from kerasnas.cost.graph import Call, graph_of, inner_graph
 from kerasnas.cost.macs import call_macs
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.drawing import Picture
-from kerasnas.explain.model.whole_number import require_whole_number
+from kerasnas.explain.whole_number import require_whole_number
 
 __all__ = ["Operation", "Structure", "structure"]
 

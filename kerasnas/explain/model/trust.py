@@ -16,7 +16,7 @@ from kerasnas.explain.model.baseline import baseline_detail
 from kerasnas.explain.model.black_box import scores_of
 from kerasnas.explain.model.faithfulness import Faithfulness, faithfulness
 from kerasnas.explain.model.randomisation import map_correlation, randomised
-from kerasnas.explain.model.whole_number import require_seed
+from kerasnas.explain.whole_number import require_seed
 
 __all__ = ["Trust", "trust"]
 
@@ -51,6 +51,7 @@ class Trust:
         completeness_gap: |sum of the map - rise of the score|, mean over images, in units of the mean |rise of the score|, for
             methods that promise that they are equal; else None.
         baseline: what hid pixels in the test.
+        empty: how many maps mark nothing: they have one value everywhere.
     """
 
     verdicts: tuple[str, ...]
@@ -60,6 +61,7 @@ class Trust:
     why_not: str | None
     completeness_gap: float | None
     baseline: Any
+    empty: int = 0
 
     @property
     def verdict(self) -> str:
@@ -82,6 +84,8 @@ class Trust:
             f"{told}: muFidelity {three('mu_fidelity')}, insertion {three('insertion')}, deletion {three('deletion')}; "
             f"hidden by {'the mean of the image' if self.baseline == 'mean' else f'the baseline {self.baseline}'}."
         )
+        if self.empty:
+            text += f" {self.empty} of the maps mark nothing: they have one value everywhere."
         if self.randomisation is not None:
             mean_rho, size = self.randomisation.mean(), np.abs(self.randomisation).mean()
             text += f" Rank correlation with the maps of networks with random weights: {mean_rho:.2f}, its size {size:.2f}."
@@ -106,6 +110,7 @@ class Trust:
             "randomisation": None if self.randomisation is None else self.randomisation.tolist(),
             "completeness_gap": self.completeness_gap,
             "baseline": self.baseline,
+            "empty": self.empty,
         }
 
 
@@ -169,6 +174,7 @@ def trust(
         why_not=why_not,
         completeness_gap=_gap(attribution),
         baseline=baseline_detail(baseline),
+        empty=int((np.ptp(attribution.values, axis=(1, 2)) == 0).sum()),
     )
 
 

@@ -17,7 +17,7 @@ from kerasnas.explain.model.inner_network import InnerCall, InnerNetwork
 from kerasnas.explain.model.png_file import png_path, write_png
 from kerasnas.explain.model.score_view import ScoreView
 from kerasnas.explain.model.streamed_moments import StreamedMoments
-from kerasnas.explain.model.whole_number import require_whole_number
+from kerasnas.explain.whole_number import require_whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,7 @@ class Distribution:
     edges: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class WeightStatistics:
     """What `weight_statistics` found.
 
@@ -81,6 +81,13 @@ class WeightStatistics:
 
     rows: tuple[Distribution, ...]
     samples: int
+
+    def __repr__(self) -> str:
+        return f"WeightStatistics({len(self.rows)} distributions, {self.samples} samples, {self.dead_units} dead units)"
+
+    def __str__(self) -> str:
+        columns = ["layer", "part", "count", "mean", "sd", "zeros_share", "stable_rank", "dead_units"]
+        return f"{self!r}\n{self.to_dataframe()[columns].to_string(index=False, float_format='{:.3g}'.format, na_rep='')}"
 
     @property
     def dead_units(self) -> int:

@@ -12,6 +12,7 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.explain.search.evidence import Evidence, default_choices, winner_of
 from kerasnas.explain.search.mixture import Mixture
 from kerasnas.explain.search.reward_posterior import ModelCheck, RewardPosterior
+from kerasnas.explain.whole_number import require_whole_number
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Choices
 from kerasnas.strategies.space import changes
@@ -106,8 +107,7 @@ def ablation_path(
         Fawcett & Hoos 2016, Algorithm 1; deviation: predicted by the model of the reward (Biedenkapp et al. 2017), and a
         change brings the hyperparameters that it makes active.
     """
-    if not isinstance(repeats, int) or repeats < 1:
-        raise InvalidArgument(f"Expected `repeats` to be an integer >= 1, got {repeats!r}.")
+    require_whole_number("repeats", repeats, 1)
     if train is not None and not callable(train):
         raise InvalidArgument(f"Expected `train` to be None or a function of a configuration's values, got {train!r}.")
     evidence = Evidence.of(record, objective)

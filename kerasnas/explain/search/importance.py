@@ -13,6 +13,7 @@ from kerasnas.explain.search.evidence import Evidence
 from kerasnas.explain.search.main_effects import LEVEL, main_effects, p_values
 from kerasnas.explain.search.optuna_importance import METHODS, Method, optuna_importance
 from kerasnas.explain.search.permuted import permuted
+from kerasnas.explain.whole_number import require_whole_number
 from kerasnas.record import SearchRecord
 from kerasnas.strategies.encoding import Encoding
 
@@ -117,7 +118,7 @@ def importance(
     Args:
         record: a search with at least four trials that have a score. A trial that was stopped early stands for the score that
             it was expected to come to; failed trials are left out.
-        method: "reward_model", "ped_anova" or "fanova" (slow: about a minute for 50 trials).
+        method: "reward_model", "ped_anova" or "fanova"; of 50 trials the first takes some seconds, the last a minute.
         seed: of the resampling, >= 0.
         resamples: how often trials are resampled and values permuted, >= 20; "reward_model" permutes a fifth as often.
         objective: one of several objectives; None for the score that strategies are told.
@@ -130,10 +131,8 @@ def importance(
     """
     if method not in (*METHODS, "reward_model"):
         raise InvalidArgument(f"Expected `method` to be one of {[*METHODS, 'reward_model']}, got {method!r}.")
-    if not isinstance(seed, int) or seed < 0:
-        raise InvalidArgument(f"Expected `seed` to be an integer >= 0, got {seed!r}.")
-    if not isinstance(resamples, int) or resamples < _MINIMUM:
-        raise InvalidArgument(f"Expected `resamples` to be an integer >= {_MINIMUM}, got {resamples!r}.")
+    require_whole_number("seed", seed, 0)
+    require_whole_number("resamples", resamples, _MINIMUM)
     evidence = Evidence.of(record, objective)
     encoding = Encoding(evidence.decisions)
     units = encoding.encode(evidence.choices)

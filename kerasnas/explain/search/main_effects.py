@@ -108,7 +108,8 @@ def _without(evidence: Evidence, units: Array, known: list[int]) -> Array:
     """Return what the known decisions alone let expect of each trial."""
     if not known:
         return np.full(len(units), evidence.scores.mean())
-    alone = np.where(np.isnan(units), np.nan, 0.5)
+    # Not NaN where the unknown are not active: that would tell of their parents. A known one still tells of its own.
+    alone = np.full_like(units, 0.5)
     alone[:, known] = units[:, known]
     return RewardPosterior(evidence, kernels=_KERNELS, units=alone).mean(alone)
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerasnas.errors import InvalidArgument
 from kerasnas.explain.search.evidence import Evidence, default_choices, winner_of
 from kerasnas.explain.search.mixture import Mixture
 from kerasnas.explain.search.reward_posterior import ModelCheck, RewardPosterior
+from kerasnas.explain.whole_number import require_whole_number
 from kerasnas.record import SearchRecord
 
 __all__ = ["ShapleyAblation", "shapley_ablation"]
@@ -79,8 +79,7 @@ def shapley_ablation(record: SearchRecord, *, objective: str | None = None, seed
     Source:
         Shapley 1953; Castro et al. 2009 (orders); Mitchell et al. 2022 (an order with its reverse).
     """
-    if not isinstance(seed, int) or seed < 0:
-        raise InvalidArgument(f"Expected `seed` to be an integer >= 0, got {seed!r}.")
+    require_whole_number("seed", seed, 0)
     evidence = Evidence.of(record, objective)
     posterior = RewardPosterior.of(evidence)
     mixture = Mixture(record.decisions, record.space, default_choices(record), winner_of(record, evidence))

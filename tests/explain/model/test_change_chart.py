@@ -22,7 +22,7 @@ def test_each_part_has_its_change_and_interval():
     faces = next(marks.get_facecolor() for marks in axes.collections if len(marks.get_offsets()) == 2)
     assert faces[1] == pytest.approx(np.ones(4))  # hollow: its interval holds 0
     assert faces[0] != pytest.approx(np.ones(4))
-    assert {text.get_text() for text in axes.get_legend().get_texts()} == {"mean", "permutation"}
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"mean", "permutation"}
     assert "nats" in axes.get_xlabel()
 
 
@@ -33,7 +33,7 @@ def test_of_many_parts_the_largest_changes_are_shown_in_their_order():
     assert len(shown) == 40
     assert shown == sorted(shown)
     assert min(abs(changes[i].mean) for i in shown) >= max(abs(changes[i].mean) for i in set(range(60)) - set(shown))
-    assert "40 largest of 60" in figure.axes[0].get_title(loc="left")
+    assert "40 largest of 60" in figure.get_suptitle()
 
 
 def test_the_map_has_zero_in_the_middle_of_its_colours():

@@ -130,6 +130,23 @@ def test_the_maps_of_a_method(cnn, rng):
 
     found = interpretability(cnn(), attributions=[grad_cam(cnn(), rng.normal(size=(2, 12, 12, 3)), target=1)])
     assert 0 < found["grad_cam_gini_mean"] < 1
+    assert "grad_cam_mu_fidelity_mean" in found
+
+
+def test_stable_maps_and_maps_that_follow_the_noise(rng):
+    """The gradient of a linear score is its weight wherever it is taken; that of a steep wave is another one nearby."""
+    from kerasnas.explain import vanilla_gradients
+
+    images = rng.random((8, 10, 10, 1)).astype("float32")
+    found = []
+    for wave, weights in ((lambda x: x, "glorot_uniform"), (lambda x: keras.ops.sin(1000 * x), "ones")):
+        inputs = keras.Input((10, 10, 1))
+        outputs = keras.layers.Dense(3, kernel_initializer=weights)(keras.layers.Flatten()(wave(inputs)))
+        model = keras.Model(inputs, outputs)
+        maps = vanilla_gradients(model, images, target=0)
+        found.append(interpretability(model, attributions=[maps])["vanilla_gradients_stability_mean"])
+    assert found[0] == pytest.approx(1)
+    assert abs(found[1]) < 0.3
 
 
 @given(st.lists(st.floats(0, 1e300), min_size=1).filter(any), st.floats(0.1, 10), st.integers(1, 4))

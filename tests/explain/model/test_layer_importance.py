@@ -278,7 +278,7 @@ def test_the_picture_shows_the_rows(cnn, rng, tmp_path, monkeypatch, channels):
 
     monkeypatch.setattr(layer_importance_module, "change_chart", watched)
     model = cnn((8, 8, 1), 3)
-    found = layer_importance(model, rng.random((6, 8, 8, 1)), np.arange(6) % 3, channels=channels, repeats=2)
+    found = layer_importance(model, rng.random((9, 8, 8, 1)), np.arange(9) % 3, channels=channels, repeats=2)
     with Image.open(found.save(tmp_path / "layers.png")) as picture:
         assert picture.format == "PNG"
     ((names, series),) = drawn

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from kerasnas.errors import InvalidArgument, MissingExtra
 from kerasnas.explain.search import importance
+from kerasnas.explain.search.evidence import Evidence
+from kerasnas.explain.search.main_effects import _without
 from kerasnas.explain.search.optuna_importance import optuna_importance
 from kerasnas.explain.search.permuted import permuted
 from kerasnas.oracles import RandomOracle
@@ -35,8 +37,21 @@ def test_fifty_trials_explain_the_planted_search(planted, planted_shares):
             covered[name] += told[name].low <= planted_shares[name] <= told[name].high
             assert told[name].share == pytest.approx(planted_shares[name], abs=0.12)
         assert sum(p.share for p in told.parameters) == pytest.approx(1)
-    # Of 12 intervals of 95 % that hold the truth independently, 9 or fewer do in 1 of 50 times.
-    assert sum(covered.values()) >= 10
+    # That of c begins at 0, its truth. Of the 9 others 6 or fewer hold theirs once in 125 times, were they independent.
+    assert sum(covered[name] for name in "abd") >= 7
+
+
+def test_what_is_known_of_one_decision_says_nothing_of_another(planted):
+    """d is there where b is on: what is told of a alone must not tell that, or b would be judged against itself."""
+    for seed in range(3):
+        evidence = Evidence.of(planted(50, seed=seed))
+        units = Encoding(evidence.decisions).encode(evidence.choices)
+        on = ~np.isnan(units[:, 3])
+        expected = _without(evidence, units, [0])
+        slope, middle = np.polyfit(units[:, 0], expected, 1)
+        rest = expected - slope * units[:, 0] - middle
+        assert abs(rest[on].mean() - rest[~on].mean()) < 0.15  # of the 1 by which the score differs
+        assert slope == pytest.approx(3, abs=0.8)
 
 
 @pytest.mark.parametrize("method", ["reward_model", "ped_anova"])
@@ -56,7 +71,7 @@ def test_a_score_of_noise_makes_nothing_matter(planted, make_record):
         noise = np.random.default_rng([seed, 1]).normal(size=20)
         told = importance(make_record(space, [t.values for t in trials], noise), resamples=20, seed=seed)
         claims += any(p.verdict == "matters" for p in told.parameters)
-    assert claims <= 2  # each with a chance of 1 in 20: more than 2 once in 2000 times
+    assert claims <= 1  # each with a chance of 1 in 20: more than one once in 70 times, and the seeds are fixed
 
 
 @pytest.mark.parametrize("method", ["reward_model", "ped_anova", "fanova"])
