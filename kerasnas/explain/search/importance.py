@@ -99,7 +99,7 @@ def importance(
     """Say how much each hyperparameter matters, and for which ones the trials cannot tell.
 
     "reward_model" computes what share each main effect has in the variance over the whole space, drawn uniformly, from the
-    posterior of the reward model; in planted searches of 30 and 50 trials its intervals held the truth in 88 to 95 % of them
+    posterior of the reward model; in planted searches of 15 and 50 trials its intervals held the truth in 88 to 95 % of them
     (benchmarks/importance_calibration.py). "ped_anova" asks what tells the best tenth of the trials (at least 8) from the rest,
     "fanova" what share of the variance each main effect explains. These two are Optuna's, and speak of the trials as they were
     sampled: a search that has found the good values of a hyperparameter varies it less. Their intervals are of that quantity,
