@@ -1,4 +1,4 @@
-"""What occlusion of a large image costs, beside tf-explain's at the same number of predictions.
+"""What occlusion of a large image costs, beside tf-explain's at about as many predictions.
 
     python benchmarks/occlusion_speed.py
 
