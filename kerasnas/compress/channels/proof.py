@@ -15,7 +15,7 @@ from kerasnas.compress.kernels import walk_layers
 from kerasnas.cost.graph import inner_graph
 from kerasnas.errors import KerasNASError
 
-__all__ = ["difference", "prove", "random_inputs"]
+__all__ = ["differences", "prove", "random_inputs"]
 
 _ROWS, _FREE = 2, 64  # what a free dimension is filled with
 _FLOAT32 = 1e-5
@@ -30,11 +30,14 @@ def prove(
     Raises:
         KerasNASError: if that is more than 1e-5 in float32, or 16 roundings where a layer computes in half precision.
     """
-    with full_precision():
-        found, name = difference(model, smaller, dependencies, kept, random_inputs(model), before=before)
     kinds = {keras.backend.standardize_dtype(layer.compute_dtype) for layer in walk_layers(model)}
     tolerance = max([_FLOAT32, *(16 * _ROUNDING[kind] for kind in kinds & set(_ROUNDING))])
+    with full_precision():
+        shares = differences(model, smaller, dependencies, kept, random_inputs(model), before=before)
+    found, _ = max(shares, key=_size)
     if not found <= tolerance:
+        # Not the largest: what comes after a wrong layer is wrong, too.
+        found, name = next(pair for pair in shares if not pair[0] <= tolerance)
         raise KerasNASError(
             f"Expected a smaller model that computes what '{model.name}' computes without the removed channels; '{name}' "
             f"differs by {found:.2g} of its largest value, so nothing is returned. Either a layer holds state that neither its "
@@ -43,7 +46,7 @@ def prove(
     return found
 
 
-def difference(
+def differences(
     model: keras.Model,
     smaller: keras.Model,
     dependencies: Dependencies,
@@ -51,8 +54,8 @@ def difference(
     inputs: list[Any],
     *,
     before: Kept | None = None,
-) -> tuple[float, str]:
-    """Return the largest difference between `model`, masked, and `smaller`, and the name of the layer that has it.
+) -> list[tuple[float, str]]:
+    """Return the differences between `model`, masked, and `smaller` with the names of the layers, in the order of computation.
 
     The masked model is `model` itself, computed call by call: wherever a tensor is made, its removed channels are set to zero
     before anything reads it. No weight is sliced for it. Its outputs are compared, and the kept channels of all tensors
@@ -95,7 +98,11 @@ def difference(
     for value, made in zip(expected, keras.tree.flatten(smaller(whole, training=False)), strict=True):
         share = _relative(keras.ops.convert_to_numpy(value), keras.ops.convert_to_numpy(made))
         found.append((share, "an output of the model"))
-    return max(found, key=lambda pair: np.inf if np.isnan(pair[0]) else pair[0])
+    return found
+
+
+def _size(pair: tuple[float, str]) -> float:
+    return np.inf if np.isnan(pair[0]) else pair[0]
 
 
 def random_inputs(model: keras.Model, seed: int = 0) -> list[Any]:
