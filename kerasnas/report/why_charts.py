@@ -72,6 +72,7 @@ def path_chart(path: AblationPath) -> str | None:
         _rows(axes, [*labels, "all together"])
         axes.axvline(0, color=FAINT, lw=1, zorder=1)
         axes.margins(x=0.2)
+        axes.locator_params(axis="x", nbins=6)
         axes.set_xlabel(f"predicted gain in {short(path.objective)} over the default, right is better")
         return titles
 
