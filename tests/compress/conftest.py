@@ -6,6 +6,29 @@ from sklearn.datasets import load_digits
 layers = keras.layers
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.set_random_seed(7)
+
+
+class Forgetful(layers.Layer):
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x):
+        return x * self.factor
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+@pytest.fixture
+def forgetful():
+    """A layer whose config leaves out what it computes with, so that no copy of it can be right."""
+    return Forgetful(5.0, name="forgetful")
+
+
 @pytest.fixture(scope="session")
 def digits():
     data = load_digits()

@@ -13,6 +13,21 @@ def rng():
     return np.random.default_rng(7)
 
 
+class Own(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(2, activation="softmax")
+
+    def call(self, x):
+        return self.dense(keras.layers.Flatten()(x))
+
+
+@pytest.fixture
+def subclassed():
+    """A subclassed model, which has no graph to look into."""
+    return Own()
+
+
 @pytest.fixture
 def cnn():
     """Make a small network; `head` is the activation of its last layer."""

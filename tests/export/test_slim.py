@@ -1,6 +1,5 @@
 """Export through onnxslim: the same function in fewer nodes, or the line that installs it."""
 
-import importlib.util
 import sys
 
 import keras
@@ -12,8 +11,6 @@ from keras import layers
 
 from kerasnas.errors import MissingExtra
 from kerasnas.export import to_onnx
-
-installed = pytest.mark.skipif(importlib.util.find_spec("onnxslim") is None, reason="onnxslim is not installed")
 
 
 @pytest.fixture
@@ -31,7 +28,6 @@ def test_without_onnxslim_the_line_that_installs_it_is_told(tmp_path, model, mon
     assert list(tmp_path.iterdir()) == []
 
 
-@installed
 @pytest.mark.filterwarnings("default::DeprecationWarning:onnxslim")
 def test_fewer_nodes_compute_the_same(tmp_path, model):
     x = np.random.default_rng(0).uniform(-1, 1, (5, 8, 8, 4)).astype("float32")

@@ -73,22 +73,8 @@ def _flat(tracer, call, x):
     return Layout(call.shapes[0], -1, np.tile(x.channels, call.shapes[0][-1] // len(x.channels)))
 
 
-class Forgetful(layers.Layer):
-    """Its config leaves out what it computes with, so that no copy of it can be right."""
-
-    def __init__(self, factor=1.0, **kwargs):
-        super().__init__(**kwargs)
-        self.factor = factor
-
-    def call(self, x):
-        return x * self.factor
-
-    def get_config(self):
-        return {"name": self.name}
-
-
-def test_a_layer_that_forgets_is_found():
-    model = keras.Sequential([layers.Input((6,)), Forgetful(5.0, name="forgetful"), layers.Dense(8), layers.Dense(3)])
+def test_a_layer_that_forgets_is_found(forgetful):
+    model = keras.Sequential([layers.Input((6,)), forgetful, layers.Dense(8), layers.Dense(3)])
     with pytest.raises(KerasNASError, match="add it to get_config"):
         prune_channels(model)
 

@@ -127,16 +127,8 @@ def test_what_cannot_be_explained_at_all(images):
         occlusion(3, images)
 
 
-def test_a_subclassed_model_is_explained_as_a_function(images):
-    class Own(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.dense = layers.Dense(2, activation="softmax")
-
-        def call(self, x):
-            return self.dense(layers.Flatten()(x))
-
-    model = Own()
+def test_a_subclassed_model_is_explained_as_a_function(images, subclassed):
+    model = subclassed
     with pytest.raises(InvalidArgument, match=r"subclassed.*model\.predict"):
         grad_cam(model, images)
     found = occlusion(lambda x: model.predict(x, verbose=0), images, target=1)

@@ -64,18 +64,18 @@ def similarity(explain, planted_patch):
 # Not here: Grad-CAM++ counts only what helps, by its equation 12, and is gated for that; methods that hide parts find the
 # patch with any weights, since it is what stands out from the noise (the sign is then that of the random scores).
 @pytest.mark.parametrize(
-    ("explain", "most"),
+    "explain",
     [
-        (grad_cam, 0.2),
-        (vanilla_gradients, 0.2),
-        (gradient_x_input, 0.2),
-        (partial(integrated_gradients, steps=8), 0.2),
-        (partial(smooth_grad, samples=8), 0.3),  # without a sign, and smooth: any weights have larger gradients at the patch
+        grad_cam,
+        vanilla_gradients,
+        gradient_x_input,
+        partial(integrated_gradients, steps=8),
+        partial(smooth_grad, samples=8),
     ],
     ids=["grad_cam", "vanilla_gradients", "gradient_x_input", "integrated_gradients", "smooth_grad"],
 )
-def test_the_map_of_a_network_is_not_that_of_one_with_random_weights(explain, most, planted_patch):
-    assert abs(similarity(explain, planted_patch)) <= most
+def test_the_map_of_a_network_is_not_that_of_one_with_random_weights(explain, planted_patch):
+    assert abs(similarity(explain, planted_patch)) <= 0.2
 
 
 def test_the_gated_map_is_that_of_tf_explain(planted_patch):

@@ -42,7 +42,9 @@ def tf_explain():
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
                 found = np.abs(np.asarray(call(), np.float64) - right).max()
-        except Exception as error:
+        except (AttributeError, tf.errors.InvalidArgumentError) as error:
+            if not re.search("no attribute 'output_shape'|no defined output|cannot compute Mul", str(error)):
+                raise
             found = f"an exception: {type(error).__name__}: {error}"
         print("tf-explain is off by", found)
 
@@ -168,19 +170,10 @@ def test_3_a_model_that_is_not_built_is_told_what_to_do(explain):
         explain(sequential(), np.zeros((1, 6, 8, 1)))
 
 
-class Own(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.dense = layers.Dense(2, activation="softmax")
-
-    def call(self, x):
-        return self.dense(layers.Flatten()(x))
-
-
 @EVERY
-def test_4_subclassed_and_multi_input_models_are_refused_by_name(explain):
+def test_4_subclassed_and_multi_input_models_are_refused_by_name(explain, subclassed):
     images = np.zeros((1, 4, 4, 1), "float32")
-    own = Own()
+    own = subclassed
     own(images)
     with pytest.raises(InvalidArgument, match=r"the subclassed model Own.*explain model\.predict with occlusion or RISE"):
         explain(own, images)
@@ -190,8 +183,8 @@ def test_4_subclassed_and_multi_input_models_are_refused_by_name(explain):
         explain(twins, images)
 
 
-def test_4_the_way_out_of_the_message_works(rng):
-    images, own = rng.random((2, 4, 4, 1)).astype("float32"), Own()
+def test_4_the_way_out_of_the_message_works(rng, subclassed):
+    images, own = rng.random((2, 4, 4, 1)).astype("float32"), subclassed
     own(images)
     inputs = keras.Input((4, 4, 1))
     same = keras.Model(inputs, own.dense(layers.Flatten()(inputs)))
