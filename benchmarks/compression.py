@@ -36,28 +36,13 @@ def network(x: np.ndarray) -> Any:
     return keras.Sequential([keras.Input(x.shape[1:]), scale, *body, *head])
 
 
-def train(model: Any, x: np.ndarray, y: np.ndarray, epochs: int, seconds: float | None = None) -> None:
-    """Train by Adam with half a cosine: for so many epochs, or for as many as fit into the seconds."""
+def train(model: Any, x: np.ndarray, y: np.ndarray, epochs: int) -> None:
+    """Train by Adam with half a cosine."""
     import keras
 
-    def fit(count: int) -> float:
-        start = time.perf_counter()
-        steps = count * -(-len(x) // 64)
-        model.compile(
-            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)), "sparse_categorical_crossentropy"
-        )
-        model.fit(x, y, epochs=count, batch_size=64, verbose=0)
-        return time.perf_counter() - start
-
-    if seconds is None:
-        fit(epochs)
-        return
-    # One epoch says what an epoch takes; it counts, and so does what the graph takes to compile.
-    weights = model.get_weights()
-    first = fit(1)
-    second = fit(1)
-    model.set_weights(weights)
-    fit(max(1, int((seconds - first + second) / second)))
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, epochs * -(-len(x) // 64))
+    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=epochs, batch_size=64, verbose=0)
 
 
 def main() -> None:
@@ -71,7 +56,7 @@ def main() -> None:
 
     import keras
 
-    from kerasnas.compress import prune, prune_channels
+    from kerasnas.compress import from_scratch_control, prune, prune_channels
     from kerasnas.cost import cost_of
     from kerasnas.export import benchmark, quantize, to_onnx
     from kerasnas.export.session import open_session
@@ -86,8 +71,8 @@ def main() -> None:
         start = time.perf_counter()
         pruned = prune_channels(original, x, y, ratio=ratio, distill=0.5, learning_rate=2e-3, **tuned)
         seconds = time.perf_counter() - start
-        scratch = keras.models.clone_model(pruned)
-        train(scratch, x, y, 0, seconds=seconds)
+        alike = {"batch_size": 64, "learning_rate": 2e-3, "seed": options.seed}
+        scratch = from_scratch_control(pruned, x, y, (x_test, y_test), seconds=seconds, **alike).model
         zeros = prune(original, x, y, sparsity=1 - pruned.count_params() / original.count_params(), **tuned)
         models |= {f"pruned by {ratio:g}": pruned, f"its size from scratch ({seconds:.0f} s)": scratch}
         models[f"tfmot, as many weights as {ratio:g}"] = zeros

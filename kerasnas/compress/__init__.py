@@ -1,12 +1,20 @@
 """Compress a trained Keras 3 model.
 
 `prune_channels` removes channels: the model is smaller in every way, and has less to compute on any runtime.
+`from_scratch_control` tells whether a network of that size does as well without the weights that pruning kept.
 
 `prune` makes weights exactly zero. That shrinks the download, where the file travels compressed (gzip, zip, an app);
 it makes nothing faster and takes no less memory, since the kernels stay dense arrays.
 """
 
-from kerasnas.compress.channels import ChannelReport, LayerChannels, channel_report, prune_channels
+from kerasnas.compress.channels import (
+    ChannelReport,
+    LayerChannels,
+    ScratchControl,
+    channel_report,
+    from_scratch_control,
+    prune_channels,
+)
 from kerasnas.compress.sparsity import prune
 from kerasnas.compress.sparsity_report import KernelSparsity, SparsityReport, sparsity_report
 
@@ -14,8 +22,10 @@ __all__ = [
     "ChannelReport",
     "KernelSparsity",
     "LayerChannels",
+    "ScratchControl",
     "SparsityReport",
     "channel_report",
+    "from_scratch_control",
     "prune",
     "prune_channels",
     "sparsity_report",

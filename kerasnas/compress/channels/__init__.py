@@ -2,5 +2,6 @@
 
 from kerasnas.compress.channels.channel_report import ChannelReport, LayerChannels, channel_report
 from kerasnas.compress.channels.prune_channels import prune_channels
+from kerasnas.compress.channels.scratch import ScratchControl, from_scratch_control
 
-__all__ = ["ChannelReport", "LayerChannels", "channel_report", "prune_channels"]
+__all__ = ["ChannelReport", "LayerChannels", "ScratchControl", "channel_report", "from_scratch_control", "prune_channels"]

@@ -1,5 +1,7 @@
 """The training that makes up for removed channels."""
 
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,9 +13,11 @@ from kerasnas.compress.channels.importance import layer_at
 from kerasnas.compress.channels.tracer import Path
 from kerasnas.errors import InvalidArgument, KerasNASError
 
-__all__ = ["distillation_loss", "fine_tune", "loss_gradients"]
+__all__ = ["distillation_loss", "fine_tune", "loss_gradients", "with_lessons"]
 
 Loss = Callable[[Any, Any], Any]
+_LESSON = 256  # rows that the teacher is asked at once
+_ENDLESS = 1_000_000
 _TEMPERATURE = 4.0  # softens both outputs; Hinton et al. found 2.5 to 4 best for small networks
 
 
@@ -27,18 +31,20 @@ def fine_tune(
     epochs: int,
     learning_rate: float,
     verbose: int,
+    seconds: float | None = None,
 ) -> None:
     """Train a model in place with Adam; its learning rate falls to zero along half a cosine.
 
     Args:
         model: the smaller one; its own optimizer and compile settings are left alone.
-        batches: a tf.data.Dataset of (inputs, labels), the labels as `loss` takes them.
+        batches: a tf.data.Dataset of (inputs, labels), the labels as `loss` takes them, or what `with_lessons` made of it.
         loss: called with (labels, outputs), gives a scalar; the model's own penalties are added to it.
         teacher: the original.
         distill: the share of the loss that is the distance to the teacher's outputs, in [0, 1].
-        epochs: passes over the data, >= 1.
+        epochs: passes over the data, >= 1; of no account where there are `seconds`.
         learning_rate: the first one, > 0.
         verbose: as in `fit`.
+        seconds: how long to train instead, the compilation included; the cosine then follows the clock.
 
     Raises:
         KerasNASError: if a weight is not finite afterwards.
@@ -49,19 +55,71 @@ def fine_tune(
     distance = distillation_loss(model, loss)
 
     def total(x: Any, y: Any, outputs: Any) -> Any:
+        y, taught = y if isinstance(y, tuple) else (y, None)
         value = (1 - distill) * keras.ops.mean(loss(y, outputs)) if distill < 1 else 0.0
         if distill and teacher is not None:
-            value += distill * distance(keras.ops.stop_gradient(teacher(x, training=False)), outputs)
+            taught = teacher(x, training=False) if taught is None else taught
+            value += distill * distance(keras.ops.stop_gradient(taught), outputs)
         return value
 
     trainer = _Trainer(model, total)
-    rate = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * len(batches))
+    rate = learning_rate if seconds else keras.optimizers.schedules.CosineDecay(learning_rate, epochs * len(batches))
     # XLA takes longer to compile on a CPU than a few epochs take.
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
     trainer.compile(keras.optimizers.Adam(rate), jit_compile=jit)
-    trainer.fit(batches, epochs=epochs, verbose=verbose, shuffle=False)
+    trainer.fit(
+        batches,
+        epochs=epochs if seconds is None else _ENDLESS,
+        verbose=verbose,
+        shuffle=False,
+        callbacks=[_Clock(learning_rate, seconds)] if seconds else None,
+    )
     if not all(np.isfinite(weight.numpy()).all() for weight in model.weights):
         raise KerasNASError(f"Training diverged at learning_rate={learning_rate}: some weights are NaN. Lower learning_rate.")
+
+
+def with_lessons(
+    batches: Any, teacher: keras.Model, inputs: NDArray[Any], labels: Any, batch_size: int, seed: int | None
+) -> Any:
+    """Return batches of (inputs, (labels, outputs of the teacher)): asked once, not in each epoch.
+
+    `batches` themselves are returned where the outputs would take more room than the inputs.
+
+    Args:
+        batches: of (inputs, labels).
+        teacher: the original.
+        inputs: all inputs, shape (n, ...).
+        labels: as the loss takes them, n of them.
+        batch_size: rows per batch.
+        seed: of the order; None for another one each time.
+    """
+    import tensorflow as tf
+
+    sizes = [list(shape[1:]) for shape in (teacher.output_shape, inputs.shape)]
+    if None in sizes[0] or np.prod(sizes[0]) > np.prod(sizes[1]):
+        return batches
+    parts = [inputs[start : start + _LESSON] for start in range(0, len(inputs), _LESSON)]
+    taught = np.concatenate([keras.ops.convert_to_numpy(teacher(part, training=False)) for part in parts])
+    data = tf.data.Dataset.from_tensor_slices((inputs, (labels, taught)))
+    return data.shuffle(len(inputs), seed=seed).batch(batch_size)
+
+
+class _Clock(keras.callbacks.Callback):
+    """Lowers the learning rate along half a cosine of the time that has passed, and ends the training with it."""
+
+    def __init__(self, learning_rate: float, seconds: float) -> None:
+        super().__init__()
+        self._rate, self._seconds, self._start = learning_rate, seconds, time.perf_counter()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        del batch, logs
+        part = min((time.perf_counter() - self._start) / self._seconds, 1.0)
+        self.model.optimizer.learning_rate = self._rate * (1 + math.cos(math.pi * part)) / 2
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        del batch, logs
+        if time.perf_counter() - self._start >= self._seconds:
+            self.model.stop_training = True
 
 
 class _Trainer(keras.Model):

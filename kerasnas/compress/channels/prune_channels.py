@@ -1,7 +1,7 @@
 """Structured pruning: fewer channels, for a model that is smaller and faster."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from kerasnas.compress.channels.costs import cost_function
 from kerasnas.compress.channels.dependencies import Dependencies, dependencies_of
-from kerasnas.compress.channels.fine_tuning import fine_tune, loss_gradients
+from kerasnas.compress.channels.fine_tuning import fine_tune, loss_gradients, with_lessons
+from kerasnas.compress.channels.group_ratios import group_ratios
 from kerasnas.compress.channels.importance import bn_scales, magnitudes, taylor, taylor_weights
 from kerasnas.compress.channels.model_check import check_model
 from kerasnas.compress.channels.proof import prove
@@ -35,7 +36,7 @@ def prune_channels(
     x: Any = None,
     y: Any = None,
     *,
-    ratio: float | None = None,
+    ratio: float | Mapping[str, float] | None = None,
     parameters: float | None = None,
     macs: float | None = None,
     size_bytes: float | None = None,
@@ -65,6 +66,7 @@ def prune_channels(
     Without data the kept weights stay as they are, and accuracy falls: fine-tune afterwards. With data, `steps` rounds of
     pruning are each followed by `epochs` of training; after round k of n the share (1 - cos(pi k / n)) / 2 of the way is gone.
     Training uses Adam, and the loss that the model is compiled with; without one it is cross-entropy, inferred from the labels.
+    `from_scratch_control` tells afterwards whether the kept weights were worth it.
 
     Args:
         model: a built Keras 3 Sequential or Functional model, nested or not; left unchanged.
@@ -72,11 +74,13 @@ def prune_channels(
             no training. With data the model has one input and one output.
         y: labels, n of them: class indices, one-hot rows, or whatever the loss takes; None with a dataset.
         ratio: share of the channels that goes, in [0, 1): of each group of tied layers, or of all with scope="global". It is
-            rounded down, and each group keeps at least one channel.
+            rounded down, and each group keeps at least one channel. A dict from names of layers to shares, such as
+            {"conv2d_1": 0.5}, prunes their groups alone, each by its own share; `channel_report` names the layers.
         parameters: numbers in the weights.
         macs: multiply-accumulates for one sample, see `kerasnas.cost`.
         size_bytes: of the weights, uncompressed.
-        cost: what is measured on candidate models, for instance latency in ms; called some ten times with a model.
+        cost: what is measured on candidate models, called some ten times with one; for the latency in milliseconds on this
+            machine `kerasnas.compression_search.measure_latency`.
         target: the largest allowed result of `cost`, in its own unit, never a share.
         importance: "magnitude" (of the weights that make a channel), "bn_scale" (gamma of BatchNormalization, magnitude where
             there is none) or "taylor" (gradient x weight over up to 32 batches; needs data and the TensorFlow backend).
@@ -110,13 +114,23 @@ def prune_channels(
     """
     check_model(model)
     _check_settings(importance, scope, divisor, steps, epochs, distill, batch_size, learning_rate, seed)
-    goal = Target.of(ratio=ratio, parameters=parameters, macs=macs, size_bytes=size_bytes, cost=cost, target=target)
+    by_layer = ratio if isinstance(ratio, Mapping) else None
+    if by_layer is not None and scope != "layer":
+        raise InvalidArgument(f"Expected scope='layer' where ratio names layers, got scope={scope!r}. Leave out scope.")
+    goal = Target.of(
+        ratio=0.0 if by_layer is not None else ratio,
+        parameters=parameters,
+        macs=macs,
+        size_bytes=size_bytes,
+        cost=cost,
+        target=target,
+    )
     if x is None and (importance == "taylor" or steps > 1 or distill):
         raise InvalidArgument(
             f"Expected data for importance='{importance}', steps={steps} and distill={distill:g}, got none. Pass x and y; "
             "without data prune in one step, by 'magnitude' or 'bn_scale'."
         )
-    loss, batches = _training(model, x, y, batch_size, seed)
+    loss, batches, lessons = _training(model, x, y, batch_size, seed, distill=distill > 0 and epochs > 0)
 
     dependencies = dependencies_of(model)
     if not any(len(group) > 1 for group in dependencies.bundles.groups):
@@ -125,16 +139,17 @@ def prune_channels(
             f"Expected a model with channels that can go, '{model.name}' has none. What holds them: "
             f"{'; '.join(reasons) or '-'}. channel_report(model) tells it for each layer."
         )
+    shares: float | NDArray[np.float64] = 1.0 if by_layer is None else group_ratios(dependencies, by_layer)
     kept: Kept = np.ones(dependencies.bundles.count, bool)
     current = model
-    final = 0.0
+    final = 1.0  # of the shares of layers
     for step in range(1, steps + 1):
         scores = _scores(importance, current, dependencies, kept, batches, loss)
 
         def choose(share: float, kept: Kept = kept, scores: NDArray[np.float64] = scores) -> Kept:
-            return select(dependencies.bundles, scores, share, kept, scope=scope, divisor=divisor)
+            return select(dependencies.bundles, scores, share * shares, kept, scope=scope, divisor=divisor)
 
-        if step in (1, steps):
+        if step in (1, steps) and by_layer is None:
             computed = partial(cost_function, model, dependencies)
             final = goal.ratio(choose, computed, partial(rebuild, current, dependencies, before=kept))
         new = choose(final * (1 - math.cos(math.pi * step / steps)) / 2)
@@ -146,7 +161,7 @@ def prune_channels(
         if batches is not None and epochs:
             fine_tune(
                 current,
-                batches,
+                lessons,
                 loss,
                 teacher=model,
                 distill=distill,
@@ -157,20 +172,26 @@ def prune_channels(
     return current
 
 
-def _training(model: keras.Model, x: Any, y: Any, batch_size: int, seed: int | None) -> tuple[Any, Any]:
-    """Return the loss and the batches with labels in its shape; None and None without data."""
+def _training(model: keras.Model, x: Any, y: Any, batch_size: int, seed: int | None, *, distill: bool) -> tuple[Any, Any, Any]:
+    """Return the loss, the batches with labels in its shape, and these with the model's outputs; three times None without data.
+
+    What a dataset gives may be other pictures each time: there the model is asked in each step.
+    """
     if x is None:
         if y is not None:
             raise InvalidArgument("Expected inputs x beside the labels y, got None. Pass both, or neither.")
-        return None, None
+        return None, None, None
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise InvalidArgument(
             f"Expected one input and one output to train with, '{model.name}' has {len(model.inputs)} and "
             f"{len(model.outputs)}. Prune it without data, then fine-tune it with its own fit()."
         )
-    _, labels, batches = training_data(model, x, y, batch_size, seed)
+    inputs, labels, data = training_data(model, x, y, batch_size, seed)
     loss, encode = choose_objective(model, labels)
-    return loss, batches.map(lambda inputs, targets: (inputs, encode(targets)))
+    batches = data.map(lambda some, targets: (some, encode(targets)))
+    if not distill or data is x:
+        return loss, batches, batches
+    return loss, batches, with_lessons(batches, model, inputs, np.asarray(encode(labels)), batch_size, seed)
 
 
 def _scores(

@@ -13,13 +13,21 @@ __all__ = ["select"]
 _LEAST = 0.1  # what scope="global" leaves of each group: a layer of one channel lets nothing through
 
 
-def select(bundles: Bundles, scores: NDArray[np.float64], ratio: float, before: Kept, *, scope: str, divisor: int) -> Kept:
+def select(
+    bundles: Bundles,
+    scores: NDArray[np.float64],
+    ratio: float | NDArray[np.float64],
+    before: Kept,
+    *,
+    scope: str,
+    divisor: int,
+) -> Kept:
     """Return which bundles are kept; a larger ratio keeps a subset.
 
     Args:
         bundles: of the model.
         scores: how much each bundle matters.
-        ratio: share of the free channels that goes, in [0, 1]; never more goes.
+        ratio: share of the free channels that goes, in [0, 1]; never more goes; with scope="layer" one for each group will do.
         before: which ones are still there.
         scope: "layer" takes the share from each group, "global" from all groups together, the lowest scores first, but no
             more than nine tenths of a group.
@@ -27,9 +35,12 @@ def select(bundles: Bundles, scores: NDArray[np.float64], ratio: float, before: 
     """
     kept = before.copy()
     if scope == "layer":
-        counts = [len(group) - math.floor(ratio * len(group) + 1e-9) for group in bundles.groups]
+        shares = np.broadcast_to(ratio, len(bundles.groups))
+        counts = [
+            len(group) - math.floor(share * len(group) + 1e-9) for group, share in zip(bundles.groups, shares, strict=True)
+        ]
     else:
-        counts = _global_counts(bundles, scores, ratio, before, divisor)
+        counts = _global_counts(bundles, scores, float(ratio), before, divisor)
     for group, count in zip(bundles.groups, counts, strict=True):
         count = min(len(group), math.ceil(max(count, 1) / divisor) * divisor)
         there = group[before[group]]

@@ -1,0 +1,82 @@
+"""The network of the same size that begins with random weights."""
+
+import keras
+import numpy as np
+import pytest
+
+from kerasnas.compress import from_scratch_control, prune_channels
+from kerasnas.compress.channels.scratch import paired_error
+from kerasnas.errors import InvalidArgument
+
+layers = keras.layers
+
+
+def _network():
+    stack = [layers.Normalization(), layers.Dense(12, name="a"), layers.BatchNormalization(), layers.ReLU()]
+    frozen = layers.Dense(6, trainable=False, name="frozen")
+    model = keras.Sequential([keras.Input((4,)), *stack, frozen, layers.Dense(2, activation="softmax")])
+    model.layers[0].adapt(np.random.default_rng(1).normal(3, 2, (64, 4)))
+    return model
+
+
+@pytest.fixture
+def task():
+    """Points on both sides of a plane."""
+    x = np.random.default_rng(0).normal(3, 2, (300, 4)).astype("float32")
+    return x, (x.sum(axis=1) > 12).astype(int)
+
+
+def test_it_is_trained_from_other_weights_for_as_long_and_told_apart(task):
+    x, y = task
+    model = _network()
+    small = prune_channels(model, x[:200], y[:200], ratio=0.5, epochs=1, learning_rate=1e-6, seed=0)  # learns nothing
+    before = small.get_weights()
+    held_out = (x[200:], y[200:])
+    control = from_scratch_control(small, x[:200], y[:200], held_out, epochs=12, learning_rate=0.03, seed=3)
+    assert [w.shape for w in control.model.weights] == [w.shape for w in small.weights]
+    assert all(np.array_equal(a, b) for a, b in zip(before, small.get_weights(), strict=True))
+    for name in ("frozen", model.layers[0].name):  # what is not trained
+        for mine, theirs in zip(control.model.get_layer(name).weights, small.get_layer(name).weights, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    right = control.model.predict(x[200:], verbose=0).argmax(axis=1) == y[200:]
+    assert control.accuracy == right.mean() > 0.85
+    assert control.pruned_accuracy == (small.predict(x[200:], verbose=0).argmax(axis=1) == y[200:]).mean()
+    assert control.scratch_wins
+    assert "take control.model" in str(control)
+    again = from_scratch_control(small, x[:200], y[:200], held_out, epochs=12, learning_rate=0.03, seed=3)
+    assert all(np.array_equal(a, b) for a, b in zip(control.model.get_weights(), again.model.get_weights(), strict=True))
+    # Against itself, trained once more from where it came: nothing to be gained.
+    even = from_scratch_control(control.model, x[:200], y[:200], held_out, epochs=1, learning_rate=1e-6, seed=3)
+    assert not even.scratch_wins
+
+
+def test_the_clock_ends_the_training(task):
+    x, y = task
+    network = _network()
+    short = from_scratch_control(network, x, np.eye(2)[y], (x, y), seconds=0.01)
+    longer = from_scratch_control(network, x, y, (x, y), seconds=4, teacher=network, distill=0.5)
+    assert short.seconds < 4 <= longer.seconds < 8
+
+
+def test_the_error_of_a_paired_difference():
+    one, other = np.array([1, 1, 1, 0], bool), np.array([1, 0, 1, 1], bool)
+    assert paired_error(one, other) == pytest.approx(np.std([0, 1, 0, -1]) / 2)
+    assert paired_error(one, one) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, "either epochs or seconds"),
+        ({"epochs": 1, "seconds": 1.0}, "either epochs or seconds"),
+        ({"epochs": 0}, "at least 1, got 0"),
+        ({"seconds": -1.0}, "seconds > 0, got -1"),
+        ({"epochs": 1, "distill": 0.5}, "with a teacher"),
+        ({"epochs": 1, "held_out": (np.zeros((3, 4)), np.array([0, 1, 2]))}, "from 0 to 1"),
+        ({"epochs": 1, "held_out": (np.zeros((3, 5)), np.array([0, 1, 1]))}, "shape"),
+    ],
+)
+def test_mistakes(change, message, task):
+    settings = {"held_out": task, **change}
+    with pytest.raises(InvalidArgument, match=message):
+        from_scratch_control(_network(), *task, **settings)
