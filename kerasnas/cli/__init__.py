@@ -11,7 +11,7 @@ import kerasnas
 
 __all__ = ["main"]
 
-_COMMANDS = ("demo", "search", "explain", "compress", "export", "report")
+_COMMANDS = ("demo", "search", "explain", "compress", "export", "verify", "report")
 
 
 class _Commands(click.Group):
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # each trial's network is traced anew, and it warns of that
     try:
-        cli(arguments, prog_name="kerasnas", standalone_mode=False)
+        code = cli(arguments, prog_name="kerasnas", standalone_mode=False)  # what context.exit said, else None
     except click.ClickException as error:
         click.echo(f"kerasnas: error: {' '.join(error.format_message().split())}", err=True)
         return error.exit_code
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         click.echo(f"kerasnas: error: {' '.join(str(error).split())}", err=True)
         return 2 if isinstance(error, InvalidArgument | MissingExtra) else 1
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def run() -> None:

@@ -1,6 +1,9 @@
-"""From a Keras model to a verified ONNX file: conversion, parity with Keras, quantisation, and measured latency and size."""
+"""From a Keras model to a verified ONNX file: conversion, parity, quantisation, measured latency and size, certificates."""
 
 from kerasnas.export.benchmark import Latency, benchmark
+from kerasnas.export.certificate import Certificate
+from kerasnas.export.certificate_check import CertificateCheck
+from kerasnas.export.certify import certify
 from kerasnas.export.onnx import to_onnx
 from kerasnas.export.onnx_file import OnnxFile
 from kerasnas.export.quantization import Quantization, QuantizationCandidate
@@ -18,4 +21,7 @@ __all__ = [
     "quantize",
     "Quantization",
     "QuantizationCandidate",
+    "certify",
+    "Certificate",
+    "CertificateCheck",
 ]

@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
-
 from kerasnas.atomic import atomic_path
 from kerasnas.errors import InvalidArgument, KerasNASError
 from kerasnas.export.benchmark import benchmark
@@ -19,7 +17,7 @@ from kerasnas.export.quantization import Quantization, QuantizationCandidate
 from kerasnas.export.quantization_formats import FORMATS, prepare, write_quantized
 from kerasnas.export.quantization_measures import check_standard, measure, run_all
 from kerasnas.export.quantization_reason import reason_for
-from kerasnas.export.samples import check_samples
+from kerasnas.export.samples import check_labels, check_samples
 from kerasnas.export.sensitive_nodes import sensitive_nodes
 from kerasnas.export.session import Session, open_session
 
@@ -81,7 +79,7 @@ def quantize(
     target = session.path.with_name(f"{session.path.stem}-quantized.onnx") if path is None else Path(os.fspath(path))
     _check(session, target, goal, formats, rounds, max_loss=max_loss, min_agreement=min_agreement)
     arrays = check_samples(session.inputs, calibration)
-    labels = None if y is None else _check_labels(y, len(arrays[0]))
+    labels = None if y is None else check_labels(y, len(arrays[0]))
     if len(arrays[0]) < 4:
         raise InvalidArgument(f"Expected at least 4 samples, got {len(arrays[0])}. Pass a hundred or more.")
     named = {name: array for (name, _, _), array in zip(session.inputs, arrays, strict=True)}
@@ -163,16 +161,6 @@ def _check(session: Session, target: Path, goal: str, formats: Sequence[str], ro
     opset = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
     if opset < _LEAST_OPSET:
         raise InvalidArgument(f"Expected an opset of at least {_LEAST_OPSET}, got {opset}. Export the model again.")
-
-
-def _check_labels(y: Any, length: int) -> np.ndarray:
-    labels = np.asarray(y)
-    if labels.shape != (length,) or not np.issubdtype(labels.dtype, np.integer):
-        raise InvalidArgument(
-            f"Expected y as {length} whole numbers, one for each sample, got shape {labels.shape} of {labels.dtype}. "
-            "Pass the column of each sample's class."
-        )
-    return labels
 
 
 def _failed(name: str, error: Exception) -> QuantizationCandidate:

@@ -7,7 +7,7 @@ import numpy as np
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["TensorSpec", "draw_samples", "check_samples"]
+__all__ = ["TensorSpec", "draw_samples", "check_labels", "check_samples"]
 
 # (name, shape with None for a free dimension, NumPy dtype)
 TensorSpec = tuple[str, tuple[int | None, ...], str]
@@ -85,6 +85,21 @@ def check_samples(specs: Sequence[TensorSpec], x: Any) -> list[np.ndarray]:
             "Pass arrays of one length."
         )
     return checked
+
+
+def check_labels(y: Any, length: int) -> np.ndarray:
+    """Return `y` as the column of each sample's class, shape (length,).
+
+    Raises:
+        InvalidArgument: if it is not one whole number for each sample.
+    """
+    labels = np.asarray(y)
+    if labels.shape != (length,) or not np.issubdtype(labels.dtype, np.integer):
+        raise InvalidArgument(
+            f"Expected y as {length} whole numbers, one for each sample, got shape {labels.shape} of {labels.dtype}. "
+            "Pass the column of each sample's class."
+        )
+    return labels
 
 
 def _check_array(spec: TensorSpec, values: Any) -> np.ndarray:

@@ -24,6 +24,7 @@ class Session:
         path: the file.
         inputs: name, shape (None for a free dimension) and NumPy dtype of each input.
         outputs: names.
+        output_specs: name, shape and NumPy dtype of each output.
         metadata: the file's metadata as text.
         onnxruntime_version: what runs it.
         handle: the `onnxruntime.InferenceSession`.
@@ -32,6 +33,7 @@ class Session:
     path: Path
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[str, ...]
+    output_specs: tuple[TensorSpec, ...]
     metadata: dict[str, str]
     onnxruntime_version: str
     handle: Any
@@ -40,6 +42,11 @@ class Session:
         """Return all outputs for one batch, in the order of `outputs`."""
         outputs: list[np.ndarray] = self.handle.run(None, arrays)
         return outputs
+
+    @property
+    def runtime(self) -> str:
+        """What runs the file, with its version."""
+        return f"onnxruntime {self.onnxruntime_version}"
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -51,12 +58,13 @@ class Session:
         return (low, high) if low < high else (0.0, 1.0)
 
 
-def open_session(file: str | os.PathLike[str], *, threads: int = 1) -> Session:
+def open_session(file: str | os.PathLike[str], *, threads: int = 1, plain: bool = False) -> Session:
     """Open an ONNX file in onnxruntime, on the CPU.
 
     Args:
         file: path to the file, or an `OnnxFile`.
         threads: that one operator may use, >= 1.
+        plain: whether the graph is run node by node as it stands in the file, without optimisation for this machine.
 
     Returns:
         The opened file.
@@ -73,6 +81,8 @@ def open_session(file: str | os.PathLike[str], *, threads: int = 1) -> Session:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if plain:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4  # failures are raised, and need not be printed as well
     try:
         handle = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
@@ -82,12 +92,17 @@ def open_session(file: str | os.PathLike[str], *, threads: int = 1) -> Session:
         ) from error
     return Session(
         path=path,
-        inputs=tuple((node.name, _shape(node.shape), _dtype(node.type)) for node in handle.get_inputs()),
+        inputs=_specs(handle.get_inputs()),
         outputs=tuple(node.name for node in handle.get_outputs()),
+        output_specs=_specs(handle.get_outputs()),
         metadata=dict(handle.get_modelmeta().custom_metadata_map),
         onnxruntime_version=onnxruntime.__version__,
         handle=handle,
     )
+
+
+def _specs(nodes: list[Any]) -> tuple[TensorSpec, ...]:
+    return tuple((node.name, _shape(node.shape), _dtype(node.type)) for node in nodes)
 
 
 def _shape(dimensions: list[Any]) -> tuple[int | None, ...]:

@@ -17,7 +17,7 @@ from kerasnas.export.session import PROVIDER, Session, open_session
 from kerasnas.export.silence import silence
 from kerasnas.export.verification import Verification
 
-__all__ = ["verify"]
+__all__ = ["run_keras", "verify"]
 
 _RANDOM_SAMPLES = 32
 _KERAS_BATCH = 128
@@ -73,7 +73,7 @@ def verify(
         samples = check_samples(view.inputs, x)
         data = "given"
     names = [name for name, _, _ in view.outputs]
-    expected = _run_keras(view, samples)
+    expected = run_keras(view, samples)
     difference = dict.fromkeys(names, 0.0)
     agreement: dict[str, float] = {}
     reason = None
@@ -110,7 +110,8 @@ class _DoesNotRun(Exception):
     """Onnxruntime stopped, or gave an output of another shape."""
 
 
-def _run_keras(view: FunctionalView, samples: list[np.ndarray]) -> list[np.ndarray]:
+def run_keras(view: FunctionalView, samples: list[np.ndarray]) -> list[np.ndarray]:
+    """Return all outputs of the model for all samples, at inference, on the CPU under TensorFlow."""
     batches = []
     device = keras.device("cpu:0") if keras.config.backend() == "tensorflow" else nullcontext()
     with silence(), device:  # TensorFlow warns of retracing at every grouped convolution that Keras runs

@@ -1,0 +1,74 @@
+"""A certificate on one screen."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kerasnas.export.certificate import Certificate
+
+__all__ = ["certificate_text"]
+
+_MOST_LABELS = 12
+
+
+def certificate_text(certificate: "Certificate") -> str:
+    """Return the figures of a certificate, one line for each kind."""
+    c, versions = certificate, certificate.versions
+    lines = [f"{c.file['name']}, certified {c.created[:10]} by kerasnas {versions.get('kerasnas')}"]
+
+    def add(title: str, text: str | None) -> None:
+        if text:
+            lines.append(f"  {title:<12} {text}")
+
+    add("made of", _origin(c))
+    for step in c.compression:
+        facts = ", ".join(f"{k.replace('_', ' ')} {_short(v)}" for k, v in step.items() if k != "method" and _plain(v))
+        add("compressed", f"{step['method']}{f' ({facts})' if facts else ''}")
+    add("takes", "; ".join(map(_tensor, c.inputs)) + (f"; {_preprocessing(c.preprocessing)}" if c.preprocessing else ""))
+    add("gives", "; ".join(map(_tensor, c.outputs)))
+    add("labels", None if c.labels is None else _labels(c.labels))
+    add("size", f"{c.file['size_bytes'] / 1024:,.1f} KB, {c.file['gzip_bytes'] / 1024:,.1f} KB gzipped")
+    if c.accuracy is not None:
+        model = c.accuracy["model"]
+        beside = "" if model is None else f", the Keras model {model:.4f}"
+        add("accuracy", f"{c.accuracy['file']:.4f} on {c.accuracy['samples']:,} samples{beside}")
+    if c.parity is not None:
+        known = [d for d in c.parity["max_abs_difference"].values() if d is not None]
+        add("parity", f"{max(known):.2g} from Keras over {c.parity['n_samples']} samples; {c.parity['criterion']}")
+    if c.latency is not None:
+        add("latency", f"median {c.latency['median_ms']:.3g} ms a call of {c.latency['batch_size']}, {_machine(c)}")
+    return "\n".join(lines)
+
+
+def _origin(c: "Certificate") -> str | None:
+    parts = [] if c.model is None else [f"{c.model['name']}, {c.model['parameters']:,} parameters"]
+    told = c.provenance or {}
+    parts += [f"{title} {told[key]}" for title, key in (("search", "search"), ("trial", "trial_id")) if told.get(key)]
+    return ", ".join(parts)
+
+
+def _machine(c: "Certificate") -> str:
+    threads = c.latency["threads"] if c.latency else 1
+    instructions = c.machine.get("int8")
+    return f"{threads} thread{'s' * (threads != 1)} of {c.machine['cpu']} ({instructions}), {c.machine['runtime']}"
+
+
+def _tensor(row: Any) -> str:
+    shape = ", ".join("batch" if i == 0 and n is None else "any" if n is None else str(n) for i, n in enumerate(row["shape"]))
+    return f"{row['name']} ({shape}) {row['dtype']}"
+
+
+def _preprocessing(told: Any) -> str:
+    return ", ".join(f"{key} {value}" for key, value in told.items()) if isinstance(told, dict) else str(told)
+
+
+def _labels(names: Any) -> str:
+    shown = ", ".join(names[:_MOST_LABELS])
+    return shown if len(names) <= _MOST_LABELS else f"{shown}, ... ({len(names)} in all)"
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, int | float | bool) or (isinstance(value, str) and len(value) <= 40)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,242 @@
+"""A certificate for an exported file: what it is, what it was made of, and what was measured of it."""
+
+import gzip
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+import kerasnas
+from kerasnas.errors import ExportMismatch, InvalidArgument
+from kerasnas.export.benchmark import Latency
+from kerasnas.export.certificate import Certificate, certificate_path, tensor_rows
+from kerasnas.export.functional_view import functional_view
+from kerasnas.export.measured import measured
+from kerasnas.export.processor import processor
+from kerasnas.export.quantization import Quantization
+from kerasnas.export.runner import Runner, format_of
+from kerasnas.export.samples import check_labels, check_samples
+from kerasnas.export.self_test import record_self_test
+from kerasnas.export.verification import Verification
+from kerasnas.export.verify import run_keras, verify
+
+if TYPE_CHECKING:
+    from kerasnas.export.onnx_file import OnnxFile
+
+__all__ = ["certify", "weights_sha256"]
+
+_PACKAGES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
+_PARITY_SAMPLES = 64
+_BATCH = 64
+
+
+def certify(
+    file: "str | os.PathLike[str] | OnnxFile | Quantization",
+    *,
+    model: keras.Model | None = None,
+    x: Any = None,
+    y: Any = None,
+    latency: Latency | None = None,
+    compression: Sequence[Mapping[str, Any]] = (),
+    provenance: Mapping[str, Any] | None = None,
+    min_agreement: float = 0.9,
+    path: str | os.PathLike[str] | None = None,
+) -> Certificate:
+    """Measure an exported file and write what is known of it beside it: model.json beside model.onnx.
+
+    Whoever gets the two files can ask `kerasnas verify model.onnx`, or `Certificate.load("model.json").check("model.onnx")`,
+    whether the file is the certified one and computes on that machine what it did on this one.
+
+    Args:
+        file: the exported file: a path, an `OnnxFile`, a `Quantization`, or any other record that stands for a path, and
+            has `verification` if it was compared with Keras already.
+        model: the Keras model that it was made of; without it its weights, parity and accuracy stay unknown.
+        x: samples as the file takes them, shape (samples, ...); several inputs as a list or a dict by name. For accuracy, and,
+            where the file was not compared already, parity on the first 64; None compares on random samples.
+        y: column of each sample's class, shape (samples,).
+        latency: as `benchmark` measured it on this machine; None measures it, where there is a way.
+        compression: what was done to the model before, in order, each with "method" and plain values; a quantisation of the
+            file is added.
+        provenance: where the model comes from, plain values: a search's folder, the winner's trial_id and hyperparameters, ...
+        min_agreement: share of the samples to which a quantised file must give the same class as `model`, in [0, 1].
+        path: where the certificate goes; beside the file by default.
+
+    Returns:
+        The certificate that was written.
+
+    Raises:
+        InvalidArgument: if an argument is not as described, or another file lies where the certificate would go.
+        ExportMismatch: if the file does not load, gives NaN, or does not agree with `model`; then nothing is written.
+
+    Example:
+        >>> file = to_onnx(model, "digits.onnx", x=x_test)  # doctest: +SKIP
+        >>> print(certify(file, model=model, x=x_test, y=y_test))  # doctest: +SKIP
+    """
+    place = Path(os.fspath(file))
+    kind = format_of(place)
+    if not place.is_file():
+        raise InvalidArgument(f"Expected an exported file at {place}, found none. Make one with kerasnas.export.to_onnx.")
+    if y is not None and x is None:
+        raise InvalidArgument("Expected samples beside their classes, got y alone. Pass x, too.")
+    if not (isinstance(min_agreement, int | float) and 0 <= min_agreement <= 1):
+        raise InvalidArgument(f"Expected min_agreement within [0, 1], got {min_agreement!r}. It is a share of the samples.")
+    _check_plain(compression=list(compression), provenance=provenance)
+    facts, runner = kind.facts(place), kind.open(place)
+    content = place.read_bytes()
+    steps = [*map(dict, compression), *_quantized(file, runner)]
+    lossy = any(step["method"] == "quantize" for step in steps)
+    samples = None if x is None else check_samples(runner.inputs, x)
+    if latency is None and kind.latency is not None:
+        latency = kind.latency(place)
+    certificate = Certificate(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        file={
+            "name": place.name,
+            "format": kind.name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "size_bytes": len(content),
+            "gzip_bytes": len(gzip.compress(content, compresslevel=9, mtime=0)),
+            **facts,
+        },
+        model=None
+        if model is None
+        else {
+            "name": model.name,
+            "parameters": int(model.count_params()),
+            "weights_sha256": weights_sha256(model),
+        },
+        inputs=tuple(tensor_rows(runner.inputs)),
+        outputs=tuple(tensor_rows(runner.output_specs)),
+        labels=_from_metadata(runner, "labels", tuple),
+        preprocessing=_from_metadata(runner, "preprocessing"),
+        parity=_parity(file, model, samples, lossy=lossy, min_agreement=min_agreement),
+        accuracy=None if samples is None or y is None else _accuracy(runner, model, samples, y),
+        latency=None if latency is None else latency.to_dict(),
+        compression=tuple(steps),
+        provenance=None if provenance is None else dict(provenance),
+        self_test=record_self_test(runner, kind.open(place, plain=True), lossy=lossy),
+        versions={"kerasnas": kerasnas.__version__, "python": platform.python_version(), **_versions()},
+        machine={**processor(), "runtime": runner.runtime},
+        measured=measured(lossy=lossy),
+    )
+    certificate.write(certificate_path(place) if path is None else path)
+    return certificate
+
+
+def weights_sha256(model: keras.Model) -> str:
+    """Return the SHA-256 of a model's weights; that of a model that was saved and loaded is the same.
+
+    In the order of `model.weights`, each as the line "DTYPE [SHAPE]", such as "float32 [3, 3, 1, 8]", and its numbers in
+    row-major order, little-endian.
+    """
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        array = np.ascontiguousarray(keras.ops.convert_to_numpy(weight.value))
+        digest.update(f"{array.dtype.name} {list(array.shape)}\n".encode())
+        digest.update((array if sys.byteorder == "little" else array.byteswap()).tobytes())
+    return digest.hexdigest()
+
+
+def _quantized(file: Any, runner: Runner) -> list[dict[str, Any]]:
+    """Return how the file was quantised, as the record tells it, or else the file itself; no row where it was not."""
+    if isinstance(file, Quantization) and file.chosen.name == "float32":
+        return []
+    told = _from_metadata(runner, "quantization")
+    row = {"method": "quantize", **told} if isinstance(told, dict) else {}
+    if isinstance(file, Quantization):
+        row |= {
+            "method": "quantize",
+            "format": file.chosen.name,
+            "goal": file.goal,
+            "max_loss": file.max_loss,
+            "loss": file.chosen.loss,
+            "measured_samples": file.n_measured,
+            "reason": file.reason,
+        }
+    return [row] if row else []
+
+
+def _parity(
+    file: Any, model: keras.Model | None, samples: list[np.ndarray] | None, *, lossy: bool, min_agreement: float
+) -> dict[str, Any] | None:
+    verification = getattr(file, "verification", None)
+    if not isinstance(verification, Verification):
+        if model is None:
+            return None
+        few = None if samples is None else [array[:_PARITY_SAMPLES] for array in samples]
+        verification = verify(model, file, few if few is None or len(few) > 1 else few[0])
+    told = verification.to_dict()
+    if not lossy:
+        verification.raise_for_mismatch()
+        return {**told, "criterion": f"at most {verification.atol:g} is allowed"}
+    least = min(verification.top1_agreement.values(), default=None)
+    finite = all(difference is not None for difference in told["max_abs_difference"].values())
+    criterion = "any finite difference passes a quantised file without classes"
+    if least is not None:
+        criterion = f"the same class for {least:.1%}, at least {min_agreement:.1%} is asked of a quantised file"
+    if not finite or (least is not None and least < min_agreement):
+        raise ExportMismatch(
+            f"Expected a quantised file that agrees with its Keras model, but {criterion}; {verification}. Quantise it to "
+            "another format, or lower min_agreement."
+        )
+    return {**told, "passed": True, "reason": None, "criterion": criterion}
+
+
+def _accuracy(runner: Runner, model: keras.Model | None, samples: list[np.ndarray], y: Any) -> dict[str, Any]:
+    labels = check_labels(y, len(samples[0]))
+    if len(runner.output_specs) != 1 or len(runner.output_specs[0][1]) != 2:
+        raise InvalidArgument("Expected one output of shape (batch, classes) to compare `y` with. Leave out y.")
+    fixed = [shape[0] for _, shape, _ in runner.inputs if shape and shape[0] is not None]
+    size = int(fixed[0]) if fixed else _BATCH
+    batches = []
+    for start in range(0, len(labels), size):
+        rows = np.arange(start, start + size) % len(labels)  # the last batch is filled up from the first samples
+        batches.append(runner.run({name: a[rows] for (name, _, _), a in zip(runner.inputs, samples, strict=True)})[0])
+    given = _share(np.concatenate(batches)[: len(labels)], labels)
+    known = None if model is None else _share(run_keras(functional_view(model), samples)[0], labels)
+    return {"file": given, "model": known, "samples": len(labels)}
+
+
+def _share(scores: np.ndarray, labels: np.ndarray) -> float:
+    chosen = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5).astype(int)
+    return float(np.mean(chosen == labels))
+
+
+def _from_metadata(runner: Runner, key: str, kind: Any = None) -> Any:
+    try:
+        value = json.loads(runner.metadata.get(key, "null"))
+    except ValueError:
+        return None
+    return value if kind is None or value is None else kind(map(str, value))
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _check_plain(*, compression: list[Any], provenance: Any) -> None:
+    if any(not isinstance(step, Mapping) or not isinstance(step.get("method"), str) for step in compression):
+        raise InvalidArgument(f"Expected each step of compression to name its method, got {compression!r:.80}.")
+    if provenance is not None and not isinstance(provenance, Mapping):
+        raise InvalidArgument(f"Expected provenance as a mapping, got {type(provenance).__name__}. Pass a dict.")
+    try:
+        json.dumps([compression, provenance], allow_nan=False, default=dict)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(
+            f"Expected compression and provenance that JSON can hold, but {error}. Use plain values."
+        ) from error
