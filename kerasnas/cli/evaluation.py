@@ -1,6 +1,5 @@
-"""How well a classifier or an ONNX file does on the test pictures."""
+"""How well a classifier does on the test pictures."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,9 +7,9 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from kerasnas.datasets import Dataset
 from kerasnas.estimators import ImageClassifier
-from kerasnas.image_data import to_codes, to_images
+from kerasnas.image_data import to_codes
 
-__all__ = ["accuracy_of_file", "evaluate"]
+__all__ = ["evaluate"]
 
 
 def evaluate(classifier: ImageClassifier, data: Dataset) -> dict[str, Any]:
@@ -29,16 +28,3 @@ def evaluate(classifier: ImageClassifier, data: Dataset) -> dict[str, Any]:
             for name, p, r, f, s in zip(classifier.classes_, precision, recall, f1, support, strict=True)
         ],
     }
-
-
-def accuracy_of_file(path: Path, classifier: ImageClassifier, data: Dataset) -> float:
-    """Return the accuracy of the ONNX file itself on the test pictures, run by onnxruntime on raw pixels."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    pixels = to_images(data.x_test).astype("float32")
-    name = session.get_inputs()[0].name
-    outputs = [session.run(None, {name: pixels[i : i + 256]})[0] for i in range(0, len(pixels), 256)]
-    scores = np.concatenate(outputs)
-    predicted = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5).astype(int)
-    return float(np.mean(predicted == to_codes(data.y_test, classifier.classes_)))

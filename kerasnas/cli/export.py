@@ -1,5 +1,6 @@
 """`kerasnas export`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,36 @@ from kerasnas.cli.backend_command import BackendCommand
 from kerasnas.cli.options import data_option, image_size_option, model_argument, out_option
 
 if TYPE_CHECKING:
-    from kerasnas.cli.run_folder import Run
+    import numpy as np
 
-__all__ = ["command", "export", "print_table"]
+    from kerasnas.cli.run_folder import Run, Variant
+
+__all__ = ["Exported", "command", "export", "print_table"]
 
 _EXPLAINED = 4  # test pictures whose maps are compared
+_COMPARED = 64  # test pictures on which a file is compared with Keras
+_CALIBRATED = 600  # training pictures of which half set the ranges of a quantised file, and half measure it
+_GOALS = ("latency", "size", "accuracy")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file of a run.
+
+    Attributes:
+        variant: the network that it holds.
+        file: what stands for its path: an `OnnxFile`, a `Quantization`, ...
+        facts: what else its row says.
+    """
+
+    variant: "Variant"
+    file: Any
+    facts: dict[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """The file itself."""
+        return Path(self.file.path)
 
 
 @click.command(cls=BackendCommand, short_help="Write verified ONNX files and measure them.")
@@ -21,61 +47,128 @@ _EXPLAINED = 4  # test pictures whose maps are compared
 @data_option
 @image_size_option
 @click.option("--atol", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="Largest difference.")
+@click.option("--opset", type=click.IntRange(13, 18), default=17, show_default=True, help="Version of ONNX's operators.")
+@click.option("--slim", is_flag=True, help="Fold and merge what onnxslim can, before the file is compared.")
+@click.option(
+    "--quantize",
+    type=click.Choice(_GOALS),
+    is_flag=False,
+    flag_value="latency",
+    metavar=f"[{'|'.join(_GOALS)}]",
+    help="Also write the best file of 8 or 16 bits for this goal, latency unless said otherwise, where one is better.",
+)
 @out_option
-def command(model: Path, data: str | None, image_size: Any, atol: float, out: Path | None) -> None:
+def command(
+    model: Path,
+    data: str | None,
+    image_size: Any,
+    atol: float,
+    opset: int,
+    slim: bool,
+    quantize: str | None,
+    out: Path | None,
+) -> None:
     """Export MODEL, a run folder or a .keras file, to ONNX.
 
-    Writes OUT/model.onnx, model-pruned.onnx where there is a pruned model, and verification.json. A file that does not agree
-    with its Keras model is not written.
+    Writes OUT/model.onnx, model-pruned.onnx where there is a pruned model, with --quantize also NAME-quantized.onnx, a
+    certificate beside each (model.json; see `kerasnas verify`), and verification.json. A file that does not agree with its
+    Keras model is not written.
     """
     from kerasnas.cli.run_folder import Run
 
     run = Run.open(model, data=data, image_size=image_size or None, out=out)
-    print_table(export(run, atol=atol))
-    click.echo(f"wrote {run.folder}/{run.name}.onnx")
+    rows = export(run, atol=atol, opset=opset, slim=slim, quantize=quantize)
+    print_table(rows)
+    for row in rows:
+        click.echo(f"wrote {run.folder / row['file']} and its certificate {row['certificate']}")
 
 
-def export(run: "Run", *, atol: float = 1e-4) -> list[dict[str, Any]]:
-    """Export the model of `run` and its pruned one; return one row of figures for each file."""
-    import numpy as np
-
-    from kerasnas.cli.evaluation import accuracy_of_file
-    from kerasnas.compress import sparsity_report
-    from kerasnas.explain import drift
-    from kerasnas.export import benchmark, to_onnx
-
-    maps = None if run.data is None else run.classifier.explain(run.data.x_test[:_EXPLAINED], method="occlusion")
-    classifiers = {run.name: run.classifier, f"{run.name}-pruned": run.pruned()}
-    rows: list[dict[str, Any]] = []
-    for stem, classifier in classifiers.items():
-        if classifier is None:
-            continue
-        samples = None if run.data is None else np.asarray(run.data.x_test[:64])
-        path = run.folder / f"{stem}.onnx"
-        if run.model.is_file() and run.data is None:  # a bare model: of its labels and pixels nothing is known
-            file = to_onnx(classifier.model_, path, atol=atol)
-        else:
-            file = classifier.export(path, x=samples, atol=atol)
-        row = {
-            "name": stem,
-            "file": file.path.name,
-            "parameters": int(classifier.model_.count_params()),
-            "sparsity": sparsity_report(classifier.model_).sparsity,
-            "accuracy": None,
-            "keras_accuracy": None,
-            "verification": file.verification.to_dict(),
-            "drift": None if maps is None else drift(maps, file).to_dict(),
-        }
-        if run.data is not None:
-            row["accuracy"] = accuracy_of_file(file.path, classifier, run.data)
-            row["keras_accuracy"] = classifier.evaluate(run.data.x_test, run.data.y_test)["accuracy"]
-        rows.append(row)
-    # Side by side and five times each, the quietest counts: another process must not decide which file looks faster.
-    latencies = [[benchmark(run.folder / row["file"]) for row in rows] for _ in range(5)]
-    for row, measured in zip(rows, zip(*latencies, strict=True), strict=True):
-        row["latency"] = min(measured, key=lambda latency: latency.median_ms).to_dict()
+def export(
+    run: "Run", *, atol: float = 1e-4, opset: int = 17, slim: bool = False, quantize: str | None = None
+) -> list[dict[str, Any]]:
+    """Export the networks of `run`, and certify the files; return one row of figures for each file."""
+    if quantize is not None:
+        _ = run.required_data  # before the work of exporting
+    exported = [_to_onnx(run, variant, atol=atol, opset=opset, slim=slim) for variant in run.variants()]
+    if quantize is not None:
+        exported = [one for plain in exported for one in (plain, _quantize(run, plain, quantize)) if one is not None]
+    rows = _rows(run, exported)
     run.write("verification.json", {"files": rows})
     return rows
+
+
+def _to_onnx(run: "Run", variant: "Variant", **settings: Any) -> Exported:
+    from kerasnas.export import to_onnx
+
+    path = run.folder / f"{variant.name}.onnx"
+    if run.model.is_file() and run.data is None:  # a bare model: of its labels and pixels nothing is known
+        return Exported(variant, to_onnx(variant.classifier.model_, path, **settings), {})
+    samples = None if run.data is None else run.data.x_test[:_COMPARED]
+    return Exported(variant, variant.classifier.export(path, x=samples, **settings), {})
+
+
+def _quantize(run: "Run", plain: Exported, goal: str) -> Exported | None:
+    """Return the best file of fewer bits, or None, and say why, where the float file is better."""
+    import numpy as np
+
+    from kerasnas.cli.run_folder import remove_exported
+    from kerasnas.export import quantize
+    from kerasnas.image_data import to_codes
+
+    data, classifier = run.required_data, plain.variant.classifier
+    chosen = np.sort(np.random.default_rng(0).permutation(len(data.x_train))[:_CALIBRATED])
+    several = classifier.model_.output_shape[-1] > 1
+    codes = to_codes(np.asarray(data.y_train)[chosen], classifier.classes_) if several else None
+    path = run.folder / f"{plain.variant.name}-quantized.onnx"
+    remove_exported(path)  # one of an earlier goal
+    result = quantize(plain.file, _pixels(data.x_train[chosen]), y=codes, goal=goal, path=path)  # type: ignore[arg-type]
+    if result.chosen.name == "float32":
+        plain.facts["reason"] = f"Not quantised: {result.reason}"
+        return None
+    return Exported(plain.variant, result, {"format": result.chosen.name, "goal": goal, "reason": result.reason})
+
+
+def _rows(run: "Run", exported: list[Exported]) -> list[dict[str, Any]]:
+    from kerasnas.compress import sparsity_report
+    from kerasnas.explain import drift
+    from kerasnas.export import benchmark, certify
+    from kerasnas.export.certificate import certificate_path
+    from kerasnas.image_data import to_codes
+
+    data, provenance = run.data, run.provenance()
+    maps = None if data is None else run.classifier.explain(data.x_test[:_EXPLAINED], method="occlusion")
+    x = None if data is None else _pixels(data.x_test)
+    y = None if data is None else to_codes(data.y_test, run.classifier.classes_)
+    # Side by side and five times each, the quietest counts: another process must not decide which file looks faster.
+    latencies = list(zip(*[[benchmark(one.path) for one in exported] for _ in range(5)], strict=True))
+    rows = []
+    for one, measured in zip(exported, latencies, strict=True):
+        model, latency = one.variant.classifier.model_, min(measured, key=lambda latency: latency.median_ms)
+        certificate = certify(
+            one.file, model=model, x=x, y=y, latency=latency, compression=one.variant.compression, provenance=provenance
+        )
+        accuracy = certificate.accuracy or {"file": None, "model": None}
+        row = {
+            "name": one.path.stem,
+            "file": one.path.name,
+            "certificate": certificate_path(one.path).name,
+            "parameters": int(model.count_params()),
+            "sparsity": sparsity_report(model).sparsity,
+            "accuracy": accuracy["file"],
+            "keras_accuracy": accuracy["model"],
+            "verification": certificate.parity,
+            "drift": None if maps is None else drift(maps, one.path).to_dict(),
+            "latency": certificate.latency,
+            **one.facts,
+        }
+        rows.append(row)
+    return rows
+
+
+def _pixels(pictures: "np.ndarray") -> "np.ndarray":
+    from kerasnas.image_data import to_images
+
+    return to_images(pictures).astype("float32")
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
@@ -113,4 +206,8 @@ def print_table(rows: list[dict[str, Any]]) -> None:
             f"{worst:.1e}",
             "" if row["drift"] is None else f"{row['drift']['rank_correlation']:.2f}",
         )
-    Console(width=None if Console().is_terminal else 120).print(table)
+    console = Console(width=None if Console().is_terminal else 120)
+    console.print(table)
+    for row in rows:
+        if "reason" in row:
+            console.print(f"{row['file']}: {row['reason']}", highlight=False, markup=False)

@@ -13,32 +13,52 @@ from kerasnas.atomic import atomic_path, write_json
 from kerasnas.datasets import Dataset, load
 from kerasnas.errors import InvalidArgument
 from kerasnas.estimators import ImageClassifier
+from kerasnas.export.certificate import certificate_path
 from kerasnas.image_data import encode_labels
 from kerasnas.keras_file import load_model
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Run", "remove_results"]
-
+__all__ = ["Run", "Variant", "remove_exported", "remove_results"]
 
 # What is made of a winner, and must not outlive it.
-_RESULTS = (
-    "model.keras",
-    "model-pruned.keras",
-    "model.onnx",
-    "model-pruned.onnx",
-    "pruning.json",
-    "verification.json",
-    "report.html",
-)
+_RESULTS = ("model.keras", "model-*.keras", "pruning.json", "verification.json", "report.html")
+_EXPORTED = ("model.onnx", "model-*.onnx")  # with their certificates
 
 
 def remove_results(folder: Path) -> None:
     """Remove what the commands have made of an earlier winner in a run folder; the search itself stays."""
+    for name in _EXPORTED:
+        for path in list(folder.glob(name)):
+            remove_exported(path)
     for name in _RESULTS:
-        (folder / name).unlink(missing_ok=True)
+        for path in list(folder.glob(name)):
+            path.unlink()
     shutil.rmtree(folder / "explanations", ignore_errors=True)
+
+
+def remove_exported(path: Path) -> None:
+    """Remove an exported file and its certificate, where they are."""
+    path.unlink(missing_ok=True)
+    certificate = certificate_path(path)
+    if certificate.is_file() and "kerasnas_certificate" in certificate.read_text(encoding="utf-8", errors="replace"):
+        certificate.unlink()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network of a run that can be exported.
+
+    Attributes:
+        name: what its files are called, without their ends.
+        classifier: the classifier.
+        compression: what was done to make it smaller, in order; each step names its method.
+    """
+
+    name: str
+    classifier: ImageClassifier
+    compression: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,11 +114,42 @@ class Run:
             raise InvalidArgument("Expected data for this model, got none. Pass --data NAME, FOLDER or FILE.npz.")
         return self.data
 
-    def pruned(self) -> ImageClassifier | None:
-        """Return the pruned classifier, if `kerasnas compress` has made one of this model, in `folder` or beside the model."""
+    def variants(self) -> list[Variant]:
+        """Return the network and what `kerasnas compress` has made of it, in `folder` or beside the model."""
         beside = self.model if self.model.is_dir() else self.model.parent
-        paths = [folder / f"{self.name}-pruned.keras" for folder in (self.folder, beside)]
-        return next((self._with_model(path) for path in paths if path.exists()), None)
+        found = [Variant(self.name, self.classifier)]
+        for folder in dict.fromkeys((self.folder, beside)):
+            path = folder / f"{self.name}-pruned.keras"
+            if path.exists():
+                steps = {"method": "prune", **_read_if_there(folder / "pruning.json")}
+                return [*found, Variant(path.stem, self._with_model(path), (steps,))]
+        return found
+
+    def provenance(self) -> dict[str, Any]:
+        """Return where the network comes from, as a certificate tells it."""
+        told: dict[str, Any] = {"model": str(self.model.resolve())}
+        if self.data is not None:
+            told["data"] = self.data.name
+        classifier, record = self.classifier, getattr(self.classifier, "record_", None)
+        if self.model.is_dir():
+            members = getattr(classifier, "members_", None) or {}
+            told |= {
+                "trial_id": max(members, key=lambda trial: members[trial], default=None),
+                "members": members,
+                "hyperparameters": classifier.best_hyperparameters_,
+                "epochs": classifier.epochs_,
+            }
+        if record is not None:
+            winner = next((trial for trial in record.trials if trial.trial_id == told["trial_id"]), None)
+            told |= {
+                "search": str(record.path.resolve()),
+                "oracle": record.oracle,
+                "seed": record.seed,
+                "trials": len(record.trials),
+                "objective": record.objective,
+                "score": None if winner is None else winner.score,
+            }
+        return told
 
     def _with_model(self, path: Path) -> ImageClassifier:
         other = copy.copy(self.classifier)
@@ -114,6 +165,10 @@ class Run:
     def write(self, name: str, content: Any) -> None:
         """Write a JSON file into the folder."""
         write_json(self.folder / name, content)
+
+
+def _read_if_there(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _classifier_of(path: Path, data: Dataset | None) -> ImageClassifier:

@@ -44,7 +44,7 @@ _SCHEMA: dict[str, Any] = {
             "criterion": "text",
             "max_abs_difference": Named(Maybe("number")),
             "top1_agreement": Named("number"),
-            "atol": "number",
+            "atol": Maybe("number"),
             "batch_sizes": ["count"],
             "n_samples": "count",
             "data": "text",

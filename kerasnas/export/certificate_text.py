@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 __all__ = ["certificate_text"]
 
 _MOST_LABELS = 12
+_MOST_FACTS = 4
 
 
 def certificate_text(certificate: "Certificate") -> str:
@@ -21,8 +22,8 @@ def certificate_text(certificate: "Certificate") -> str:
 
     add("made of", _origin(c))
     for step in c.compression:
-        facts = ", ".join(f"{k.replace('_', ' ')} {_short(v)}" for k, v in step.items() if k != "method" and _plain(v))
-        add("compressed", f"{step['method']}{f' ({facts})' if facts else ''}")
+        facts = [f"{k.replace('_', ' ')} {_short(v)}" for k, v in step.items() if k != "method" and _plain(v)]
+        add("compressed", ", ".join([step["method"], *facts[:_MOST_FACTS]]))
     add("takes", "; ".join(map(_tensor, c.inputs)) + (f"; {_preprocessing(c.preprocessing)}" if c.preprocessing else ""))
     add("gives", "; ".join(map(_tensor, c.outputs)))
     add("labels", None if c.labels is None else _labels(c.labels))

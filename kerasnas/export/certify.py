@@ -169,15 +169,18 @@ def _parity(
     file: Any, model: keras.Model | None, samples: list[np.ndarray] | None, *, lossy: bool, min_agreement: float
 ) -> dict[str, Any] | None:
     verification = getattr(file, "verification", None)
+    judged = isinstance(verification, Verification)  # by the export itself
     if not isinstance(verification, Verification):
         if model is None:
             return None
         few = None if samples is None else [array[:_PARITY_SAMPLES] for array in samples]
         verification = verify(model, file, few if few is None or len(few) > 1 else few[0])
     told = verification.to_dict()
-    if not lossy:
+    if judged or not lossy:
         verification.raise_for_mismatch()
-        return {**told, "criterion": f"at most {verification.atol:g} is allowed"}
+        bounds = [("at most", told["atol"], "is allowed"), ("an agreement of at least", told.get("min_agreement"), "is asked")]
+        criterion = ", ".join(f"{words} {bound:g} {end}" for words, bound, end in bounds if bound is not None)
+        return {**told, "criterion": criterion}
     least = min(verification.top1_agreement.values(), default=None)
     finite = all(difference is not None for difference in told["max_abs_difference"].values())
     criterion = "any finite difference passes a quantised file without classes"

@@ -201,8 +201,10 @@ def _files(folder: Path) -> list[dict[str, Any]] | None:
         return None
     rows = []
     for row in content["files"]:
+        facts = {"drift": None, "certificate": None, "format": None, "reason": None, **row}
         differences = row["verification"]["max_abs_difference"].values()
         known = all(d is not None for d in differences)
         worst = max(differences) if known else None
-        rows.append({"drift": None, **row, "worst": worst, "kb": row["latency"]["size_bytes"] / 1024})
+        agreement = min(row["verification"].get("top1_agreement", {}).values(), default=None)
+        rows.append({**facts, "agreement": agreement, "worst": worst, "kb": row["latency"]["size_bytes"] / 1024})
     return rows

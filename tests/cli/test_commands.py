@@ -17,6 +17,7 @@ import kerasnas.cli.search
 from kerasnas import NASTuner
 from kerasnas.cli import main
 from kerasnas.compress.kernels import prunable_kernels
+from kerasnas.export import Certificate, Quantization, QuantizationCandidate
 from kerasnas.oracles.by_name import BY_NAME
 
 
@@ -144,8 +145,18 @@ def test_explain_compress_export_report(run, capsys):
     for row in rows:
         assert row["verification"]["passed"]
         assert row["file"] in printed
+        certificate = _read(run / row["certificate"])
+        assert certificate["file"]["name"] == row["file"]
+        assert certificate["accuracy"] == {"file": row["accuracy"], "model": row["keras_accuracy"], "samples": 12}
+        trial = certificate["provenance"]["trial_id"]
+        state = _read(next((run / "search").glob(f"trial_{trial}/trial.json")))
+        assert certificate["provenance"]["hyperparameters"].items() <= state["hyperparameters"]["values"].items()
+        assert certificate["provenance"]["score"] == state["score"]
+        assert main(["verify", str(run / row["file"]), "--no-latency"]) == 0
         assert row["latency"]["size_bytes"] == (run / row["file"]).stat().st_size
         assert row["accuracy"] == pytest.approx(row["keras_accuracy"])
+    assert _read(run / "model.json")["compression"] == []
+    assert _read(run / "model-pruned.json")["compression"] == [{"method": "prune", **pruning}]
     assert rows[0]["accuracy"] == pytest.approx(_read(run / "evaluation.json")["accuracy"])
     assert rows[0]["drift"]["rank_correlation"] > 0.999  # the same network
     assert rows[0]["drift"]["same_class"] == 1
@@ -177,19 +188,60 @@ def test_a_bare_keras_file_without_data_gets_no_invented_facts(tmp_path):
     facts = {entry.key for entry in onnx.load(tmp_path / "table.onnx").metadata_props}
     assert not {"labels", "preprocessing"} & facts
     assert not (tmp_path / "table-pruned.onnx").exists()
+    certificate = Certificate.load(tmp_path / "table.json")
+    assert (certificate.accuracy, certificate.labels, certificate.preprocessing) == (None, None, None)
+    assert certificate.provenance == {"model": str(tmp_path / "table.keras")}
+
+
+def test_export_in_fewer_bits(tmp_path, capsys):
+    keras.utils.set_random_seed(0)
+    hidden = [keras.layers.Flatten(), keras.layers.Dense(64, "relu"), keras.layers.Dense(10, "softmax")]
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Rescaling(1 / 16), *hidden]).save(tmp_path / "net.keras")
+    command = ["export", str(tmp_path / "net.keras"), "--data", "digits", "--opset", "15"]
+    assert main([*command, "--quantize", "size"]) == 0
+    plain, small = _read(tmp_path / "verification.json")["files"]
+    assert (plain["file"], small["file"]) == ("net.onnx", "net-quantized.onnx")
+    assert small["latency"]["size_bytes"] == (tmp_path / "net-quantized.onnx").stat().st_size
+    assert small["latency"]["size_bytes"] < 0.6 * plain["latency"]["size_bytes"]
+    assert min(small["verification"]["top1_agreement"].values()) >= 0.9
+    assert f"net-quantized.onnx: {small['format']} is the smallest" in (printed := " ".join(capsys.readouterr().out.split()))
+    assert "its certificate net-quantized.json" in printed
+    (step,) = Certificate.load(tmp_path / "net-quantized.json").compression
+    assert (step["method"], step["goal"], step["calibration_samples"]) == ("quantize", "size", 300)
+    assert Certificate.load(tmp_path / "net.json").file["opset"] == 15
+    assert main(command) == 0  # what an earlier command made is still there, and still what it was
+    assert main(["verify", str(tmp_path / "net-quantized.onnx"), "--no-latency"]) == 0
+
+
+def test_a_file_that_is_not_better_in_fewer_bits(tmp_path, capsys, monkeypatch):
+    def keep(file, *_, **__):
+        chosen = QuantizationCandidate("float32", 1, 1, 1.0, 1.0, 0.0, None, 0.0, {}, "", ())
+        return Quantization(Path(file.path), chosen, (chosen,), "latency", 0.01, "float32 is the fastest.", "X", 1, 1, "1")
+
+    monkeypatch.setattr(kerasnas.export, "quantize", keep)
+    keras.utils.set_random_seed(0)
+    network = [keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]
+    keras.Sequential([keras.Input((8, 8, 1)), *network]).save(tmp_path / "net.keras")
+    (tmp_path / "net-quantized.onnx").write_text("of an earlier command")
+    assert main(["export", str(tmp_path / "net.keras"), "--data", "digits", "--quantize"]) == 0
+    assert [row["file"] for row in _read(tmp_path / "verification.json")["files"]] == ["net.onnx"]
+    assert "net.onnx: Not quantised: float32 is the fastest." in capsys.readouterr().out
+    assert not (tmp_path / "net-quantized.onnx").exists()
 
 
 @pytest.mark.slow
 def test_a_new_search_leaves_no_results_of_the_old_winner(search, run, tmp_path):
     copied = tmp_path / "run"
     shutil.copytree(run, copied)
-    for name in ("model-pruned.keras", "pruning.json", "verification.json", "report.html"):
+    for name in ("model-pruned.keras", "pruning.json", "verification.json", "report.html", "model-quantized.onnx"):
         (copied / name).write_text("old")
+    (copied / "model-quantized.json").write_text('{"kerasnas_certificate": 1}')
+    (copied / "model-notes.json").write_text("mine")
     (copied / "explanations").mkdir(exist_ok=True)
     arguments = [str(copied) if part == str(run) else part for part in search]
     assert main([*arguments, "--overwrite"]) == 0
     assert {path.name for path in copied.iterdir()} == {
-        "run.json", "evaluation.json", "structure.json", "classifier.json", "model.keras", "search",
+        "run.json", "evaluation.json", "structure.json", "classifier.json", "model.keras", "search", "model-notes.json",
     }  # fmt: skip
 
 
@@ -199,7 +251,9 @@ def test_results_elsewhere_keep_the_pruned_model(run, tmp_path):
     shutil.copytree(run, copied)
     shutil.copy(copied / "model.keras", copied / "model-pruned.keras")
     assert main(["export", str(copied), "--out", str(tmp_path / "out")]) == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.onnx", "model-pruned.onnx", "verification.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "model.onnx", "model.json", "model-pruned.onnx", "model-pruned.json", "verification.json",
+    }  # fmt: skip
 
 
 # -- mistakes --
@@ -235,6 +289,10 @@ def _error(capsys, arguments: list[str]) -> str:
         (["export", "broken.keras"], "broken.keras cannot be loaded"),
         (["report", "."], "Expected a run folder"),
         (["compress", "small.keras"], "Pass --data"),
+        (["export", "small.keras", "--quantize"], "Pass --data"),
+        (["export", "small.keras", "--quantize", "speed"], "'speed' is not one of 'latency'"),
+        (["export", "small.keras", "--opset", "21"], "--opset"),
+        (["verify", "notes.txt"], "ends in .onnx"),
         (["explain", "small.keras"], "Pass --data"),
         (["explain", "small.keras", "--data", "digits"], "3 outputs, but the data has 10 classes"),
         (["compress", "small.keras", "--sparsity", "1"], "--sparsity"),
