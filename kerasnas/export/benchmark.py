@@ -1,4 +1,4 @@
-"""How fast an ONNX file runs on this machine, and how large it is."""
+"""How fast an ONNX or LiteRT file runs on this machine, and how large it is."""
 
 import gzip
 import os
@@ -11,14 +11,14 @@ import numpy as np
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.export.samples import draw_samples
-from kerasnas.export.session import PROVIDER, open_session
+from kerasnas.export.session import open_file
 
 __all__ = ["Latency", "benchmark"]
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Measured latency of one call of an ONNX file, and its size.
+    """Measured latency of one call of a file, and its size.
 
     Attributes:
         median_ms: of the calls, milliseconds per call (not per sample).
@@ -26,11 +26,11 @@ class Latency:
         mean_ms: milliseconds.
         batch_size: samples per call.
         repeats: calls measured.
-        threads: that onnxruntime could use within one operator.
+        threads: that the runtime could use within one operator.
         size_bytes: size of the file, bytes.
         gzip_bytes: its size after gzip at level 9, which is what a download costs, bytes.
-        onnxruntime_version: what ran the file.
-        provider: the onnxruntime execution provider.
+        runtime: what ran the file, with its version.
+        provider: the execution provider of onnxruntime, or the delegate of LiteRT.
         machine: processor architecture and operating system.
     """
 
@@ -42,7 +42,7 @@ class Latency:
     threads: int
     size_bytes: int
     gzip_bytes: int
-    onnxruntime_version: str
+    runtime: str
     provider: str
     machine: str
 
@@ -53,7 +53,7 @@ class Latency:
     def __str__(self) -> str:
         return (
             f"median {self.median_ms:.3g} ms, p90 {self.p90_ms:.3g} ms per call of {self.batch_size} "
-            f"({self.repeats} calls, {self.threads} thread(s), onnxruntime {self.onnxruntime_version} on "
+            f"({self.repeats} calls, {self.threads} thread(s), {self.runtime} on "
             f"{self.machine}); {self.size_bytes / 1000:.1f} kB, {self.gzip_bytes / 1000:.1f} kB gzipped"
         )
 
@@ -61,16 +61,16 @@ class Latency:
 def benchmark(
     file: str | os.PathLike[str], *, batch_size: int = 1, repeats: int = 200, threads: int = 1, warmup: int = 20
 ) -> Latency:
-    """Measure the latency of an ONNX file in onnxruntime on the CPU, and its size.
+    """Measure the latency of an ONNX or LiteRT file on the CPU, and its size.
 
     Each call is timed by itself on random samples (see `verify`); loading and the first `warmup` calls do not count.
     Latency depends on the machine and on what else runs there: compare only what was measured side by side.
 
     Args:
-        file: path to the ONNX file, or an `OnnxFile`.
+        file: path to the file, or an `OnnxFile` or `LiteRTFile`; one that ends in .tflite runs in LiteRT.
         batch_size: samples per call, >= 1.
         repeats: calls to measure, >= 1.
-        threads: that onnxruntime may use within one operator, >= 1.
+        threads: that the runtime may use within one operator, >= 1.
         warmup: calls before measuring, >= 0.
 
     Returns:
@@ -78,7 +78,7 @@ def benchmark(
 
     Raises:
         InvalidArgument: if a number is out of its range, the file is missing, or its batch size is fixed to another.
-        ExportMismatch: if onnxruntime cannot load the file.
+        ExportMismatch: if the runtime cannot load the file.
 
     Example:
         >>> print(benchmark("digits.onnx"))  # doctest: +SKIP
@@ -92,7 +92,7 @@ def benchmark(
     ):
         if not isinstance(value, int) or value < least:
             raise InvalidArgument(f"Expected {name} to be a whole number >= {least}, got {value!r}. Pass one.")
-    session = open_session(file, threads=threads)
+    session = open_file(file, threads=threads)
     for name, shape, _ in session.inputs:
         if shape and shape[0] not in (None, batch_size):
             raise InvalidArgument(
@@ -118,7 +118,7 @@ def benchmark(
         threads=threads,
         size_bytes=len(content),
         gzip_bytes=len(gzip.compress(content, compresslevel=9, mtime=0)),
-        onnxruntime_version=session.onnxruntime_version,
-        provider=PROVIDER,
+        runtime=session.runtime,
+        provider=session.provider,
         machine=f"{platform.machine()} {platform.system()}",
     )

@@ -12,19 +12,26 @@ from kerasnas.export.convert import convert
 from kerasnas.export.functional_view import functional_view
 from kerasnas.export.verify import verify
 
-__all__ = ["culprits"]
+__all__ = ["blame", "culprits", "try_onnx"]
 
 
-def culprits(model: keras.Model, *, opset: int, atol: float) -> list[str]:
+def blame(model: keras.Model, export: Callable[[keras.Model], object]) -> str:
+    """Return a sentence that names what `culprits` finds."""
+    found = culprits(model, export)
+    if not found:
+        return "Each layer alone can be exported: it is how they stand together, or the samples."
+    return f"It is the layer {found[0]}." if len(found) == 1 else f"It is the layers {', '.join(found)}."
+
+
+def culprits(model: keras.Model, export: Callable[[keras.Model], object]) -> list[str]:
     """Return the layers that cannot be exported even alone, as "'name' (Class)", innermost first named.
 
-    Each layer is taken out of the model with its weights, and converted and compared with Keras on random inputs in
-    [0, 1]. A layer that is a model itself is looked into. This takes as long as that many exports.
+    Each layer is taken out of the model with its weights. A layer that is a model itself is looked into. This takes as long
+    as that many exports.
 
     Args:
         model: a built Functional or Sequential model whose export failed.
-        opset: version of the standard ONNX operators.
-        atol: largest absolute difference that passes, > 0.
+        export: writes a model and compares what it wrote with Keras; raises KerasNASError where it cannot or they differ.
 
     Returns:
         One entry for each such layer, in the model's order; empty if every layer alone can be exported.
@@ -32,8 +39,8 @@ def culprits(model: keras.Model, *, opset: int, atol: float) -> list[str]:
     found: list[str] = []
     for operation, alone in _alone(functional_view(model).model):
         name = f"{operation.name!r} ({type(operation).__name__})"
-        if name not in found and not _exports(alone, opset, atol):
-            inner = culprits(operation, opset=opset, atol=atol) if isinstance(operation, keras.Model) else []
+        if name not in found and not _exports(alone, export):
+            inner = culprits(operation, export) if isinstance(operation, keras.Model) else []
             found += [entry for entry in inner or [name] if entry not in found]
     return found
 
@@ -46,13 +53,18 @@ def _alone(model: keras.Model) -> Iterator[tuple[keras.Operation, Callable[[], k
                 yield node.operation, partial(keras.Model, node.input_tensors, node.output_tensors)
 
 
-def _exports(alone: Callable[[], keras.Model], opset: int, atol: float) -> bool:
+def _exports(alone: Callable[[], keras.Model], export: Callable[[keras.Model], object]) -> bool:
     try:
-        model = alone()
-        proto = convert(functional_view(model), opset=opset)
-        with tempfile.TemporaryDirectory(prefix="kerasnas-") as folder:
-            path = Path(folder) / "model.onnx"
-            path.write_bytes(proto.SerializeToString())
-            return verify(model, path, atol=atol).passed
+        export(alone())
     except KerasNASError:
         return False
+    return True
+
+
+def try_onnx(model: keras.Model, *, opset: int, atol: float) -> None:
+    """Export to ONNX and to nowhere, compared on random samples in [0, 1]; raise KerasNASError where that fails."""
+    proto = convert(functional_view(model), opset=opset)
+    with tempfile.TemporaryDirectory(prefix="kerasnas-") as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(proto.SerializeToString())
+        verify(model, path, atol=atol).raise_for_mismatch()

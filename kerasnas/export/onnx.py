@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import kerasnas
 from kerasnas.atomic import atomic_path
 from kerasnas.errors import InvalidArgument, KerasNASError
 from kerasnas.export.convert import convert
-from kerasnas.export.culprit import culprits
+from kerasnas.export.culprit import blame, try_onnx
 from kerasnas.export.functional_view import FunctionalView, functional_view
 from kerasnas.export.onnx_file import OnnxFile
 from kerasnas.export.samples import check_samples
@@ -23,7 +24,7 @@ from kerasnas.export.verify import verify
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["to_onnx"]
+__all__ = ["check_class_names", "check_preprocessing", "to_onnx"]
 
 _OPSETS = range(13, 19)  # tf2onnx 1.17 refuses later ones; earlier ones lack operators that Keras layers need
 
@@ -82,8 +83,8 @@ def to_onnx(
         raise InvalidArgument(f"Expected an opset from {_OPSETS[0]} to {_OPSETS[-1]}, got {opset!r}. The default is 17.")
     view = functional_view(model)
     check_computation(model)
-    names = _check_labels(labels, view)
-    _check_preprocessing(preprocessing)
+    names = check_class_names(labels, view)
+    check_preprocessing(preprocessing)
     if x is not None:
         check_samples(view.inputs, x)  # before the work of converting
     if slim:
@@ -102,7 +103,7 @@ def to_onnx(
     except KerasNASError as error:
         if "(layer '" in str(error):
             raise
-        raise type(error)(f"{str(error).rstrip('. ')}. {_blame(model, opset, atol)}") from error
+        raise type(error)(f"{str(error).rstrip('. ')}. {blame(model, partial(try_onnx, opset=opset, atol=atol))}") from error
     return OnnxFile(
         path=target,
         opset=opset,
@@ -129,7 +130,8 @@ def check_computation(model: keras.Model) -> None:
             )
 
 
-def _check_labels(labels: Sequence[object] | None, view: FunctionalView) -> tuple[str, ...] | None:
+def check_class_names(labels: Sequence[object] | None, view: FunctionalView) -> tuple[str, ...] | None:
+    """Return the labels as strings, or raise InvalidArgument unless there is one for each column."""
     if labels is None:
         return None
     if isinstance(labels, str):
@@ -141,7 +143,8 @@ def _check_labels(labels: Sequence[object] | None, view: FunctionalView) -> tupl
     return names
 
 
-def _check_preprocessing(preprocessing: str | Mapping[str, Any] | None) -> None:
+def check_preprocessing(preprocessing: str | Mapping[str, Any] | None) -> None:
+    """Raise InvalidArgument unless JSON can hold it and its `range`, if any, is a pair of rising numbers."""
     try:
         json.dumps(preprocessing, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -151,13 +154,6 @@ def _check_preprocessing(preprocessing: str | Mapping[str, Any] | None) -> None:
         is_pair = isinstance(came, list | tuple) and len(came) == 2 and all(isinstance(v, int | float) for v in came)
         if not (is_pair and all(map(math.isfinite, came)) and came[0] < came[1]):
             raise InvalidArgument(f"Expected range to be [lowest, highest], got {came!r}. Pass e.g. [0, 255].")
-
-
-def _blame(model: keras.Model, opset: int, atol: float) -> str:
-    found = culprits(model, opset=opset, atol=atol)
-    if not found:
-        return "Each layer alone can be exported: it is how they stand together, or the samples."
-    return f"It is the layer {found[0]}." if len(found) == 1 else f"It is the layers {', '.join(found)}."
 
 
 def _write_metadata(

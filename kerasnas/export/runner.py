@@ -11,7 +11,8 @@ import numpy as np
 from kerasnas.errors import InvalidArgument
 from kerasnas.export.benchmark import Latency, benchmark
 from kerasnas.export.samples import TensorSpec
-from kerasnas.export.session import open_session
+from kerasnas.export.session import open_file, open_session
+from kerasnas.litert import open_litert, operators
 
 __all__ = ["FORMATS", "FileFormat", "Runner", "format_of"]
 
@@ -69,15 +70,22 @@ def _onnx_facts(path: Path) -> dict[str, Any]:
     return {"opset": max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))}
 
 
-def _onnx_latency(path: Path) -> Latency:
+def _litert_facts(path: Path) -> dict[str, Any]:
+    return {"operators": operators(path.read_bytes())}
+
+
+def _latency(path: Path) -> Latency:
     """Measure three times; the quietest counts, since nothing makes a file faster than it is."""
-    fixed = [shape[0] for _, shape, _ in open_session(path).inputs if shape and shape[0] is not None]
+    fixed = [shape[0] for _, shape, _ in open_file(path).inputs if shape and shape[0] is not None]
     rounds = (benchmark(path, batch_size=fixed[0] if fixed else 1, repeats=100) for _ in range(3))
     return min(rounds, key=lambda latency: latency.median_ms)
 
 
 # A format is a row here, by the end of its files' names.
-FORMATS: dict[str, FileFormat] = {".onnx": FileFormat("onnx", open_session, _onnx_facts, _onnx_latency)}
+FORMATS: dict[str, FileFormat] = {
+    ".onnx": FileFormat("onnx", open_session, _onnx_facts, _latency),
+    ".tflite": FileFormat("litert", open_litert, _litert_facts, _latency),
+}
 
 
 def format_of(file: str | os.PathLike[str]) -> FileFormat:

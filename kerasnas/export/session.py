@@ -1,4 +1,4 @@
-"""An ONNX file opened in onnxruntime on the CPU."""
+"""An ONNX file opened in onnxruntime on the CPU, or a LiteRT file in its own runtime."""
 
 import json
 import os
@@ -10,8 +10,9 @@ import numpy as np
 
 from kerasnas.errors import ExportMismatch, InvalidArgument
 from kerasnas.export.samples import TensorSpec
+from kerasnas.litert import LiteRTSession, open_litert
 
-__all__ = ["Session", "open_session"]
+__all__ = ["AnySession", "Session", "open_file", "open_session"]
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -38,6 +39,8 @@ class Session:
     onnxruntime_version: str
     handle: Any
 
+    provider = PROVIDER
+
     def run(self, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Return all outputs for one batch, in the order of `outputs`."""
         outputs: list[np.ndarray] = self.handle.run(None, arrays)
@@ -56,6 +59,15 @@ class Session:
         except (KeyError, TypeError, ValueError):
             return 0.0, 1.0
         return (low, high) if low < high else (0.0, 1.0)
+
+
+AnySession = Session | LiteRTSession
+
+
+def open_file(file: str | os.PathLike[str], *, threads: int = 1) -> AnySession:
+    """Open a file in LiteRT if it ends in .tflite, else as `open_session` does."""
+    path = Path(os.fspath(file))
+    return open_litert(path, threads=threads) if path.suffix == ".tflite" else open_session(path, threads=threads)
 
 
 def open_session(file: str | os.PathLike[str], *, threads: int = 1, plain: bool = False) -> Session:

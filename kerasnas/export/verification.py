@@ -1,4 +1,4 @@
-"""The outcome of comparing an ONNX file with its Keras model: a frozen record."""
+"""The outcome of comparing an ONNX or LiteRT file with its Keras model: a frozen record."""
 
 import math
 from collections.abc import Mapping
@@ -14,32 +14,39 @@ __all__ = ["Verification"]
 
 @dataclass(frozen=True)
 class Verification:
-    """How far an ONNX file was measured to be from its Keras model.
+    """How far a file was measured to be from its Keras model.
 
     Attributes:
-        passed: True if every output, at every batch size, was finite and within `atol` of Keras.
+        passed: True if every output, at every batch size, was finite, within `atol` of Keras and as close as `min_agreement`
+            says, where those are not None.
         reason: why it did not pass, or None.
         max_abs_difference: output name -> largest absolute difference, in the units of the output; NaN if either side
             gave NaN or infinity, or the file did not run.
         top1_agreement: output name -> share of samples with the same largest column, in [0, 1], at the batch size
             where it is least; only for outputs of shape (batch, columns) with more than one column.
-        atol: largest difference that passes.
+        relative_difference: output name -> root mean square difference over the standard deviation of Keras' output; the
+            largest over the batch sizes; NaN as above.
+        atol: largest difference that passes, or None.
+        min_agreement: least `top1_agreement` that passes, or least 1 - `relative_difference` of an output without classes; or
+            None.
         batch_sizes: at which the file was run.
         n_samples: compared at each batch size.
         data: "given", or how the random samples were drawn.
-        onnxruntime_version: what ran the file.
-        provider: the onnxruntime execution provider.
+        runtime: what ran the file, with its version.
+        provider: the execution provider of onnxruntime, or the delegate of LiteRT.
     """
 
     passed: bool
     reason: str | None
     max_abs_difference: Mapping[str, float]
     top1_agreement: Mapping[str, float]
-    atol: float
+    relative_difference: Mapping[str, float]
+    atol: float | None
+    min_agreement: float | None
     batch_sizes: tuple[int, ...]
     n_samples: int
     data: str
-    onnxruntime_version: str
+    runtime: str
     provider: str
 
     @property
@@ -49,10 +56,10 @@ class Verification:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values that JSON can hold; a difference that is no finite number becomes None."""
-        difference = {name: d if math.isfinite(d) else None for name, d in self.max_abs_difference.items()}
         return {
             **self.__dict__,
-            "max_abs_difference": difference,
+            "max_abs_difference": _finite(self.max_abs_difference),
+            "relative_difference": _finite(self.relative_difference),
             "top1_agreement": dict(self.top1_agreement),
             "batch_sizes": list(self.batch_sizes),
         }
@@ -61,15 +68,30 @@ class Verification:
         """Raise ExportMismatch with the measured difference unless the file passed."""
         if not self.passed:
             raise ExportMismatch(
-                f"Expected the ONNX file to agree with its Keras model within {self.atol:g} at batch sizes "
+                f"Expected the file to agree with its Keras model within {self._bound} at batch sizes "
                 f"{list(self.batch_sizes)}, but {self.reason}. Do not ship this file: look for the layer that differs, "
-                "or raise atol if the difference is small beside the outputs."
+                f"or {self._remedy}."
             )
+
+    @property
+    def _bound(self) -> str:
+        bounds = [] if self.atol is None else [f"{self.atol:g}"]
+        return " and ".join(bounds + ([] if self.min_agreement is None else [f"an agreement of {self.min_agreement:g}"]))
+
+    @property
+    def _remedy(self) -> str:
+        if self.atol is None:
+            return "pass more samples for calibration, or take a format of more bits"
+        return "raise atol if the difference is small beside the outputs"
 
     def __str__(self) -> str:
         verdict = "passed" if self.passed else f"FAILED ({self.reason})"
         worst = ", ".join(f"{name} {value:.2g}" for name, value in self.max_abs_difference.items())
         return (
-            f"{verdict}: largest difference {worst} (at most {self.atol:g}) over {self.n_samples} samples "
-            f"({self.data}) at batch sizes {list(self.batch_sizes)}, onnxruntime {self.onnxruntime_version}"
+            f"{verdict}: largest difference {worst} (must be within {self._bound}) over {self.n_samples} samples "
+            f"({self.data}) at batch sizes {list(self.batch_sizes)}, {self.runtime}"
         )
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Does an ONNX file compute what its Keras model computes?"""
+"""Does an ONNX or LiteRT file compute what its Keras model computes?"""
 
 import math
 import os
@@ -13,7 +13,7 @@ import numpy as np
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export.functional_view import FunctionalView, functional_view
 from kerasnas.export.samples import check_samples, draw_samples
-from kerasnas.export.session import PROVIDER, Session, open_session
+from kerasnas.export.session import AnySession, open_file
 from kerasnas.export.silence import silence
 from kerasnas.export.verification import Verification
 
@@ -28,22 +28,26 @@ def verify(
     file: str | os.PathLike[str],
     x: Any = None,
     *,
-    atol: float = 1e-4,
+    atol: float | None = 1e-4,
+    min_agreement: float | None = None,
     batch_sizes: Sequence[int] = (1, 7),
 ) -> Verification:
-    """Compare an ONNX file with its Keras model, sample by sample and output by output.
+    """Compare an ONNX or LiteRT file with its Keras model, sample by sample and output by output.
 
     Keras runs at inference (`training=False`), with TensorFlow on the CPU, where no TF32 rounding blurs the comparison.
-    The file runs in onnxruntime over all samples at each batch size; the last batch is filled up from the first
+    The file runs in onnxruntime or LiteRT over all samples at each batch size; the last batch is filled up from the first
     samples, so that every run has the full size. A sample's output must not depend on the others in its batch.
 
     Args:
         model: a built Functional or Sequential model.
-        file: path to the ONNX file, or an `OnnxFile`. Inputs and outputs are matched by name, else by order.
+        file: path to the file, or an `OnnxFile` or `LiteRTFile`; one that ends in .tflite is for LiteRT. Inputs and outputs are
+            matched by name, else by order.
         x: samples as the model takes them, shape (samples, ...); several inputs as a list in the order of
             `model.inputs` or a dict by name. None draws 32 from a fixed seed: uniform in the `range` of the file's
             preprocessing metadata, in [0, 1] where there is none; whole numbers of the same range for integer inputs.
-        atol: largest absolute difference that passes, in the units of the outputs, > 0.
+        atol: largest absolute difference that passes, in the units of the outputs, > 0; None judges by agreement alone.
+        min_agreement: least share of samples with the same largest column that passes, in [0, 1]; for an output that is no
+            (batch, columns), least 1 - its relative difference. None does not judge by it.
         batch_sizes: sizes to run the file at, each >= 1.
 
     Returns:
@@ -51,20 +55,24 @@ def verify(
 
     Raises:
         InvalidArgument: if the model, `x`, `atol` or `batch_sizes` is not as described, or the file is missing.
-        ExportMismatch: if onnxruntime cannot load the file, or it has other inputs or outputs than the model.
+        ExportMismatch: if the runtime cannot load the file, or it has other inputs or outputs than the model.
         KerasNASError: if Keras cannot run the model on these samples on the CPU.
 
     Example:
         >>> print(verify(model, "digits.onnx", x_test))  # doctest: +SKIP
         passed: largest difference probabilities 2.4e-07 (at most 0.0001) over 360 samples (given) at batch sizes ...
     """
-    if not (math.isfinite(atol) and atol > 0):
+    if atol is not None and not (math.isfinite(atol) and atol > 0):
         raise InvalidArgument(f"Expected atol > 0, got {atol!r}. The default is 1e-4.")
+    if min_agreement is None and atol is None:
+        raise InvalidArgument("Expected atol or min_agreement to judge by, got None for both. Pass one of them.")
+    if min_agreement is not None and not 0 <= min_agreement <= 1:
+        raise InvalidArgument(f"Expected min_agreement within [0, 1], got {min_agreement!r}. It is a share of the samples.")
     sizes = tuple(batch_sizes)
     if not sizes or any(not isinstance(size, int | np.integer) or size < 1 for size in sizes):
         raise InvalidArgument(f"Expected batch sizes >= 1, got {batch_sizes!r}. Pass whole numbers such as (1, 7).")
     view = functional_view(model)
-    session = open_session(file)
+    session = open_file(file)
     if x is None:
         low, high = session.value_range
         samples = draw_samples(view.inputs, _RANDOM_SAMPLES, value_range=(low, high))
@@ -75,39 +83,48 @@ def verify(
     names = [name for name, _, _ in view.outputs]
     expected = run_keras(view, samples)
     difference = dict.fromkeys(names, 0.0)
+    relative = dict.fromkeys(names, 0.0)
     agreement: dict[str, float] = {}
     reason = None
     for size in sizes:
         try:
-            came = _run_onnx(view, session, samples, int(size))
+            came = _run_file(view, session, samples, int(size))
             for name, y, z in zip(names, expected, came, strict=True):
                 difference[name] = float(np.maximum(difference[name], _difference(y, z)))  # np.maximum keeps NaN
+                relative[name] = float(np.maximum(relative[name], _relative(y, z)))
                 if y.ndim == 2 and y.shape[1] > 1:
                     agrees = float(np.mean(np.argmax(y, axis=1) == np.argmax(z, axis=1)))
                     agreement[name] = min(agreement.get(name, 1.0), agrees)
         except _DoesNotRun as error:
             reason = f"it does not run at batch size {size}: {error}"
-            difference = dict.fromkeys(names, math.nan)
+            difference = relative = dict.fromkeys(names, math.nan)
             break
     if reason is None:
-        over = [f"{value:.3g} in {name!r}" for name, value in difference.items() if not value <= atol]
+        limit = math.inf if atol is None else atol
+        over = [f"{value:.3g} in {name!r}" for name, value in difference.items() if not value <= limit]
         reason = f"the largest difference is {', '.join(over)}" if over else None
+    if reason is None and min_agreement is not None:
+        close = {name: agreement.get(name, 1 - relative[name]) for name in names}
+        far = [f"{value:.3g} in {name!r}" for name, value in close.items() if not value >= min_agreement]
+        reason = f"the agreement is {', '.join(far)}" if far else None
     return Verification(
         passed=reason is None,
         reason=reason,
         max_abs_difference=difference,
         top1_agreement=agreement,
-        atol=float(atol),
+        relative_difference=relative,
+        atol=None if atol is None else float(atol),
+        min_agreement=None if min_agreement is None else float(min_agreement),
         batch_sizes=tuple(int(size) for size in sizes),
         n_samples=len(samples[0]),
         data=data,
-        onnxruntime_version=session.onnxruntime_version,
-        provider=PROVIDER,
+        runtime=session.runtime,
+        provider=session.provider,
     )
 
 
 class _DoesNotRun(Exception):
-    """Onnxruntime stopped, or gave an output of another shape."""
+    """The runtime stopped, or gave an output of another shape."""
 
 
 def run_keras(view: FunctionalView, samples: list[np.ndarray]) -> list[np.ndarray]:
@@ -133,7 +150,7 @@ def _plain(error: Exception) -> str:
     return re.sub(r"\x1b\[\d*m", "", str(error)).split("\n\nArguments received")[0]
 
 
-def _run_onnx(view: FunctionalView, session: Session, samples: list[np.ndarray], size: int) -> list[np.ndarray]:
+def _run_file(view: FunctionalView, session: AnySession, samples: list[np.ndarray], size: int) -> list[np.ndarray]:
     """Return the file's outputs for all samples, run `size` at a time, in the order of the model's outputs."""
     fed = _order("inputs", [name for name, _, _ in view.inputs], [name for name, _, _ in session.inputs])
     given = _order("outputs", [name for name, _, _ in view.outputs], list(session.outputs))
@@ -156,13 +173,13 @@ def _run_onnx(view: FunctionalView, session: Session, samples: list[np.ndarray],
     return [whole[given.index(i)] for i in range(len(view.outputs))]
 
 
-def _order(kind: str, keras_names: list[str], onnx_names: list[str]) -> list[int]:
+def _order(kind: str, keras_names: list[str], file_names: list[str]) -> list[int]:
     """Return for each name in the file its place among the model's; by name, else by order."""
-    if set(onnx_names) <= set(keras_names):  # tf2onnx leaves out an input that nothing depends on
-        return [keras_names.index(name) for name in onnx_names]
-    if len(onnx_names) == len(keras_names):
+    if set(file_names) <= set(keras_names):  # tf2onnx leaves out an input that nothing depends on
+        return [keras_names.index(name) for name in file_names]
+    if len(file_names) == len(keras_names):
         return list(range(len(keras_names)))
-    raise ExportMismatch(f"Expected the {kind} {keras_names}, the file has {onnx_names}. Export the model again.")
+    raise ExportMismatch(f"Expected the {kind} {keras_names}, the file has {file_names}. Export the model again.")
 
 
 def _difference(y: np.ndarray, z: np.ndarray) -> float:
@@ -172,3 +189,11 @@ def _difference(y: np.ndarray, z: np.ndarray) -> float:
     if not (np.all(np.isfinite(y)) and np.all(np.isfinite(z))):
         return math.nan
     return float(np.max(np.abs(y.astype(np.float64) - z.astype(np.float64)), initial=0.0))
+
+
+def _relative(y: np.ndarray, z: np.ndarray) -> float:
+    """Return the root mean square difference over the standard deviation of `y`; NaN as above."""
+    if not (np.all(np.isfinite(y)) and np.all(np.isfinite(z))):
+        return math.nan
+    y, z = y.astype(np.float64), z.astype(np.float64)
+    return float(np.sqrt(np.mean((y - z) ** 2))) / (float(np.std(y)) or 1.0) if y.size else 0.0

@@ -183,7 +183,7 @@ def test_files_and_pruning(page_of, project, tmp_path):
         },
         "latency": {
             "median_ms": 0.0354, "size_bytes": 30720, "gzip_bytes": 20480, "repeats": 200, "batch_size": 1, "threads": 1,
-            "onnxruntime_version": "1.2.3", "machine": "abacus",
+            "runtime": "onnxruntime 1.2.3", "machine": "abacus",
         },
     }  # fmt: skip
     worse = row | {"file": "other.onnx", "verification": row["verification"] | {"passed": False}}

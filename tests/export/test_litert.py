@@ -1,0 +1,255 @@
+"""LiteRT files: what is written does what the Keras model does, and what does not is not written."""
+
+import importlib
+import json
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+import kerasnas
+from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
+from kerasnas.export import Certificate, benchmark, certify, to_litert, to_onnx, verify
+from kerasnas.litert import open_litert
+
+MODULE = importlib.import_module("kerasnas.export.litert")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    x, y = load_digits(return_X_y=True)
+    return x.reshape(-1, 8, 8, 1).astype("float32"), y
+
+
+@pytest.fixture(scope="module")
+def model(digits):
+    """Return a conv net that tells digits apart: drawn filters under a trained head."""
+    x, y = digits
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 1), name="image")
+    features = layers.Conv2D(8, 3, padding="same", activation="relu")(layers.Rescaling(1 / 16)(inputs))
+    features = layers.Flatten()(layers.Conv2D(16, 3, activation="relu")(layers.MaxPooling2D()(features)))
+    head = layers.Dense(10, activation="softmax", name="digit")
+    net = keras.Model(inputs, head(features), name="net")
+    trained = LogisticRegression(max_iter=300, C=100).fit(keras.Model(inputs, features)(x[:900]), y[:900])
+    head.set_weights([trained.coef_.T, trained.intercept_])
+    return net
+
+
+def run_plainly(path, x):
+    """Run a file as somebody would who has never heard of kerasnas, sample by sample, integers quantised by hand."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    (given,), (taken,) = interpreter.get_input_details(), interpreter.get_output_details()
+    rows = []
+    for row in x:
+        (scale, zero), (out_scale, out_zero) = given["quantization"], taken["quantization"]
+        quantised = np.round(row / scale + zero) if scale else row
+        interpreter.set_tensor(given["index"], quantised[None].astype(given["dtype"]))
+        interpreter.invoke()
+        values = interpreter.get_tensor(taken["index"]).astype("float32")
+        rows.append((values - out_zero) * out_scale if out_scale else values)
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize("format", ["float32", "float16", "int8", "int16"])
+def test_the_file_computes_what_keras_does(tmp_path, digits, model, format):
+    x, y = digits
+    path = tmp_path / "m.tflite"
+    calibration = x[900:1200] if format.startswith("int") else None
+    file = to_litert(model, path, format=format, calibration=calibration, x=x[1300:1500], y=y[1300:1500])
+    expected, came = model(x[1300:1500]).numpy(), run_plainly(path, x[1300:1500])
+    bound = {"float32": 1e-5, "float16": 1e-2, "int8": 0.35, "int16": 0.05}[format]
+    assert np.abs(came - expected).max() < bound
+    assert file.verification.worst == pytest.approx(np.abs(came - expected).max(), abs=2 / 256)
+    assert file.verification.top1_agreement["digit"] == np.mean(came.argmax(1) == expected.argmax(1))
+    assert file.accuracy == pytest.approx(np.mean(came.argmax(1) == y[1300:1500]))
+    assert file.keras_accuracy == pytest.approx(np.mean(expected.argmax(1) == y[1300:1500]))
+    assert file.keras_accuracy > 0.8, "the net must tell digits apart for its accuracy to say anything"
+    assert file.size_bytes == path.stat().st_size
+    assert file.operators["CONV_2D"] == 2
+    assert verify(model, file, x[:20], atol=None, min_agreement=0.9, batch_sizes=(1, 3)).passed
+    json.dumps(file.to_dict(), allow_nan=False)
+
+
+def test_sizes_fall_with_the_bits(tmp_path, scramble):
+    inputs = keras.Input((64,), name="x")
+    model = scramble(keras.Model(inputs, layers.Dense(64)(layers.Dense(1024)(inputs))))
+    x = np.random.default_rng(0).uniform(-1, 1, (40, 64))
+    sizes = {
+        f: to_litert(model, tmp_path / "m.tflite", format=f, calibration=x, x=x, atol=1).size_bytes
+        for f in ("float32", "float16", "int8", "int16")
+    }
+    assert sizes["float16"] / sizes["float32"] == pytest.approx(0.5, abs=0.03)
+    assert sizes["int8"] / sizes["float32"] == pytest.approx(0.25, abs=0.05)
+    assert sizes["int16"] / sizes["float32"] == pytest.approx(0.25, abs=0.05)
+
+
+def test_calibration_alone_is_split_into_what_is_seen_and_what_is_measured(tmp_path, digits, model):
+    x, y = digits[0][:100], digits[1][:100]
+    file = to_litert(model, tmp_path / "m.tflite", format="int8", calibration=x, y=y)
+    assert file.verification.n_samples == 50
+    assert file.accuracy == pytest.approx(np.mean(run_plainly(file.path, x[1::2]).argmax(1) == y[1::2]))
+
+
+def test_the_file_says_what_it_is_to_plain_tools(tmp_path, model):
+    facts = {"input": "raw pixels", "range": [0, 16]}
+    file = to_litert(model, tmp_path / "m.tflite", labels=[*"012345678", "neün"], preprocessing=facts)
+    with zipfile.ZipFile(file) as archive:
+        assert archive.read("labels.txt").decode().splitlines() == [*"012345678", "neün"]
+        told = json.loads(archive.read("kerasnas.json"))
+    assert told["preprocessing"] == facts
+    assert (told["model_name"], told["format"], told["kerasnas_version"]) == ("net", "float32", kerasnas.__version__)
+    assert file.verification.data == "uniform in [0, 16], seed 0"
+    assert file.inputs == {"image": (None, 8, 8, 1)}
+    assert file.outputs == ("digit",)
+    again = to_litert(model, tmp_path / "again.tflite", labels=[*"012345678", "neün"], preprocessing=facts)
+    assert again.path.read_bytes() == file.path.read_bytes()
+
+
+def test_several_inputs_and_outputs_of_any_name(tmp_path, scramble):
+    a, b = keras.Input((3,), name="größe"), keras.Input((2,), name="a b")
+    both = layers.Concatenate()([a, b])
+    model = scramble(keras.Model([a, b], [layers.Dense(4, name="z 1")(both), layers.Dense(2, name="a")(b)], name="two things"))
+    file = to_litert(model, tmp_path / "m.tflite")
+    assert list(file.inputs) == ["größe", "a b"]
+    assert file.outputs == ("z 1", "a")
+    assert file.verification.max_abs_difference.keys() == {"z 1", "a"}
+    assert {layer.name for layer in model.layers} >= {"größe", "a b", "z 1", "a"}
+    assert any(weight.value.name.startswith("z 1") for weight in model.weights)
+
+
+def test_a_fixed_batch_needs_fewer_operators_and_recurrent_layers_need_it(tmp_path, model):
+    free, fixed = (to_litert(model, tmp_path / "m.tflite", batch_size=size).operators for size in (None, 1))
+    assert set(free) - set(fixed) == {"SHAPE", "STRIDED_SLICE", "PACK"}
+    inputs = keras.Input((5, 3))
+    recurrent = keras.Model(inputs, layers.LSTM(4, name="memory")(inputs))
+    file = to_litert(recurrent, tmp_path / "m.tflite", batch_size=1)
+    assert file.verification.batch_sizes == (1,)
+    with pytest.raises(KerasNASError, match=r"pass batch_size=1.*'memory' \(LSTM\)"):
+        to_litert(recurrent, tmp_path / "other.tflite")
+
+
+def test_an_operator_that_litert_lacks_is_named_with_its_layer(tmp_path):
+    inputs = keras.Input((2, 4), name="x")
+    culprit = layers.Lambda(lambda x: ops.svd(x)[1], output_shape=(2,), name="culprit")
+    model = keras.Model(inputs, layers.Dense(2)(culprit(layers.Dense(4)(inputs))))
+    with pytest.raises(KerasNASError, match=r"Svd .*It is the layer 'culprit' \(Lambda\)"):
+        to_litert(model, tmp_path / "m.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def broken(monkeypatch, model):
+    """Let the converter be given another model than the one that was asked for."""
+    original = MODULE.save_for_litert
+
+    def save(view, folder, *, batch_size):
+        weights = [weight.numpy() for weight in view.model.weights]
+        if len(weights) > 2:  # only the model as a whole, not a layer that is looked at alone
+            view.model.weights[-2].assign(-weights[-2])
+        original(view, folder, batch_size=batch_size)
+        view.model.set_weights(weights)
+
+    monkeypatch.setattr(MODULE, "save_for_litert", save)
+
+
+def test_a_file_that_computes_otherwise_is_not_written(tmp_path, digits, model, broken):
+    target = tmp_path / "m.tflite"
+    target.write_bytes(b"older")
+    with pytest.raises(ExportMismatch, match=r"largest difference is [\d.]+ in 'digit'"):
+        to_litert(model, target)
+    with pytest.raises(ExportMismatch, match=r"an agreement of 0.9 .*the agreement is 0\S* in 'digit'"):
+        to_litert(model, target, format="int8", calibration=digits[0][:100])
+    with pytest.raises(ExportMismatch, match=r"loses at most 0.01 of accuracy, but on 50 samples it has 0\.\d+ where Keras"):
+        to_litert(model, target, format="int8", calibration=digits[0][:100], y=digits[1][:100], min_agreement=0)
+    assert target.read_bytes() == b"older"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_benchmark_tells_the_runtime(tmp_path, model):
+    file = to_litert(model, tmp_path / "m.tflite")
+    latency = benchmark(file, repeats=20)
+    assert 0 < latency.median_ms < 1000
+    assert latency.runtime.startswith("LiteRT ")
+    assert latency.size_bytes == file.size_bytes
+    onnx = to_onnx(model, tmp_path / "m.onnx")
+    assert benchmark(onnx, repeats=3).runtime.startswith("onnxruntime ")
+
+
+@pytest.mark.parametrize("format", ["float16", "int8"])
+def test_a_certificate_tells_of_it_and_checks_it(tmp_path, digits, model, format):
+    calibration = digits[0][:100] if format == "int8" else None
+    facts = {"range": [0, 16]}
+    file = to_litert(
+        model, tmp_path / "m.tflite", format=format, calibration=calibration, labels=range(10), preprocessing=facts
+    )
+    certify(file, model=model, x=digits[0][1300:1400], y=digits[1][1300:1400])
+    told = Certificate.load(tmp_path / "m.tflite.json")
+    assert told.file["format"] == "litert"
+    assert told.file["operators"]["CONV_2D"] == 2
+    assert told.labels == tuple("0123456789")
+    assert told.preprocessing == facts
+    assert told.machine["runtime"].startswith("LiteRT ")
+    assert [step["format"] for step in told.compression] == (["int8"] if format == "int8" else [])
+    assert told.check(file.path).passed
+    data = bytearray(file.path.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    file.path.write_bytes(data)
+    assert not told.check(file.path).passed
+
+
+def test_without_ai_edge_litert_tensorflow_runs_the_file(tmp_path, model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    file = to_litert(model, tmp_path / "m.tflite")  # its deprecation warning would be an error here
+    assert open_litert(file.path).runtime.startswith("TensorFlow Lite ")
+
+
+def test_nothing_is_printed(tmp_path, digits, model, capfd):
+    to_litert(model, tmp_path / "m.tflite", format="int8", calibration=digits[0][:40])
+    assert capfd.readouterr() == ("", "")
+
+
+MISTAKES = [
+    ({"path": "m.onnx"}, "ends in .tflite"),
+    ({"format": "int4"}, "format of float32, float16, int8, int16, got 'int4'"),
+    ({"format": "int8"}, "at least 4 samples as calibration for int8, got none"),
+    ({"format": "int8", "calibration": np.ones((3, 8, 8, 1))}, "at least 4 samples .* got 3"),
+    ({"calibration": np.ones((9, 8, 8))}, "samples of shape"),
+    ({"x": np.full((9, 8, 8, 1), np.nan)}, "finite"),
+    ({"x": np.ones((9, 8, 8, 1)), "y": np.ones(8, int)}, "y as 9 whole numbers"),
+    ({"y": np.ones(8, int)}, "y as 0 whole numbers"),
+    ({"batch_size": 0}, "batch_size"),
+    ({"max_loss": 2}, "max_loss within"),
+    ({"labels": ["a"]}, "Expected 10 labels"),
+    ({"atol": -1.0}, "atol > 0"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
+def test_mistakes(tmp_path, model, arguments, message):
+    path = tmp_path / arguments.pop("path", "m.tflite")
+    with pytest.raises(InvalidArgument, match=message):
+        to_litert(model, path, **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_none_is_refused(tmp_path, model):
+    with pytest.raises(InvalidArgument, match="Expected a LiteRT file"):
+        verify(model, tmp_path / "none.tflite")
+    (tmp_path / "bad.tflite").write_bytes(b"no model")
+    with pytest.raises(ExportMismatch, match=r"LiteRT .* can load, but bad.tflite"):
+        benchmark(tmp_path / "bad.tflite")
+
+
+def test_the_package_does_not_import_a_runtime():
+    code = "import sys, kerasnas.export; assert not {'ai_edge_litert', 'onnxruntime'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
