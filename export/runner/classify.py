@@ -1,0 +1,512 @@
+#!/usr/bin/env python3
+"""Classify pictures with an ONNX file that kerasnas has written.
+
+    python classify.py model.onnx photo.jpg more/             # labels and probabilities
+    python classify.py model.onnx camera/ --watch             # each new picture, as the camera drops it
+    python classify.py model.onnx photo.jpg --occlusion maps  # and a picture of what the label rests on
+    python classify.py model.onnx                             # what the file says of itself
+
+This one file is the whole program. It needs numpy, onnxruntime and Pillow: no TensorFlow, no Keras, no kerasnas.
+"""
+
+import argparse
+import csv
+import json
+import math
+import os
+import signal
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+INSTALL = "python3 -m pip install numpy onnxruntime pillow"
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+MAP_SUFFIX = ".occlusion.png"  # such files are never taken for new pictures
+
+missing: ImportError | None = None
+try:
+    import numpy as np
+    import onnxruntime
+    from PIL import Image, ImageOps, UnidentifiedImageError
+except ImportError as error:  # said in main, so that --help works without them
+    missing = error
+
+
+class Problem(Exception):
+    """One line for the user; the program cannot go on."""
+
+
+class Unreadable(Problem):
+    """One line for the user about one picture; the others can go on."""
+
+
+# The file
+
+
+def fields(message: memoryview) -> Iterator[tuple[int, Any]]:
+    """Yield number and value of each field of a protobuf message: a view where the field has a length, else an integer."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while at < len(message):
+        key = varint()
+        if key & 7 == 0:
+            yield key >> 3, varint()
+            continue
+        length = {1: 8, 5: 4}.get(key & 7) or (varint() if key & 7 == 2 else len(message))
+        if at + length > len(message):
+            raise ValueError("the message is cut off")
+        yield key >> 3, message[at : at + length]
+        at += length
+
+
+# What an answer may pass through on its way out of a Softmax or Sigmoid: quantised files, means of several networks.
+PASSING = {"Add", "Cast", "Concat", "DequantizeLinear", "Div", "Flatten", "Identity", "Mean", "Mul", "QuantizeLinear"}
+PASSING |= {"ReduceMean", "ReduceSum", "Reshape", "Squeeze", "Sum", "Transpose", "Unsqueeze"}
+
+
+def ending(model: bytes) -> str:
+    """Return what the answers of an ONNX file are: "softmax" or "sigmoid", which are probabilities, or "scores"."""
+    (graph,) = (value for number, value in fields(memoryview(model)) if number == 7)  # ModelProto.graph
+    makers: dict[bytes, tuple[str, list[bytes]]] = {}
+    ends: list[bytes] = []
+    for number, value in fields(graph):
+        if number == 1:  # GraphProto.node
+            node = [(part, bytes(text)) for part, text in fields(value) if part in (1, 2, 4)]  # input, output, op_type
+            operator = "".join(text.decode() for part, text in node if part == 4)
+            makers.update({text: (operator, [t for p, t in node if p == 1]) for part, text in node if part == 2})
+        elif number == 12 and not ends:  # GraphProto.output, ValueInfoProto.name
+            ends = [bytes(text) for part, text in fields(value) if part == 1]
+    found, seen = set(), set()
+    while ends:
+        name = ends.pop()
+        if name in seen or name not in makers:  # what no node makes is a constant
+            continue
+        seen.add(name)
+        operator, inputs = makers[name]
+        if operator in PASSING:
+            ends += inputs
+        elif operator != "Constant":
+            found.add(operator)
+    return "softmax" if found == {"Softmax"} else "sigmoid" if found and found <= {"Sigmoid", "HardSigmoid"} else "scores"
+
+
+def black_and_white(low: float, high: float) -> tuple[float, float]:
+    """Return what 0 and 255 of a picture become, from the lowest and highest value that the model was trained on."""
+    if low >= 0 and 127 < high <= 255:
+        return 0.0, 255.0
+    if low >= -1 and high <= 1:
+        return (0.0, 1.0) if low >= 0 else (-1.0, 1.0)
+    return low, high
+
+
+class Classifier:
+    """An ONNX classifier of pictures with what its file says of labels and pixel values."""
+
+    def __init__(self, path: Path, pixel_range: tuple[float, float] | None = None, threads: int = 0) -> None:
+        self.path = path
+        self.notes: list[str] = []  # what the user should know, one line each
+        content = read_model(path)
+        onnxruntime.set_default_logger_severity(3)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        try:
+            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the exceptions of onnxruntime have no common class
+            raise Problem(f"{path}: not an ONNX file that onnxruntime {onnxruntime.__version__} can run: {error}") from error
+        try:
+            self.ending = ending(content)
+        except (ValueError, IndexError):  # a graph that is not in protobuf
+            self.ending = "scores"
+        self.metadata = self.session.get_modelmeta().custom_metadata_map
+        self._read_input()
+        self.black, self.white = pixel_range or self._range()
+        blank = np.zeros((1, self.height or 224, self.width or 224, self.channels), np.float32)
+        answers = np.concatenate([self.run(blank + self.black), self.run(blank + self.white)])  # a warm-up, too
+        looks_like_it = answers.min() >= 0 and np.allclose(answers.sum(axis=1), 1, atol=1e-3)
+        if self.ending == "scores" and looks_like_it and answers.shape[1] > 1:
+            self.ending = "softmax"
+        self.labels = self._labels(answers.shape[1])
+
+    def _read_input(self) -> None:
+        inputs = self.session.get_inputs()
+        shape = list(inputs[0].shape)
+        self.is_flat = len(shape) == 3  # without an axis for channels
+        if self.is_flat:
+            shape.append(1)
+        said = f"{self.path}: expected one input of shape (batch, height, width, channels) with 1 or 3 channels"
+        if len(inputs) != 1 or len(shape) != 4 or shape[3] not in (1, 3):
+            raise Problem(f"{said}, got {', '.join(f'{one.name} {one.shape}' for one in inputs)}")
+        kinds = {"float": "float32", "double": "float64"}
+        kind = inputs[0].type.removeprefix("tensor(").removesuffix(")")
+        self.dtype = np.dtype(kinds.get(kind, kind))
+        self.batch, self.height, self.width = (one if isinstance(one, int) else None for one in shape[:3])
+        if self.batch not in (None, 1):
+            raise Problem(f"{said} and any batch, got a file for batches of {self.batch} only")
+        self.channels, self.name = shape[3], inputs[0].name
+
+    def _json(self, key: str) -> Any:
+        try:
+            return json.loads(self.metadata.get(key, "null"))
+        except ValueError:
+            self.notes.append(f"the file's {key} are not JSON and are left out")
+            return None
+
+    def _range(self) -> tuple[float, float]:
+        facts = self._json("preprocessing")
+        said = facts.get("range") if isinstance(facts, dict) else None
+        if isinstance(said, list) and len(said) == 2 and all(isinstance(one, int | float) for one in said):
+            return black_and_white(*said)
+        self.notes.append("the file does not say which pixel values it takes: 0 to 255 it is, unless you say --range 0 1")
+        return 0.0, 255.0
+
+    def _labels(self, columns: int) -> list[str]:
+        said = self._json("labels")
+        said = said if isinstance(said, list) else []
+        if columns == 1:  # one sigmoid unit tells two classes apart, by the name of the second, or by both
+            said = [f"not {said[0]}", *said] if len(said) == 1 else said or ["0", "1"]
+        classes = max(2, columns)
+        if len(said) != classes:
+            if said:
+                self.notes.append(f"the file has {len(said)} labels for {classes} classes; they are numbered instead")
+            said = range(classes)
+        names = [str(one) for one in said]
+        return names if len(set(names)) == len(names) else [f"{name} ({column})" for column, name in enumerate(names)]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what there is to know about the file."""
+        quantization = self._json("quantization") or {}
+        return {
+            "model": self.metadata.get("model_name", self.path.stem),
+            "file": str(self.path),
+            "size_bytes": self.path.stat().st_size,
+            "input": f"{self.height or 'any'} x {self.width or 'any'}, {'grey' if self.channels == 1 else 'colour'}",
+            "black_and_white": [self.black, self.white],
+            "answers": self.ending,
+            "format": quantization.get("format", "float32") if isinstance(quantization, dict) else "float32",
+            "labels": self.labels,
+            "kerasnas_version": self.metadata.get("kerasnas_version"),
+        }
+
+    def fit(self, picture: "Image.Image") -> "Image.Image":
+        """Return the picture, stretched to the size that the model takes, as `kerasnas` reads a folder of pictures."""
+        size = (self.width or picture.width, self.height or picture.height)
+        return picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR)
+
+    def tensor(self, picture: "Image.Image") -> "np.ndarray":
+        """Return the pixels as the model takes them, shape (1, height, width, channels), float32."""
+        pixels = np.asarray(self.fit(picture), np.float32).reshape(1, self.height or picture.height, -1, self.channels)
+        return pixels * np.float32((self.white - self.black) / 255) + np.float32(self.black)
+
+    def run(self, pixels: "np.ndarray") -> "np.ndarray":
+        """Return the answers of the file, shape (batch, columns)."""
+        pixels = pixels[..., 0] if self.is_flat else pixels
+        pixels = np.rint(pixels).astype(self.dtype) if self.dtype.kind in "iu" else pixels.astype(self.dtype)
+        try:
+            answers = np.asarray(self.session.run(None, {self.name: pixels})[0], np.float64)
+        except Exception as error:  # the exceptions of onnxruntime have no common class
+            raise Unreadable(f"{self.path}: does not take a picture of {pixels.shape[1:]}: {error}") from error
+        if answers.ndim != 2:
+            raise Problem(f"{self.path}: expected answers of shape (batch, classes), got {answers.shape}: no classifier")
+        return answers
+
+    def probabilities(self, answers: "np.ndarray") -> "np.ndarray":
+        """Return probabilities of shape (batch, classes) from the answers of the file."""
+        if answers.shape[1] == 1:
+            p = answers if self.ending == "sigmoid" else np.exp(-np.logaddexp(0, -answers))
+            return np.concatenate([1 - p, p], axis=1)
+        if self.ending != "scores":
+            return answers
+        weights = np.exp(answers - answers.max(axis=1, keepdims=True))
+        return weights / weights.sum(axis=1, keepdims=True)
+
+    def evidence(self, pixels: "np.ndarray", column: int) -> "np.ndarray":
+        """Return the score of a class before the softmax, or the log-odds of its probability; shape (batch,)."""
+        answers = self.run(pixels)
+        sign = -1 if answers.shape[1] == 1 and column == 0 else 1
+        mine = answers[:, 0] if answers.shape[1] == 1 else answers[:, column]
+        if self.ending == "scores":
+            return sign * mine
+        if answers.shape[1] == 1:
+            mine = np.clip(mine, 1e-7, 1 - 1e-7)
+            return sign * (np.log(mine) - np.log(1 - mine))
+        # The sum of the others keeps what 1 - p would round away.
+        answers = np.maximum(answers, 1e-30)
+        return np.log(answers[:, column]) - np.log(np.delete(answers, column, axis=1).sum(axis=1))
+
+
+def read_model(path: Path) -> bytes:
+    """Return the content of the file, or say what is wrong with it."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Problem(f"{path}: {error.strerror}; expected an ONNX file") from error
+    if content[:2] == b"PK":
+        raise Problem(f"{path}: not an ONNX file but an archive, as .keras files are: kerasnas export {path}")
+    if not content or content[4:8] == b"TFL3":
+        raise Problem(f"{path}: {'a LiteRT file' if content else 'empty'}; expected an ONNX file")
+    return content
+
+
+# Pictures
+
+
+def read_picture(path: Path, channels: int) -> "Image.Image":
+    """Return an upright 8-bit picture, grey or in colour; what is transparent in it becomes black."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                if opened.mode.startswith(("I", "F")):
+                    raise Unreadable(f"{path}: expected 8 bits per channel, got more (Pillow mode {opened.mode})")
+                upright = ImageOps.exif_transpose(opened)  # reads it to its end
+    except FileNotFoundError as error:
+        raise Unreadable(f"{path}: there is no such file") from error
+    except UnidentifiedImageError as error:
+        raise Unreadable(f"{path}: not a picture") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise Unreadable(f"{path}: {error}") from error
+    if upright.has_transparency_data:
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "black"), upright.convert("RGBA"))
+    if upright.mode not in ("1", "L", "RGB"):
+        upright = upright.convert("RGB")
+    return upright.convert("L" if channels == 1 else "RGB")
+
+
+def pictures_in(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Return the pictures of a folder, oldest first, each with the time of its last change and its size in bytes."""
+    found = {}
+    try:
+        for entry in os.scandir(folder):
+            is_picture = Path(entry.name).suffix.lower() in SUFFIXES and not entry.name.endswith(MAP_SUFFIX)
+            if is_picture and not entry.name.startswith("."):
+                try:
+                    if entry.is_file():
+                        found[folder / entry.name] = (entry.stat().st_mtime_ns, entry.stat().st_size)
+                except OSError:  # gone since
+                    continue
+    except OSError as error:
+        raise Problem(f"{folder}: {error.strerror}; expected a folder of pictures") from error
+    return dict(sorted(found.items(), key=lambda item: (item[1][0], item[0])))
+
+
+def watch(folder: Path, handle: Any, interval: float = 0.5, patience: float = 10.0) -> None:
+    """Hand over each picture that appears or changes in a folder from now on; never returns.
+
+    A picture is handed over when it looks the same twice. One that cannot be read is tried again as long as somebody may be
+    writing it: until it has not changed for `patience` seconds. Then it is reported, and tried again if it changes.
+    """
+    done = pictures_in(folder)
+    note(f"watching {folder}; the {len(done)} pictures there already are left out. Stop with Ctrl-C")
+    waiting: dict[Path, tuple[tuple[int, int], float]] = {}
+    while True:
+        time.sleep(interval)
+        now = pictures_in(folder)
+        done = {path: stamp for path, stamp in done.items() if path in now}
+        waiting = {path: entry for path, entry in waiting.items() if path in now}
+        for path, stamp in now.items():
+            if done.get(path) == stamp:
+                continue
+            if path not in waiting or waiting[path][0] != stamp:
+                waiting[path] = (stamp, time.monotonic())
+                continue
+            try:
+                handle(path)
+            except Unreadable as problem:
+                if path.exists() and time.monotonic() - waiting[path][1] < patience:
+                    continue
+                complain(problem)
+            done[path] = stamp
+
+
+# What a label rests on
+
+
+def occlusion(classifier: Classifier, pixels: "np.ndarray", column: int) -> "np.ndarray":
+    """Return how far the evidence for a class falls where a patch of the picture is hidden; shape (height, width).
+
+    Patches of an eighth of the smaller side in steps of half a patch become the mean colour of the picture; a pixel's value is
+    the mean fall of the patches over it. It is what `kerasnas.explain.occlusion` computes (Zeiler and Fergus 2014).
+    """
+    height, width = pixels.shape[1:3]
+    side = max(2, int(min(height, width) / 8 + 0.5))
+    places = []
+    for length in (height, width):
+        patch = min(side, length)
+        places.append([slice(at, at + patch) for at in (*range(0, length - patch, max(1, patch // 2)), length - patch)])
+    areas = [(rows, columns) for rows in places[0] for columns in places[1]]
+    neutral = pixels[0].mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
+    total, covered = np.zeros((height, width)), np.zeros((height, width))
+    chunk = 1 if classifier.batch else max(1, min(256, (1 << 19) // (height * width)) - 1)
+    whole = None
+    for start in range(0, len(areas), chunk):
+        some = areas[start : start + chunk]
+        hidden = np.repeat(pixels, len(some), axis=0)
+        for number, area in enumerate(some):
+            hidden[number][area] = neutral
+        if classifier.batch:
+            whole = classifier.evidence(pixels, column) if whole is None else whole
+            falls = whole - classifier.evidence(hidden, column)
+        else:  # the whole picture goes along, so that both are rounded alike
+            evidence = classifier.evidence(np.concatenate([pixels, hidden]), column)
+            falls = evidence[0] - evidence[1:]
+        for area, fall in zip(some, falls, strict=True):
+            total[area] += fall
+            covered[area] += 1
+    return total / covered
+
+
+def overlay(picture: "Image.Image", values: "np.ndarray") -> "Image.Image":
+    """Return the picture in grey with the map over it: red speaks for the label, blue against it."""
+    factor = min(1024 / max(picture.size), max(1, 320 / max(picture.size)))
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    grey = picture.convert("L").resize(size, Image.Resampling.NEAREST if factor > 2 else Image.Resampling.BILINEAR)
+    limit = np.percentile(np.abs(values), 99) or np.abs(values).max() or 1.0
+    small = Image.fromarray(np.clip(values / limit, -1, 1).astype(np.float32))
+    strength = np.asarray(small.resize(size, Image.Resampling.BILINEAR))[..., None]
+    colour = np.where(strength > 0, (214.0, 39.0, 40.0), (31.0, 119.0, 180.0))
+    shares = 0.7 * np.abs(strength)
+    mixed = (1 - shares) * np.asarray(grey, np.float32)[..., None] + shares * colour
+    return Image.fromarray(np.rint(mixed).astype(np.uint8))
+
+
+def write_map(picture: "Image.Image", values: "np.ndarray", target: Path) -> None:
+    """Write the overlay whole or not at all."""
+    draft = target.with_name(f".{target.name}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        overlay(picture, values).save(draft, "PNG")
+        os.replace(draft, target)
+    except OSError as error:
+        raise Problem(f"{target}: {error.strerror}; expected a folder to write to") from error
+
+
+# The program
+
+
+class Job:
+    """Classifies pictures one by one and prints a line for each."""
+
+    def __init__(self, classifier: Classifier, form: str, top: int, maps: Path | None) -> None:
+        self.classifier, self.form, self.top, self.maps = classifier, form, top, maps
+        self.latencies: list[float] = []
+        self.csv = csv.writer(sys.stdout, lineterminator="\n")
+        if form == "csv":
+            self.csv.writerow(["file", "label", "probability", "latency_ms", *classifier.labels])
+
+    def __call__(self, path: Path) -> None:
+        """Classify the picture and print its line."""
+        picture = read_picture(path, self.classifier.channels)
+        pixels = self.classifier.tensor(picture)
+        start = time.perf_counter()
+        answers = self.classifier.run(pixels)
+        latency_ms = 1000 * (time.perf_counter() - start)
+        chances = self.classifier.probabilities(answers)[0]
+        if not np.isfinite(chances).all():
+            raise Unreadable(f"{path}: the model answers with numbers that are not finite")
+        self.latencies = [*self.latencies[-999:], latency_ms]
+        best, labels = int(chances.argmax()), self.classifier.labels
+        row = {"file": str(path), "label": labels[best], "probability": chances[best], "latency_ms": round(latency_ms, 3)}
+        if self.maps:
+            row["occlusion"] = str(self.maps / f"{path.name}{MAP_SUFFIX}")
+            write_map(picture, occlusion(self.classifier, pixels, best), Path(row["occlusion"]))
+        if self.form == "json":
+            print(json.dumps({**row, "probabilities": dict(zip(labels, chances, strict=True))}, ensure_ascii=False), flush=True)
+        elif self.form == "csv":
+            self.csv.writerow([path, labels[best], chances[best], row["latency_ms"], *chances])
+            sys.stdout.flush()
+        else:
+            order = sorted(range(len(chances)), key=lambda column: -chances[column])[: self.top]
+            shares = ", ".join(f"{labels[column]} {chances[column]:.3f}" for column in order)
+            print(f"{path}: {shares} ({latency_ms:.1f} ms)", flush=True)
+
+
+def note(text: str) -> None:
+    """Say something beside the results."""
+    print(f"classify: {text}", file=sys.stderr, flush=True)
+
+
+def complain(problem: Problem) -> None:
+    """Say in one line what went wrong."""
+    note("error: " + " ".join(str(problem).split()))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Return 0; 1 where a picture could not be classified, 2 where nothing could begin."""
+    parser = argparse.ArgumentParser(
+        prog="classify.py",
+        description="Classify pictures with an ONNX file that kerasnas has written.",
+        epilog="Exit code: 0 all is well, 1 a picture could not be read (the others were), 2 nothing could begin.",
+    )
+    parser.add_argument("model", type=Path, help="the ONNX file")
+    parser.add_argument("pictures", type=Path, nargs="*", help="pictures and folders of them; none: describe the file")
+    parser.add_argument("--watch", action="store_true", help="classify each new picture of one folder until stopped")
+    parser.add_argument("--format", choices=("text", "json", "csv"), default="text", help="a line for each picture (text)")
+    parser.add_argument("--top", type=int, default=3, metavar="N", help="labels in a line of text (3)")
+    parser.add_argument("--occlusion", type=Path, metavar="FOLDER", help="write a PNG of what the label rests on there")
+    parser.add_argument("--range", type=float, nargs=2, metavar=("BLACK", "WHITE"), help="pixel values the model takes")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="processor threads (as many as cores)")
+    given = parser.parse_args(arguments)
+    if missing is not None:
+        note(f"error: {missing}; needs numpy, onnxruntime and Pillow: {INSTALL}")
+        return 2
+    if given.watch and len(given.pictures) != 1:
+        parser.error("--watch takes one folder")
+    if given.range and not (all(map(math.isfinite, given.range)) and given.range[0] != given.range[1]):
+        parser.error("--range takes two different numbers, of black and of white")
+    if given.top < 1 or given.threads < 0:
+        parser.error("--top is at least 1, --threads at least 0")
+    try:
+        return work(given)
+    except Problem as problem:
+        complain(problem)
+        return 2
+    except BrokenPipeError:  # whoever read the lines has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 0 if given.watch else 130
+
+
+def work(given: argparse.Namespace) -> int:
+    """Do what the command line asks for."""
+    classifier = Classifier(given.model, given.range, given.threads)
+    for text in classifier.notes:
+        note(text)
+    if not given.pictures:
+        print(json.dumps(classifier.describe(), indent=2, ensure_ascii=False))
+        return 0
+    if given.watch:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as service managers and containers stop it
+        watch(given.pictures[0], Job(classifier, given.format, given.top, given.occlusion))
+    paths = [one for path in given.pictures for one in (pictures_in(path) if path.is_dir() else [path])]
+    if not paths:
+        raise Problem(f"{given.pictures[0]}: no picture there ({', '.join(sorted(SUFFIXES))})")
+    job, failed = Job(classifier, given.format, given.top, given.occlusion), 0
+    for path in paths:
+        try:
+            job(path)
+        except Unreadable as problem:
+            complain(problem)
+            failed = 1
+    if len(job.latencies) > 1:
+        note(f"{len(job.latencies)} pictures, median {statistics.median(job.latencies):.2f} ms")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
