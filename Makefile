@@ -1,21 +1,27 @@
 # make demo: search, explain, prune, export and verify on scikit-learn's digits; results in kerasnas-demo/
 # make test: lint, types, import contracts and all tests
+# make test-edge: of these the tests of the edge kit, in an environment without TensorFlow
 # Each makes its own virtual environment first. PYTHON and VENV may be given: make demo PYTHON=python3.12 VENV=/tmp/venv
 
 PYTHON ?= python3
 VENV ?= .venv
+EDGE ?= .venv-edge
 BIN := $(VENV)/bin
 # compat: found from the folder that holds the clone, too, where a folder of the same name would hide it.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
        --config-settings editable_mode=compat
 
-.PHONY: demo test fast-test lint clean
+.PHONY: demo test test-edge fast-test lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/kerasnas demo --out kerasnas-demo
 
-test: lint
+test: lint test-edge
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# What goes onto a device: no TensorFlow here. The page is tested where there are node, npm and Chromium.
+test-edge: $(EDGE)/.ready export/web/node_modules/.package-lock.json
+	$(EDGE)/bin/pytest export
 
 # The tests that take less than about ten seconds each.
 fast-test: $(VENV)/.ready-dev
@@ -27,10 +33,10 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-$(VENV)/.venv:
+$(VENV)/.venv $(EDGE)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "kerasnas needs Python 3.11 or later; pass one as make PYTHON=python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(@D)
 	touch $@
 
 $(VENV)/.ready: $(VENV)/.venv pyproject.toml constraints.txt
@@ -43,5 +49,14 @@ $(VENV)/.ready-dev: $(VENV)/.venv pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
 	touch $@ $(VENV)/.ready
 
+$(EDGE)/.ready: $(EDGE)/.venv export/runner/requirements.txt constraints.txt
+	$(EDGE)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
+	  --requirement export/runner/requirements.txt onnx pytest
+	touch $@
+
+export/web/node_modules/.package-lock.json: export/web/package-lock.json
+	@if command -v npm > /dev/null; then npm ci --prefix export/web --ignore-scripts --no-audit --no-fund; \
+	  else echo "no npm here: the tests of the page are skipped"; mkdir -p $(@D); fi
+
 clean:
-	rm -rf $(VENV) kerasnas-demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(EDGE) export/web/node_modules export/web/dist kerasnas-demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

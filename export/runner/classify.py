@@ -203,9 +203,12 @@ class Classifier:
         }
 
     def fit(self, picture: "Image.Image") -> "Image.Image":
-        """Return the picture, stretched to the size that the model takes, as `kerasnas` reads a folder of pictures."""
-        size = (self.width or picture.width, self.height or picture.height)
-        return picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR)
+        """Return the picture, stretched to the size that the model takes; `kerasnas` reads a folder of pictures like this.
+
+        First across, then down: in one step Pillow's order differs from version to version, and a pixel by 1.
+        """
+        across = picture.resize((self.width or picture.width, picture.height), Image.Resampling.BILINEAR)
+        return across.resize((across.width, self.height or picture.height), Image.Resampling.BILINEAR)
 
     def tensor(self, picture: "Image.Image") -> "np.ndarray":
         """Return the pixels as the model takes them, shape (1, height, width, channels), float32."""

@@ -1,0 +1,137 @@
+"""The edge kit's runner on files that the exporter wrote: the probabilities of Keras, the maps of `kerasnas.explain`."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import pytest
+from keras import layers
+from PIL import Image
+
+from kerasnas import explain
+from kerasnas.export import quantize, to_onnx
+from kerasnas.export.quantization_formats import FORMATS
+from kerasnas.search.ensemble import average
+
+ROOT = Path(__file__).parents[2]
+RUNNER = ROOT / "export" / "runner" / "classify.py"
+
+
+@pytest.fixture(scope="module")
+def runner():
+    spec = importlib.util.spec_from_file_location("classify", RUNNER)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Return smooth random pictures in strong colours, as files and as arrays."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    paths, arrays = [], []
+    for number in range(12):
+        picture = Image.fromarray(rng.choice([0, 255], (2, 2, 3)).astype(np.uint8)).resize((12, 16), Image.Resampling.BICUBIC)
+        paths.append(folder / f"{number:02}.png")
+        picture.save(paths[-1])
+        arrays.append(np.asarray(picture))
+    return paths, np.stack(arrays)
+
+
+def conv_net(scramble, units, activation, seed=0):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((16, 12, 3), name="image")
+    x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    x = layers.BatchNormalization()(layers.Conv2D(8, 3, activation="relu")(x))
+    x = layers.Flatten()(layers.MaxPooling2D(4)(layers.Conv2D(8, 3, activation="relu")(x)))
+    return scramble(keras.Model(inputs, layers.Dense(units, activation=activation, name="scores")(x)), seed)
+
+
+def test_the_probabilities_of_keras(scramble, pictures, tmp_path):
+    paths, images = pictures
+    model = conv_net(scramble, 5, "softmax")
+    to_onnx(model, tmp_path / "model.onnx", labels=list("abcde"), preprocessing={"range": [0, 255]})
+    command = [sys.executable, RUNNER, tmp_path / "model.onnx", *paths, "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = model.predict(images.astype("float32"), verbose=0)
+    assert len({row["label"] for row in rows}) > 1
+    assert [row["label"] for row in rows] == ["abcde"[column] for column in expected.argmax(axis=1)]
+    found = [[row["probabilities"][label] for label in "abcde"] for row in rows]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("format_", list(FORMATS))
+def test_how_files_of_fewer_bits_end(runner, scramble, pictures, tmp_path, format_):
+    from kerasnas.export.quantization_formats import prepare, write_quantized
+
+    _, images = pictures
+    to_onnx(conv_net(scramble, 5, "softmax"), tmp_path / "model.onnx")
+    prepare(tmp_path / "model.onnx", tmp_path / "prepared.onnx")
+    write_quantized(tmp_path / "prepared.onnx", tmp_path / "q.onnx", FORMATS[format_], {"image": images.astype("float32")})
+    assert runner.ending((tmp_path / "q.onnx").read_bytes()) == "softmax"
+
+
+def test_a_file_that_quantize_made(runner, scramble, pictures, tmp_path):
+    paths, images = pictures
+    file = to_onnx(conv_net(scramble, 5, "softmax"), tmp_path / "model.onnx", labels=list("abcde"))
+    made = quantize(
+        file, images.astype("float32"), goal="size", formats=["float16", "U8U8"], rounds=1, max_loss=1, min_agreement=0
+    )
+    classifier = runner.Classifier(made.path)
+    assert classifier.labels == list("abcde")
+    assert classifier.describe()["format"] == made.chosen.name
+    pixels = classifier.tensor(runner.read_picture(paths[0], 3))
+    (found,) = classifier.probabilities(classifier.run(pixels))
+    (answers,) = classifier.session.run(None, {"image": images[:1].astype("float32")})
+    np.testing.assert_allclose(found, answers[0], atol=1e-6)
+
+
+def test_how_networks_end(runner, scramble, tmp_path):
+    def ending(model):
+        to_onnx(model, tmp_path / "model.onnx")
+        return runner.ending((tmp_path / "model.onnx").read_bytes())
+
+    members = [conv_net(scramble, 3, "softmax", seed) for seed in range(2)]
+    assert ending(average(members)) == "softmax"
+    assert ending(average(members, weights=[1, 3])) == "softmax"
+    assert ending(conv_net(scramble, 1, "sigmoid")) == "sigmoid"
+    assert ending(conv_net(scramble, 3, None)) == "scores"
+    assert ending(conv_net(scramble, 3, "log_softmax")) == "scores"
+    inputs = keras.Input((16, 12, 3))
+    x = layers.GlobalAveragePooling2D()(inputs)
+    gated = layers.multiply([x, layers.Dense(3, activation="sigmoid")(x)])  # squeeze and excitation
+    assert ending(keras.Model(inputs, layers.Dense(3)(gated))) == "scores"
+    assert ending(keras.Model(inputs, layers.Softmax()(layers.Dense(3)(gated)))) == "softmax"
+
+
+@pytest.mark.parametrize(("units", "activation"), [(5, "softmax"), (5, None), (1, "sigmoid")])
+def test_the_maps_of_kerasnas(runner, scramble, pictures, tmp_path, units, activation):
+    paths, images = pictures
+    to_onnx(conv_net(scramble, units, activation), tmp_path / "model.onnx", preprocessing={"range": [0, 255]})
+    expected = explain.occlusion(tmp_path / "model.onnx", images[:3].astype("float32"))
+    classifier = runner.Classifier(tmp_path / "model.onnx")
+    for number in range(3):
+        pixels = classifier.tensor(runner.read_picture(paths[number], 3))
+        best = int(classifier.probabilities(classifier.run(pixels))[0].argmax())
+        assert best == expected.targets[number]
+        np.testing.assert_allclose(runner.occlusion(classifier, pixels, best), expected.values[number], rtol=1e-3, atol=1e-4)
+
+
+def test_what_the_runner_needs_is_what_the_exporter_is_tested_with():
+    needs = (ROOT / "export" / "runner" / "requirements.txt").read_text().splitlines()
+    assert {line for line in needs if not line.startswith("#")} <= set((ROOT / "constraints.txt").read_text().splitlines())
+
+
+def test_protobuf_is_read_as_onnx_reads_it(runner, scramble, tmp_path):
+    to_onnx(conv_net(scramble, 2, "softmax"), tmp_path / "model.onnx", labels=["a", "ü" * 200])
+    content = (tmp_path / "model.onnx").read_bytes()
+    proto = onnx.load_from_string(content)
+    (graph,) = [value for number, value in runner.fields(memoryview(content)) if number == 7]
+    nodes = [dict(runner.fields(value)) for number, value in runner.fields(graph) if number == 1]
+    assert [bytes(node[4]).decode() for node in nodes] == [node.op_type for node in proto.graph.node]
