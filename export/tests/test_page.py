@@ -97,7 +97,8 @@ def test_what_a_web_server_needs_is_in_one_folder(write_model, write_picture, ra
     assert [bar["name"] for bar in wide["bars"]] == sorted(chances, key=lambda label: -chances[label])[:10]
     for bar in wide["bars"]:
         assert bar["filled"] == pytest.approx(chances[bar["name"]], abs=0.01)
-        assert bar["share"] == f"{100 * chances[bar['name']]:.1f} %"
+        share = chances[bar["name"]]
+        assert bar["share"] == ("< 0.1 %" if share < 0.0005 else f"{100 * share:.1f} %")
     assert not any(one["overflows"] for one in shown["seen"])
     assert narrow["row"] == wide["row"]
     assert dropped["row"]["probabilities"] == chances

@@ -166,7 +166,7 @@ function show(row, picture) {
   $("more").textContent = rest.length ? `and ${rest.length} more, at most ${percent(rest[0][1])} each` : "";
 }
 
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const percent = (share) => (share > 0 && share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
 
 function bar(label, probability) {
   const item = document.createElement("li");
@@ -232,6 +232,7 @@ $("range").addEventListener("change", ask);
 
 panels();
 clear();
+describe();
 show(null);
 enqueue(async () => {
   const answer = await fetch("model.onnx", { cache: "no-cache" }).catch(() => null);
