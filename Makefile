@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 EDGE ?= .venv-edge
+PAGE := export/web/node_modules/playwright-core/package.json
 BIN := $(VENV)/bin
 # compat: found from the folder that holds the clone, too, where a folder of the same name would hide it.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
@@ -20,7 +21,7 @@ test: lint test-edge
 	$(BIN)/pytest -n 2 --dist loadfile
 
 # What goes onto a device: no TensorFlow here. The page is tested where there are node, npm and Chromium.
-test-edge: $(EDGE)/.ready export/web/node_modules/.package-lock.json
+test-edge: $(EDGE)/.ready $(PAGE)
 	$(EDGE)/bin/pytest export
 
 # The tests that take less than about ten seconds each.
@@ -54,9 +55,10 @@ $(EDGE)/.ready: $(EDGE)/.venv export/runner/requirements.txt constraints.txt
 	  --requirement export/runner/requirements.txt onnx pytest
 	touch $@
 
-export/web/node_modules/.package-lock.json: export/web/package-lock.json
-	@if command -v npm > /dev/null; then npm ci --prefix export/web --ignore-scripts --no-audit --no-fund; \
-	  else echo "no npm here: the tests of the page are skipped"; mkdir -p $(@D); fi
+$(PAGE): export/web/package-lock.json
+	@if command -v npm > /dev/null; \
+	  then npm ci --prefix export/web --ignore-scripts --no-audit --no-fund && touch $@; \
+	  else echo "no npm here: the page is not tested"; fi
 
 clean:
 	rm -rf $(VENV) $(EDGE) export/web/node_modules export/web/dist kerasnas-demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -69,6 +69,13 @@ def test_the_probabilities_of_the_runner(write_model, write_picture, random_pixe
         write_picture(Image.fromarray(random_pixels(20, 20, 3)).quantize(32), "palette.png"),
         write_picture(random_pixels(40, 30, 3) // 64 * 64, "without loss.webp", lossless=True),
     ]
+    see_through, sideways = random_pixels(8, 8, 4), Image.Exif()
+    see_through[..., 3] = see_through[..., 3] // 128 * 255
+    sideways[274] = 6
+    pictures += [
+        write_picture(see_through, "see-through.png"),
+        write_picture(Image.fromarray(random_pixels(2, 3, 3)).resize((40, 60)), "sideways.jpg", exif=sideways),
+    ]
     steps = [step for model in models for step in ({"model": model}, *({"picture": picture} for picture in pictures))]
     seen = iter(drive(*steps)["seen"][1:])
     for model in models:
@@ -77,7 +84,8 @@ def test_the_probabilities_of_the_runner(write_model, write_picture, random_pixe
             shown, expected = next(seen), by_the_runner(model, picture)
             assert shown["problem"] == ""
             row = shown["row"]
-            np.testing.assert_allclose(list(row["probabilities"].values()), expected, atol=1e-6)
+            atol = 0.02 if picture.suffix == ".jpg" else 1e-6  # two decoders may round otherwise
+            np.testing.assert_allclose(list(row["probabilities"].values()), expected, atol=atol)
             assert row["label"] == Classifier(model).labels[expected.argmax()]
 
 

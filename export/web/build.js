@@ -1,4 +1,4 @@
-// npm run build [FOLDER [MODEL.onnx]]: what a web server needs, and nothing else: the page, three files of onnxruntime-web,
+// node build.js [FOLDER [MODEL.onnx]]: what a web server needs, and nothing else: the page, three files of onnxruntime-web,
 // and the model.
 
 import { cpSync, mkdirSync, rmSync } from "node:fs";
