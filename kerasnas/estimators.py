@@ -27,7 +27,7 @@ from kerasnas.spaces import ConvDense
 
 if TYPE_CHECKING:
     from kerasnas.explain import Attribution
-    from kerasnas.export import OnnxFile
+    from kerasnas.export import LiteRTFile, OnnxFile
 
 __all__ = ["ImageClassifier"]
 
@@ -264,16 +264,19 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         pruned.model_ = kerasnas.compress.prune(self.model_, self._images(x), codes, sparsity=sparsity, **kwargs)
         return pruned
 
-    def export(self, path: str | os.PathLike[str], *, x: Any = None, **kwargs: Any) -> "OnnxFile":
-        """Write the model as a verified ONNX file with its labels; see `export.to_onnx`.
+    def export(self, path: str | os.PathLike[str], *, x: Any = None, **kwargs: Any) -> "OnnxFile | LiteRTFile":
+        """Write the model as a verified ONNX or LiteRT file with its labels; see `export.to_onnx`, `export.to_litert`.
 
         Args:
-            path: file to write, ending in .onnx.
+            path: file to write, ending in .onnx or .tflite.
             x: pictures to verify it on; by default random ones in the range of the training data.
-            **kwargs: passed on to `export.to_onnx`.
+            **kwargs: passed on; `calibration` of a LiteRT file are pictures, too.
         """
         check_is_fitted(self)
-        file: OnnxFile = kerasnas.export.to_onnx(
+        if kwargs.get("calibration") is not None:
+            kwargs["calibration"] = self._images(kwargs["calibration"])
+        write = kerasnas.export.to_litert if Path(path).suffix == ".tflite" else kerasnas.export.to_onnx
+        file: OnnxFile | LiteRTFile = write(
             self.model_,
             path,
             labels=[str(label) for label in self.classes_],

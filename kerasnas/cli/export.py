@@ -1,5 +1,6 @@
 """`kerasnas export`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ __all__ = ["Exported", "command", "export", "print_table"]
 _EXPLAINED = 4  # test pictures whose maps are compared
 _COMPARED = 64  # test pictures on which a file is compared with Keras
 _CALIBRATED = 600  # training pictures of which half set the ranges of a quantised file, and half measure it
+_LITERT = ("float32", "float16", "int8", "int16")
 _GOALS = ("latency", "size", "accuracy")
 
 
@@ -57,6 +59,12 @@ class Exported:
     metavar=f"[{'|'.join(_GOALS)}]",
     help="Also write the best file of 8 or 16 bits for this goal, latency unless said otherwise, where one is better.",
 )
+@click.option(
+    "--litert",
+    multiple=True,
+    type=click.Choice(_LITERT),
+    help="Also write a LiteRT (.tflite) file in this format; may be given several times. int8 and int16 need data.",
+)
 @out_option
 def command(
     model: Path,
@@ -66,32 +74,40 @@ def command(
     opset: int,
     slim: bool,
     quantize: str | None,
+    litert: tuple[str, ...],
     out: Path | None,
 ) -> None:
     """Export MODEL, a run folder or a .keras file, to ONNX.
 
-    Writes OUT/model.onnx, model-pruned.onnx where there is a pruned model, with --quantize also NAME-quantized.onnx, a
-    certificate beside each (model.json; see `kerasnas verify`), and verification.json. A file that does not agree with its
-    Keras model is not written.
+    Writes OUT/model.onnx, model-pruned.onnx where there is a pruned model, with --quantize also NAME-quantized.onnx, with
+    --litert also NAME-FORMAT.tflite, a certificate beside each (model.json; see `kerasnas verify`), and verification.json. A
+    file that does not agree with its Keras model is not written.
     """
     from kerasnas.cli.run_folder import Run
 
     run = Run.open(model, data=data, image_size=image_size or None, out=out)
-    rows = export(run, atol=atol, opset=opset, slim=slim, quantize=quantize)
+    rows = export(run, atol=atol, opset=opset, slim=slim, quantize=quantize, litert=litert)
     print_table(rows)
     for row in rows:
         click.echo(f"wrote {run.folder / row['file']} and its certificate {row['certificate']}")
 
 
 def export(
-    run: "Run", *, atol: float = 1e-4, opset: int = 17, slim: bool = False, quantize: str | None = None
+    run: "Run",
+    *,
+    atol: float = 1e-4,
+    opset: int = 17,
+    slim: bool = False,
+    quantize: str | None = None,
+    litert: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Export the networks of `run`, and certify the files; return one row of figures for each file."""
-    if quantize is not None:
+    if quantize is not None or any(format.startswith("int") for format in litert):
         _ = run.required_data  # before the work of exporting
     exported = [_to_onnx(run, variant, atol=atol, opset=opset, slim=slim) for variant in run.variants()]
     if quantize is not None:
         exported = [one for plain in exported for one in (plain, _quantize(run, plain, quantize)) if one is not None]
+    exported += [_to_litert(run, variant, format) for variant in run.variants() for format in dict.fromkeys(litert)]
     rows = _rows(run, exported)
     run.write("verification.json", {"files": rows})
     return rows
@@ -107,6 +123,31 @@ def _to_onnx(run: "Run", variant: "Variant", **settings: Any) -> Exported:
     return Exported(variant, variant.classifier.export(path, x=samples, **settings), {})
 
 
+def _to_litert(run: "Run", variant: "Variant", format: str) -> Exported:
+    from kerasnas.cli.run_folder import remove_exported
+    from kerasnas.export import to_litert
+    from kerasnas.image_data import to_codes
+
+    path, data, classifier = run.folder / f"{variant.name}-{format}.tflite", run.data, variant.classifier
+    remove_exported(path)  # one of an earlier model
+    if data is None:
+        return Exported(variant, to_litert(classifier.model_, path, format=format), {})  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"format": format, "x": data.x_test[:_COMPARED]}
+    if format.startswith("int"):
+        compared = slice(0, _CALIBRATED)
+        settings |= {"calibration": data.x_train[_chosen(data)], "x": data.x_test[compared]}
+        if classifier.model_.output_shape[-1] > 1:
+            settings["y"] = to_codes(data.y_test[compared], classifier.classes_)
+    file = classifier.export(path, **settings)
+    return Exported(variant, file, {"format": format} if format.startswith("int") else {})
+
+
+def _chosen(data: Any) -> "np.ndarray":
+    import numpy as np
+
+    return np.sort(np.random.default_rng(0).permutation(len(data.x_train))[:_CALIBRATED])
+
+
 def _quantize(run: "Run", plain: Exported, goal: str) -> Exported | None:
     """Return the best file of fewer bits, or None, and say why, where the float file is better."""
     import numpy as np
@@ -116,7 +157,7 @@ def _quantize(run: "Run", plain: Exported, goal: str) -> Exported | None:
     from kerasnas.image_data import to_codes
 
     data, classifier = run.required_data, plain.variant.classifier
-    chosen = np.sort(np.random.default_rng(0).permutation(len(data.x_train))[:_CALIBRATED])
+    chosen = _chosen(data)
     several = classifier.model_.output_shape[-1] > 1
     codes = to_codes(np.asarray(data.y_train)[chosen], classifier.classes_) if several else None
     path = run.folder / f"{plain.variant.name}-quantized.onnx"
@@ -157,7 +198,7 @@ def _rows(run: "Run", exported: list[Exported]) -> list[dict[str, Any]]:
             "accuracy": accuracy["file"],
             "keras_accuracy": accuracy["model"],
             "verification": certificate.parity,
-            "drift": None if maps is None else drift(maps, one.path).to_dict(),
+            "drift": None if maps is None or one.path.suffix != ".onnx" else drift(maps, one.path).to_dict(),
             "latency": certificate.latency,
             **one.facts,
         }
@@ -177,8 +218,8 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     caption = (
-        "latency: median of one picture on one thread, onnxruntime on this CPU; same maps: rank correlation of the occlusion "
-        f"maps of {_EXPLAINED} pictures with those of the Keras model before it was pruned"
+        "latency: median of one picture on one thread, onnxruntime or LiteRT on this CPU; same maps: rank correlation of the "
+        f"occlusion maps of {_EXPLAINED} pictures with those of the Keras model before it was pruned"
     )
     table = Table(caption=caption, caption_justify="left")
     for title in (

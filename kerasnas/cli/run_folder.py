@@ -24,7 +24,7 @@ __all__ = ["Run", "Variant", "remove_exported", "remove_results"]
 
 # What is made of a winner, and must not outlive it.
 _RESULTS = ("model.keras", "model-*.keras", "pruning.json", "verification.json", "report.html")
-_EXPORTED = ("model.onnx", "model-*.onnx")  # with their certificates
+_EXPORTED = ("model.onnx", "model-*.onnx", "model-*.tflite")  # with their certificates
 
 
 def remove_results(folder: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits
 
 import kerasnas.cli
 import kerasnas.cli.search
@@ -211,6 +212,29 @@ def test_export_in_fewer_bits(tmp_path, capsys):
     assert Certificate.load(tmp_path / "net.json").file["opset"] == 15
     assert main(command) == 0  # what an earlier command made is still there, and still what it was
     assert main(["verify", str(tmp_path / "net-quantized.onnx"), "--no-latency"]) == 0
+
+
+def test_export_to_litert(tmp_path, capsys):
+    keras.utils.set_random_seed(0)
+    hidden = [keras.layers.Flatten(), keras.layers.Dense(64, "relu"), keras.layers.Dense(10, "softmax")]
+    net = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Rescaling(1 / 16), *hidden])
+    net.compile("adam", "sparse_categorical_crossentropy")
+    digits = load_digits()
+    net.fit(digits.images[..., None], digits.target, epochs=3, verbose=0)
+    net.save(tmp_path / "net.keras")
+    command = ["export", str(tmp_path / "net.keras"), "--litert", "int8"]
+    assert main(command) == 2
+    assert "Pass --data" in capsys.readouterr().err
+    assert main([*command, "--litert", "float16", "--data", "digits"]) == 0
+    plain, small, half = _read(tmp_path / "verification.json")["files"]
+    assert (small["file"], half["file"]) == ("net-int8.tflite", "net-float16.tflite")
+    for row in (small, half):
+        assert row["latency"]["size_bytes"] == (tmp_path / row["file"]).stat().st_size
+        assert row["latency"]["runtime"].startswith("LiteRT")
+        assert row["accuracy"] == pytest.approx(plain["accuracy"], abs=0.02)
+        assert main(["verify", str(tmp_path / row["file"]), "--no-latency"]) == 0
+    assert small["latency"]["size_bytes"] < half["latency"]["size_bytes"] < plain["latency"]["size_bytes"]
+    assert "net-int8.tflite and its certificate net-int8.tflite.json" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_file_that_is_not_better_in_fewer_bits(tmp_path, capsys, monkeypatch):
