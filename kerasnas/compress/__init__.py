@@ -4,7 +4,8 @@
 `from_scratch_control` tells whether a network of that size does as well without the weights that pruning kept.
 
 `prune` makes weights exactly zero. That shrinks the download, where the file travels compressed (gzip, zip, an app);
-it makes nothing faster and takes no less memory, since the kernels stay dense arrays.
+it makes nothing faster and takes no less memory, since the kernels stay dense arrays. `cluster` gives each kernel few distinct
+values, to the same end.
 """
 
 from kerasnas.compress.channels import (
@@ -15,6 +16,7 @@ from kerasnas.compress.channels import (
     from_scratch_control,
     prune_channels,
 )
+from kerasnas.compress.clustering import cluster
 from kerasnas.compress.sparsity import prune
 from kerasnas.compress.sparsity_report import KernelSparsity, SparsityReport, sparsity_report
 
@@ -25,6 +27,7 @@ __all__ = [
     "ScratchControl",
     "SparsityReport",
     "channel_report",
+    "cluster",
     "from_scratch_control",
     "prune",
     "prune_channels",

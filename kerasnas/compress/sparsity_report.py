@@ -14,12 +14,13 @@ __all__ = ["KernelSparsity", "SparsityReport", "sparsity_report"]
 
 @dataclass(frozen=True)
 class KernelSparsity:
-    """The zeros of one kernel: `zeros` of its `weights` are exactly 0."""
+    """The zeros of one kernel: `zeros` of its `weights` are exactly 0; all of them take `distinct` different values."""
 
     layer: str
     path: str
     weights: int
     zeros: int
+    distinct: int
 
     @property
     def sparsity(self) -> float:
@@ -72,6 +73,6 @@ def sparsity_report(model: keras.Model) -> SparsityReport:
     for layer, variable in prunable_kernels(model):
         values = variable.numpy()
         zeros = int(np.count_nonzero(values == 0))
-        kernels.append(KernelSparsity(layer, variable.path, values.size, zeros))
+        kernels.append(KernelSparsity(layer, variable.path, values.size, zeros, len(np.unique(values))))
     raw = b"".join(np.ascontiguousarray(weight.numpy()).tobytes() for weight in model.weights)
     return SparsityReport(tuple(kernels), len(raw), len(gzip.compress(raw, compresslevel=9, mtime=0)))

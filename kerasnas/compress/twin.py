@@ -16,6 +16,8 @@ def build_twin(
     schedule: Callable[[Any], Any],
     loss: Callable[[Any, Any], Any],
     optimizer: keras.optimizers.Optimizer,
+    *,
+    pattern: tuple[int, int] | None = None,
 ) -> Any:
     """Wrap a Keras 3 model in a tf_keras model that tfmot can prune, sharing every variable.
 
@@ -30,6 +32,7 @@ def build_twin(
         schedule: a tfmot PruningSchedule.
         loss: called with (labels, predictions), gives a scalar; the model's own penalties are added to it.
         optimizer: a Keras 3 optimizer, built or not.
+        pattern: (m, n) zeroes m of each n consecutive inputs instead of following the schedule.
     Returns:
         A compiled tf_keras model; `fit` needs tfmot's UpdatePruningStep callback.
     """
@@ -66,7 +69,8 @@ def build_twin(
         def __init__(self) -> None:
             super().__init__(name=model.name, autocast=False)
             bridge = Bridge(name="bridge", autocast=False)
-            self.pruned = tfmot.sparsity.keras.prune_low_magnitude(bridge, schedule, autocast=False)
+            settings = {} if pattern is None else {"sparsity_m_by_n": pattern}
+            self.pruned = tfmot.sparsity.keras.prune_low_magnitude(bridge, schedule, autocast=False, **settings)
 
         def call(self, inputs: Any, training: bool = False) -> Any:
             return self.pruned(inputs, training=training)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kerasnas.compress import prune, sparsity_report
-from kerasnas.compress.sparsity import _schedule, _zero_smallest
+from kerasnas.compress.sparsity import _schedule, _zero_in_groups, _zero_smallest
 from kerasnas.compress.tfmot import load_tfmot
 from kerasnas.errors import InvalidArgument, KerasNASError
 
@@ -113,6 +113,62 @@ def test_schedule_ends_on_the_target_with_half_of_the_steps_left(steps):
     assert float(schedule(np.int64(updates[0]))[1]) == pytest.approx(0.8 * (1 - (1 - t) ** 3), abs=1e-6)
 
 
+def groups_of(kernel, length):
+    """Return groups of consecutive inputs, shape (groups, length), as somebody else would cut them."""
+    rows = kernel.transpose(*[axis for axis in range(kernel.ndim) if axis != kernel.ndim - 2], kernel.ndim - 2)
+    whole = rows.shape[-1] // length
+    return np.stack([row[i * length : (i + 1) * length] for row in rows.reshape(-1, rows.shape[-1]) for i in range(whole)])
+
+
+@pytest.mark.parametrize("pattern", [(2, 4), (1, 3)])
+def test_a_pattern_zeroes_its_share_of_each_group_of_inputs(trained, digits, pattern):
+    zeros, length = pattern
+    accuracy = trained.evaluate(*digits[1], verbose=0)[1]
+    pruned = prune(trained, *digits[0], pattern=pattern, epochs=2, seed=0)
+    for name in ("second", "hidden", "classes"):
+        groups = groups_of(pruned.get_layer(name).kernel.numpy(), length)
+        assert np.all(np.sum(groups == 0, axis=1) == zeros)
+    assert np.all(pruned.get_layer("first").kernel.numpy() != 0)  # one input: there are no groups
+    assert pruned.evaluate(*digits[1], verbose=0)[1] > accuracy - 0.03
+    assert sparsity_report(pruned).gzip_bytes < 0.85 * sparsity_report(trained).gzip_bytes
+
+
+def test_a_pattern_takes_the_smallest_of_each_group():
+    model = keras.Sequential([layers.Input((6,)), layers.Dense(2)])
+    kernel = np.array([[4, -1], [-3, 2], [2, 3], [1, -4], [0.5, 0.1], [0.2, 0.3]], "float32")
+    model.layers[0].kernel.assign(kernel)
+    pruned = prune(model, np.ones((8, 6)), np.zeros(8, int), pattern=(2, 4), learning_rate=1e-12, epochs=1)
+    expected = np.array([[4, 0], [-3, 0], [0, 3], [0, -4], [0.5, 0.1], [0.2, 0.3]], "float32")
+    np.testing.assert_allclose(pruned.layers[0].kernel, expected, atol=1e-6)  # two left over are no group
+
+
+@given(
+    hnp.arrays("float32", hnp.array_shapes(min_dims=2, max_dims=4, max_side=7), elements=st.floats(-9, 9, width=32)),
+    st.integers(2, 5).flatmap(lambda n: st.tuples(st.integers(1, n - 1), st.just(n))),
+)
+def test_zero_in_groups(values, pattern):
+    zeros, length = pattern
+    result = _zero_in_groups(values, *pattern)
+    if values.shape[-2] < length:
+        np.testing.assert_array_equal(result, values)
+        return
+    before, after = groups_of(values, length), groups_of(result, length)
+    assert np.all(np.sum(after == 0, axis=1) >= zeros)
+    kept = after != 0
+    assert np.array_equal(after[kept], before[kept])
+    largest_lost = np.where((after == 0) & (before != 0), np.abs(before), 0).max(axis=1)
+    assert np.all(largest_lost <= np.where(kept, np.abs(before), np.inf).min(axis=1))
+    np.testing.assert_array_equal(_zero_in_groups(result, *pattern), result)
+
+
+def test_constant_schedule_prunes_at_once():
+    schedule = _schedule(load_tfmot(), 0.8, 100, "constant")
+    assert [float(schedule(np.int64(step))[1]) for step in (1, 20, 90)] == pytest.approx([0.8] * 3)
+    model = keras.Sequential([layers.Input((6,)), layers.Dense(30)])
+    pruned = prune(model, np.ones((9, 6)), np.zeros(9, int), sparsity=0.6, schedule="constant", epochs=1)
+    assert 0.6 <= sparsity_report(pruned).sparsity < 0.62
+
+
 def test_constant_kernels_are_pruned_too():
     model = keras.Sequential([layers.Input((4,)), layers.Dense(8, kernel_initializer="ones", trainable=False)])
     pruned = prune(model, np.ones((8, 4)), np.zeros(8, int), sparsity=0.5, epochs=1)
@@ -175,6 +231,10 @@ MISTAKES = {
     "sparsity 0": (lambda x, y: (x, y, {"sparsity": 0}), "sparsity in"),
     "sparsity 1": (lambda x, y: (x, y, {"sparsity": 1.0}), "sparsity in"),
     "sparsity NaN": (lambda x, y: (x, y, {"sparsity": float("nan")}), "sparsity in"),
+    "schedule": (lambda x, y: (x, y, {"schedule": "linear"}), "schedule of polynomial, constant"),
+    "pattern": (lambda x, y: (x, y, {"pattern": (4, 2)}), "0 < m < n"),
+    "pattern and sparsity": (lambda x, y: (x, y, {"pattern": (2, 4), "sparsity": 0.8}), "no sparsity beside"),
+    "pattern without groups": (lambda x, y: (x, y, {"pattern": (4, 8)}), "at least 8 inputs"),
     "epochs": (lambda x, y: (x, y, {"epochs": 0}), "epochs"),
     "batch_size": (lambda x, y: (x, y, {"batch_size": 2.5}), "batch_size"),
     "learning_rate": (lambda x, y: (x, y, {"learning_rate": 0}), "learning_rate"),
@@ -245,5 +305,6 @@ def test_report_counts_in_closed_form():
     model.layers[0].kernel.assign([[0, 1, 0, 2], [0, 0, 3, 0]])
     report = sparsity_report(model)
     assert [(kernel.weights, kernel.zeros) for kernel in report.kernels] == [(8, 5), (4, 0)]
+    assert report.kernels[0].distinct == 4
     assert report.sparsity == 5 / 12
     assert report.weights_bytes == 4 * (8 + 4 + 4 + 1)
