@@ -19,6 +19,7 @@ import statistics
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -316,9 +317,12 @@ def watch(folder: Path, handle: Any, interval: float = 0.5, patience: float = 10
     done = pictures_in(folder)
     note(f"watching {folder}; the {len(done)} pictures there already are left out. Stop with Ctrl-C")
     waiting: dict[Path, tuple[tuple[int, int], float]] = {}
+    took = 0.0
     while True:
-        time.sleep(interval)
+        time.sleep(max(interval, 4 * took))  # a folder of many thousand pictures is looked at less often
+        start = time.monotonic()
         now = pictures_in(folder)
+        took = time.monotonic() - start
         done = {path: stamp for path, stamp in done.items() if path in now}
         waiting = {path: entry for path, entry in waiting.items() if path in now}
         for path, stamp in now.items():
@@ -435,7 +439,7 @@ class Job:
         else:
             order = sorted(range(len(chances)), key=lambda column: -chances[column])[: self.top]
             shares = ", ".join(f"{labels[column]} {chances[column]:.3f}" for column in order)
-            print(f"{path}: {shares} ({latency_ms:.1f} ms)", flush=True)
+            print(f"{path}: {shares} ({latency_ms:.2f} ms)", flush=True)
 
 
 def note(text: str) -> None:
@@ -464,6 +468,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--range", type=float, nargs=2, metavar=("BLACK", "WHITE"), help="pixel values the model takes")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="processor threads (as many as cores)")
     given = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # whatever the locale: labels and file names can hold anything
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     if missing is not None:
         note(f"error: {missing}; needs numpy, onnxruntime and Pillow: {INSTALL}")
         return 2
@@ -499,6 +506,11 @@ def work(given: argparse.Namespace) -> int:
     paths = [one for path in given.pictures for one in (pictures_in(path) if path.is_dir() else [path])]
     if not paths:
         raise Problem(f"{given.pictures[0]}: no picture there ({', '.join(sorted(SUFFIXES))})")
+    name, count = Counter(path.name for path in dict.fromkeys(paths)).most_common(1)[0]
+    if given.occlusion and count > 1:
+        raise Problem(
+            f"{given.occlusion}: {count} pictures are called {name}, and there is one map of that name; run them apart"
+        )
     job, failed = Job(classifier, given.format, given.top, given.occlusion), 0
     for path in paths:
         try:

@@ -54,7 +54,7 @@ def test_lines_of_text(model, corner):
     assert done.returncode == 0, done.stderr
     one, two = done.stdout.splitlines()
     p = np.exp(9) / (np.exp(9) + 3)
-    assert re.fullmatch(rf"{first}: north-west {p:.3f}, north-east 0.000, south-west 0.000 \(\d+\.\d ms\)", one)
+    assert re.fullmatch(rf"{first}: north-west {p:.3f}, north-east 0.000, south-west 0.000 \(\d+\.\d\d ms\)", one)
     assert two.startswith(f"{second}: south-east {p:.3f}, ")
     assert re.search(r"2 pictures, median \d+\.\d\d ms", done.stderr)
     assert run(model, first, "--top", "1").stdout.count(",") == 0
@@ -76,6 +76,21 @@ def test_lines_of_json_and_csv(model, corner):
     assert [float(one) for one in values[4:]] == pytest.approx([(1 - p) / 3] * 2 + [p, (1 - p) / 3], abs=1e-6)
 
 
+def test_names_of_any_kind_in_any_locale(write_model, corner, tmp_path):
+    labels = ["n\u00f6rdlich", "\u2603", "c", "d"]
+    model = write_model(KERNEL, shape=(SIDE, SIDE, 1), labels=labels, preprocessing={"range": [0, 1]})
+    path = os.fsencode(tmp_path) + b"/\xe9\xff.png"  # no UTF-8
+    os.rename(corner(0, "a.png"), path)
+    for locale in ("C", "de_DE.ISO-8859-1"):
+        bare = {"PATH": os.environ["PATH"], "LC_ALL": locale, "PYTHONIOENCODING": "latin-1"}
+        arguments = [*command(model), path, "--format", "json"]
+        done = subprocess.run(arguments, capture_output=True, env=bare, check=False)
+        assert done.returncode == 0, done.stderr
+        assert path in done.stdout
+        row = json.loads(done.stdout.decode(errors="surrogateescape"))
+        assert list(row["probabilities"]) == labels
+
+
 def test_without_pictures_it_describes_the_file(model):
     said = json.loads(run(model).stdout)
     assert said["labels"] == LABELS
@@ -91,6 +106,9 @@ def test_maps(model, corner, tmp_path):
     assert [file.name for file in (tmp_path / "maps").iterdir()] == ["a.png.occlusion.png"]
     with Image.open(row["occlusion"]) as shown:
         assert shown.size == (320, 320)
+    done = run(model, path, corner(2, "other/a.png"), "--occlusion", tmp_path / "maps")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "2 pictures are called a.png" in done.stderr
 
 
 def test_what_cannot_be_read_is_one_line_and_the_others_go_on(model, corner, tmp_path):

@@ -18,6 +18,7 @@ def steps(monkeypatch, tmp_path):
 
         def sleep(seconds):
             nonlocal look
+            assert seconds == 0.5
             if look == len(happenings):
                 raise Done
             if happenings[look]:
