@@ -56,9 +56,8 @@ $(EDGE)/.ready: $(EDGE)/.venv export/runner/requirements.txt constraints.txt
 	touch $@
 
 $(PAGE): export/web/package-lock.json
-	@if command -v npm > /dev/null; \
-	  then npm ci --prefix export/web --ignore-scripts --no-audit --no-fund && touch $@; \
-	  else echo "no npm here: the page is not tested"; fi
+	@npm ci --prefix export/web --ignore-scripts --no-audit --no-fund && touch $@ || \
+	  echo "npm could not fetch what the page needs: it is not tested"
 
 clean:
 	rm -rf $(VENV) $(EDGE) export/web/node_modules export/web/dist kerasnas-demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -74,7 +74,8 @@ def load(source: str | os.PathLike[str], *, image_size: tuple[int, int] | None =
             y_train, x_test and y_test. Where there is no test part, a fifth is held out, stratified and always the same.
             fashion_mnist and cifar10 are looked for in the folder named by the environment variable KERASNAS_DATASETS, then in
             Debian's package dataset-fashion-mnist, then through keras.datasets, which downloads them.
-        image_size: (height, width) to which pictures of a folder are resized; needed where they differ.
+        image_size: (height, width) to which pictures of a folder are resized; needed where they differ. They are put
+            upright first, as their EXIF data say, and what is transparent in them becomes black.
     Raises:
         InvalidArgument: for an unknown name, or files that cannot be read as labelled pictures.
     """
@@ -192,7 +193,7 @@ def _from_folder(path: Path, image_size: tuple[int, int] | None) -> Dataset:
 
 
 def _read_classes(path: Path, image_size: tuple[int, int] | None) -> tuple[NDArray[Any], NDArray[Any]]:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     files = sorted(
         file
@@ -211,10 +212,15 @@ def _read_classes(path: Path, image_size: tuple[int, int] | None) -> tuple[NDArr
             with Image.open(file) as opened:
                 if opened.mode.startswith(("I", "F")):
                     raise ValueError(f"it has more than 8 bits per channel (Pillow mode {opened.mode})")
-                mode = opened.mode if opened.mode in ("L", "RGB") else "L" if opened.mode == "1" else "RGB"
-                picture = opened.convert(mode)
+                # As export/runner/classify.py reads them: a network must see on a device what it saw in training.
+                picture = ImageOps.exif_transpose(opened)
+                if picture.has_transparency_data:
+                    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture.convert("RGBA"))
+                mode = picture.mode if picture.mode in ("L", "RGB") else "L" if picture.mode == "1" else "RGB"
+                picture = picture.convert(mode)
                 if image_size is not None:
-                    picture = picture.resize((image_size[1], image_size[0]), Image.Resampling.BILINEAR)
+                    across = picture.resize((image_size[1], picture.height), Image.Resampling.BILINEAR)
+                    picture = across.resize((image_size[1], image_size[0]), Image.Resampling.BILINEAR)
                 pictures.append(np.asarray(picture))
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise InvalidArgument(f"{file} cannot be read as a picture: {error}. Remove or replace it.") from error

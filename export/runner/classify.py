@@ -204,7 +204,7 @@ class Classifier:
         }
 
     def fit(self, picture: "Image.Image") -> "Image.Image":
-        """Return the picture, stretched to the size that the model takes; `kerasnas` reads a folder of pictures like this.
+        """Return the picture, stretched to the size that the model takes, as `kerasnas` does it for training.
 
         First across, then down: in one step Pillow's order differs from version to version, and a pixel by 1.
         """

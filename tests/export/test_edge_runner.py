@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from keras import layers
 from PIL import Image
 
 from kerasnas import explain
+from kerasnas.datasets import load
 from kerasnas.export import quantize, to_onnx
 from kerasnas.export.quantization_formats import FORMATS
 from kerasnas.search.ensemble import average
@@ -121,6 +123,30 @@ def test_the_maps_of_kerasnas(runner, scramble, pictures, tmp_path, units, activ
         best = int(classifier.probabilities(classifier.run(pixels))[0].argmax())
         assert best == expected.targets[number]
         np.testing.assert_allclose(runner.occlusion(classifier, pixels, best), expected.values[number], rtol=1e-3, atol=1e-4)
+
+
+def test_a_picture_is_on_the_device_what_it_was_in_training(runner, tmp_path):
+    rng, exif = np.random.default_rng(0), Image.Exif()
+    exif[274] = 8  # a quarter, counterclockwise
+    for number, kind in enumerate(("plain.png", "sideways.jpg", "seen through.png", "palette.gif", "large.png")):
+        pixels = rng.integers(0, 256, (40 + number, 30, 4 if number == 2 else 3), dtype=np.uint8)
+        for label in ("a", "b"):
+            (tmp_path / "pictures" / label).mkdir(parents=True, exist_ok=True)
+            how = {"exif": exif} if number == 1 else {}
+            Image.fromarray(pixels).save(tmp_path / "pictures" / label / f"{number} {kind}", **how)
+    for part in ("train", "test"):
+        shutil.copytree(tmp_path / "pictures", tmp_path / "data" / part)
+    data = load(tmp_path / "data", image_size=(13, 17))
+    inputs = keras.Input((13, 17, 3), name="image")
+    to_onnx(
+        keras.Model(inputs, layers.Dense(2)(layers.Flatten()(layers.Rescaling(1 / 255)(inputs)))),
+        tmp_path / "model.onnx",
+        preprocessing={"range": [0, 255]},
+    )
+    classifier = runner.Classifier(tmp_path / "model.onnx")
+    files = sorted((tmp_path / "pictures" / "a").iterdir())
+    found = np.concatenate([classifier.tensor(runner.read_picture(path, 3)) for path in files])
+    assert np.array_equal(found, data.x_train[data.y_train == "a"])
 
 
 def test_what_the_runner_needs_is_what_the_exporter_is_tested_with():
