@@ -13,6 +13,7 @@ _CLASSES = {
 }
 _MODULES = (
     "compress",
+    "compression_search",
     "datasets",
     "cost",
     "errors",

@@ -1,6 +1,5 @@
 """A verified ONNX file in fewer bits: several formats are made, measured, and the best for a goal is kept."""
 
-import json
 import math
 import os
 import tempfile
@@ -9,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from kerasnas.atomic import atomic_path
 from kerasnas.errors import InvalidArgument, KerasNASError
 from kerasnas.export.benchmark import benchmark
 from kerasnas.export.instruction_set import instruction_set
@@ -17,6 +15,7 @@ from kerasnas.export.quantization import Quantization, QuantizationCandidate
 from kerasnas.export.quantization_formats import FORMATS, prepare, write_quantized
 from kerasnas.export.quantization_measures import check_standard, measure, run_all
 from kerasnas.export.quantization_reason import reason_for
+from kerasnas.export.quantized_file import write_quantized_file
 from kerasnas.export.samples import check_labels, check_samples
 from kerasnas.export.sensitive_nodes import sensitive_nodes
 from kerasnas.export.session import Session, open_session
@@ -117,7 +116,13 @@ def quantize(
         instructions, exact = instruction_set()
         reason = reason_for(chosen, found, goal=goal, max_loss=max_loss, fit=fit, instructions=instructions, exact=exact)
         if chosen.name != "float32":
-            _write(files[chosen.name], target, session, chosen, len(seen[session.inputs[0][0]]))
+            facts = {
+                "format": chosen.name,
+                "calibration_samples": len(seen[session.inputs[0][0]]),
+                "agreement": chosen.agreement,
+                "left_in_float": list(chosen.left_in_float),
+            }
+            write_quantized_file(files[chosen.name], target, session, facts)
     return Quantization(
         path=session.path if chosen.name == "float32" else target,
         chosen=chosen,
@@ -210,23 +215,3 @@ def _choose(plain: QuantizationCandidate, fit: Sequence[QuantizationCandidate], 
         return min([plain, *fit], key=lambda c: (c.size_bytes, c.latency_ms))
     better = [c for c in fit if c.size_bytes < plain.size_bytes or c.latency_ms < plain.latency_ms]
     return min(better or [plain], key=lambda c: (c.loss, c.relative_difference))
-
-
-def _write(made: Path, target: Path, session: Session, chosen: QuantizationCandidate, n_calibration: int) -> None:
-    import onnx
-
-    proto = onnx.load(made)
-    facts = {
-        "format": chosen.name,
-        "calibration_samples": n_calibration,
-        "agreement": chosen.agreement,
-        "left_in_float": list(chosen.left_in_float),
-        "onnxruntime_version": session.onnxruntime_version,
-    }
-    plain = onnx.load(session.path, load_external_data=False)
-    proto.producer_name, proto.producer_version = plain.producer_name, plain.producer_version
-    proto.graph.name = plain.graph.name
-    onnx.helper.set_model_props(proto, {**session.metadata, "quantization": json.dumps(facts)})
-    with atomic_path(target) as draft:
-        draft.write_bytes(proto.SerializeToString())
-        open_session(draft)

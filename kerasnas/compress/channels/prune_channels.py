@@ -114,11 +114,11 @@ def prune_channels(
     """
     check_model(model)
     _check_settings(importance, scope, divisor, steps, epochs, distill, batch_size, learning_rate, seed)
-    by_layer = ratio if isinstance(ratio, Mapping) else None
+    by_layer, overall = (ratio, 0.0) if isinstance(ratio, Mapping) else (None, ratio)
     if by_layer is not None and scope != "layer":
         raise InvalidArgument(f"Expected scope='layer' where ratio names layers, got scope={scope!r}. Leave out scope.")
     goal = Target.of(
-        ratio=0.0 if by_layer is not None else ratio,
+        ratio=overall,
         parameters=parameters,
         macs=macs,
         size_bytes=size_bytes,

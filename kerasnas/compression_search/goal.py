@@ -1,0 +1,109 @@
+"""What a compression is for: what is to be made best, and within which bounds."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kerasnas.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from kerasnas.compression_search.compression import Candidate
+
+__all__ = ["GOALS", "Goal"]
+
+GOALS = ("smallest", "fastest", "most accurate")
+_POINT = 0.05  # a loss that is over its bound by so much counts like a file of e times the allowed size
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is to be made best, and the bounds that it must keep.
+
+    Attributes:
+        best: "smallest" (bytes of the file), "fastest" (latency) or "most accurate".
+        max_loss: largest loss of accuracy on the held-out samples, against the original's float file, in [0, 1]; of no account
+            with "most accurate".
+        max_bytes: largest size of the file, bytes; None for any.
+        max_latency_ms: largest latency of one sample on one thread on this machine, milliseconds; None for any.
+
+    Raises:
+        InvalidArgument: for another goal, a bound that is none, or "most accurate" without a bound on size or latency.
+    """
+
+    best: str = "smallest"
+    max_loss: float = 0.01
+    max_bytes: float | None = None
+    max_latency_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.best not in GOALS:
+            raise InvalidArgument(f"Expected a goal of {', '.join(map(repr, GOALS))}, got {self.best!r}.")
+        if not (isinstance(self.max_loss, int | float) and 0 <= self.max_loss <= 1):
+            raise InvalidArgument(f"Expected max_loss in [0, 1], got {self.max_loss!r}. It is a share: 0.01 is one point.")
+        for name in ("max_bytes", "max_latency_ms"):
+            bound = getattr(self, name)
+            if bound is not None and not (isinstance(bound, int | float) and 0 < bound < math.inf):
+                raise InvalidArgument(f"Expected {name} > 0, or None for no bound, got {bound!r}.")
+        if self.best == "most accurate" and self.max_bytes is None and self.max_latency_ms is None:
+            raise InvalidArgument(
+                "Expected max_bytes or max_latency_ms with the goal 'most accurate': else nothing is to be done."
+            )
+
+    def excess(self, row: "Candidate") -> float:
+        """Return by how much a file breaks its bounds, all of them added up; 0 where it keeps them."""
+        over = max(0.0, row.loss - self.max_loss) / _POINT if self.best != "most accurate" else 0.0
+        return over + self._too_large(row)
+
+    def _too_large(self, row: "Candidate") -> float:
+        over = max(0.0, math.log(row.size_bytes / self.max_bytes)) if self.max_bytes else 0.0
+        return over + (max(0.0, math.log(row.latency_ms / self.max_latency_ms)) if self.max_latency_ms else 0.0)
+
+    def wants_less(self, rows: Sequence["Candidate"]) -> bool:
+        """Tell whether a smaller network than that of these files is to be tried next, rather than a larger one."""
+        if any(not self.excess(row) for row in rows):
+            return self.best != "most accurate"
+        return all(self._too_large(row) > 0 for row in rows) and bool(rows)
+
+    def merit(self, row: "Candidate", original: "Candidate") -> float:
+        """Return one number, higher is better: below -1 for a file that breaks a bound, above it for one that keeps all.
+
+        Of those that keep them it is the logarithm of how many times smaller or faster than the original, or the accuracy.
+        """
+        excess = self.excess(row)
+        if excess > 0:
+            return -1 - excess
+        if self.best == "smallest":
+            gain = math.log(original.size_bytes / row.size_bytes)
+        else:
+            gain = math.log(row.speedup) if self.best == "fastest" else row.accuracy
+        return max(gain, -1.0)
+
+    def choose(self, rows: Iterable["Candidate"], original: "Candidate") -> "Candidate | None":
+        """Return the best file of those that keep the bounds, of equals the smaller and faster one; None if none does."""
+        fit = [row for row in rows if not self.excess(row)]
+        return max(fit, key=lambda row: (self.merit(row, original), -row.size_bytes, row.speedup), default=None)
+
+    def hopeless(self, least_bytes: float, best: "Candidate | None") -> str | None:
+        """Return why a network whose weights take `least_bytes` at least need not be trained; None if it may do."""
+        if self.max_bytes is not None and least_bytes > self.max_bytes:
+            return f"its weights alone take {least_bytes / 1000:.1f} kB, and {self.max_bytes / 1000:.1f} are allowed"
+        if self.best == "smallest" and best is not None and least_bytes >= best.size_bytes:
+            return f"its weights alone take {least_bytes / 1000:.1f} kB, as much as the best file so far"
+        return None
+
+    def merit_of_size(self, least_bytes: float, original: "Candidate") -> float:
+        """Return the best merit that a network of this size could have had."""
+        if self.max_bytes is not None and least_bytes > self.max_bytes:
+            return -1 - math.log(least_bytes / self.max_bytes)
+        return math.log(original.size_bytes / least_bytes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the goal as plain values that JSON can hold."""
+        return dict(self.__dict__)
+
+    def __str__(self) -> str:
+        bounds = [] if self.best == "most accurate" else [f"within {100 * self.max_loss:g} points of accuracy"]
+        bounds += [f"within {self.max_bytes / 1000:g} kB"] if self.max_bytes else []
+        bounds += [f"within {self.max_latency_ms:g} ms"] if self.max_latency_ms else []
+        return f"{self.best} {' and '.join(bounds)}"

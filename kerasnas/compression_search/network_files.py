@@ -1,0 +1,138 @@
+"""The files of one network: all formats are made at once, run on the held-out samples and timed in turns."""
+
+import gzip
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasnas.compress.channels.scratch import paired_error, predicted_classes
+from kerasnas.compression_search.compression import Candidate
+from kerasnas.cost import cost_of
+from kerasnas.errors import InvalidArgument, KerasNASError
+from kerasnas.export import benchmark, to_onnx
+from kerasnas.export.quantization_formats import FORMATS, prepare, write_quantized
+from kerasnas.export.quantization_measures import check_standard
+from kerasnas.export.quantized_file import write_quantized_file
+from kerasnas.export.samples import check_samples
+from kerasnas.export.session import open_session
+
+__all__ = ["LEAST_BYTES", "Bench", "check_formats", "side_by_side"]
+
+_BATCH, _REPEATS = 256, 60
+LEAST_BYTES = {"float32": 4.0, "float16": 2.0}  # of a weight; the others take one
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raise InvalidArgument unless all are formats that a file can be written in."""
+    unknown = [name for name in formats if name not in FORMATS]
+    if isinstance(formats, str) or unknown:
+        raise InvalidArgument(f"Expected formats from {list(FORMATS)}, got {formats!r}; float32 is always among them.")
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What the files of all networks are made with and judged by.
+
+    Attributes:
+        formats: beside float32.
+        calibration: inputs that the ranges of 8-bit activations come from.
+        x: held-out inputs.
+        truth: their classes.
+        rounds: how often each file is timed.
+        export: arguments of `to_onnx`.
+    """
+
+    formats: Sequence[str]
+    calibration: NDArray[Any]
+    x: NDArray[Any]
+    truth: NDArray[np.int64]
+    rounds: int
+    export: Mapping[str, Any]
+
+    def write(self, model: keras.Model, folder: Path, stem: str) -> tuple[dict[str, Path], dict[str, str]]:
+        """Write a network in all formats; return the files by format, and why others could not be made.
+
+        Raises:
+            KerasNASError: if not even the float file can be made.
+        """
+        plain = folder / f"{stem}-float32.onnx"
+        to_onnx(model, plain, **{"x": self.calibration[:64], **self.export})
+        files, failures = {"float32": plain}, {}
+        session = open_session(plain)
+        (samples,) = check_samples(session.inputs, self.calibration)
+        named = {session.inputs[0][0]: samples}
+        with tempfile.TemporaryDirectory(prefix="kerasnas-") as work:
+            prepared, made = Path(work) / "prepared.onnx", Path(work) / "made.onnx"
+            if self.formats:
+                prepare(plain, prepared)
+            for name in self.formats:
+                target = folder / f"{stem}-{name.replace(' ', '-')}.onnx"
+                try:
+                    write_quantized(prepared, made, FORMATS[name], named)
+                    check_standard(made)
+                    write_quantized_file(made, target, session, {"format": name, "calibration_samples": len(samples)})
+                    files[name] = target
+                except Exception as error:  # of onnxruntime, any: the other formats remain
+                    failures[name] = " ".join(str(error).split())[:200]
+        return files, failures
+
+    def right(self, file: Path, x: Any = None, truth: Any = None) -> NDArray[np.bool_]:
+        """Return for each held-out (or given) sample whether the file gives its class.
+
+        Raises:
+            KerasNASError: if the file gives NaN.
+        """
+        session = open_session(file)
+        (samples,) = check_samples(session.inputs, self.x if x is None else x)
+        name = session.inputs[0][0]
+        outputs = [session.run({name: samples[i : i + _BATCH]})[0] for i in range(0, len(samples), _BATCH)]
+        scores = np.concatenate(outputs)
+        if not np.isfinite(scores).all():
+            raise KerasNASError(f"{file.name} gives NaN or infinity on the held-out samples.")
+        return np.asarray(predicted_classes(scores) == (self.truth if truth is None else truth))
+
+    def measure(
+        self, model: keras.Model, files: Mapping[str, Path], trial: int, original: tuple[Path, NDArray[np.bool_]]
+    ) -> tuple[list[Candidate], dict[str, str]]:
+        """Return a candidate for each file, and why others failed; `original` is its float file, and what that gets right."""
+        cost = cost_of(model)
+        rows: dict[str, Candidate] = {}
+        failures: dict[str, str] = {}
+        for name, file in files.items():
+            try:
+                right = self.right(file)
+            except KerasNASError as error:
+                failures[name] = str(error)
+                continue
+            content = file.read_bytes()
+            rows[name] = Candidate(
+                trial=trial,
+                format=name,
+                size_bytes=len(content),
+                gzip_bytes=len(gzip.compress(content, compresslevel=9, mtime=0)),
+                latency_ms=float("nan"),
+                original_ms=float("nan"),
+                accuracy=float(right.mean()),
+                loss=float(original[1].mean() - right.mean()),
+                loss_error=paired_error(original[1], right),
+                parameters=cost.parameters,
+                macs=cost.macs,
+            )
+        timed = side_by_side({name: files[name] for name in rows}, original[0], self.rounds)
+        return [replace(rows[name], latency_ms=ms, original_ms=base) for name, (ms, base) in timed.items()], failures
+
+
+def side_by_side(files: Mapping[str, Path], original: Path, rounds: int) -> dict[str, tuple[float, float]]:
+    """Return the latency of each file and that of the original, milliseconds: in turns, the quietest of some rounds counts."""
+    times = [
+        {name: benchmark(file, repeats=_REPEATS, warmup=10).median_ms for name, file in {**files, "": original}.items()}
+        for _ in range(rounds)
+    ]
+    least = {name: min(one[name] for one in times) for name in times[0]}
+    return {name: (least[name], least[""]) for name in files}

@@ -1,0 +1,356 @@
+"""Search for the smallest, fastest or most accurate file that a trained classifier can be made into."""
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from kerasnas.atomic import atomic_path, write_json
+from kerasnas.compress import ScratchControl, from_scratch_control, prune_channels
+from kerasnas.compress.channels.scratch import class_indices, paired_error
+from kerasnas.compress.training_data import training_data
+from kerasnas.compression_search.compression import Candidate, Compression, front_of
+from kerasnas.compression_search.goal import Goal
+from kerasnas.compression_search.journal import Journal
+from kerasnas.compression_search.network_files import LEAST_BYTES, Bench, check_formats, side_by_side
+from kerasnas.compression_search.progress import CompressionProgress
+from kerasnas.compression_search.proposer import Proposer
+from kerasnas.compression_search.recipe import Recipe
+from kerasnas.errors import InvalidArgument, KerasNASError
+from kerasnas.keras_file import load_model
+from kerasnas.strategies import Dyna, Strategy
+
+__all__ = ["FORMATS_TRIED", "compress"]
+
+# Half precision, and what 8-bit kernels there are: signed and unsigned activations; the dynamic ones are slow.
+FORMATS_TRIED = ("float16", "S8S8", "U8S8", "U8S8 reduce_range", "U8U8")
+_CALIBRATION = 256  # samples that the ranges of 8-bit activations come from
+_ROUNDS = 5
+_SCREENED = 50  # networks in a row that cannot be the best, after which nothing better is expected
+
+
+def compress(
+    model: keras.Model,
+    data: tuple[Any, Any],
+    *,
+    goal: str = "smallest",
+    max_loss: float = 0.01,
+    max_bytes: float | None = None,
+    max_latency_ms: float | None = None,
+    max_trials: int = 12,
+    max_time: float | None = None,
+    epochs: int = 8,
+    batch_size: int = 64,
+    formats: Sequence[str] = FORMATS_TRIED,
+    held_out: float | tuple[Any, Any] = 0.2,
+    test: tuple[Any, Any] | None = None,
+    control: bool = True,
+    strategy: Strategy | None = None,
+    export: Mapping[str, Any] | None = None,
+    directory: str | os.PathLike[str] = "compression",
+    overwrite: bool = False,
+    seed: int = 0,
+    verbose: int = 1,
+) -> Compression:
+    """Find out how to compress a trained classifier: how far to prune each stage, how to fine-tune, in which file format.
+
+    A trial prunes the original's channels and fine-tunes what is left; that network is written in all formats at once, and each
+    file is run on held-out samples and timed beside the original. The first trials find, by halving, how much can go;
+    then a strategy (model-based reinforcement learning, `Dyna`) varies shares of stages, measure of importance, epochs, teacher
+    and learning rate. A network whose weights alone are too many to be the best is not trained. A search that was
+    killed goes on when it is started again.
+
+    Accuracies that choose are those on held-out samples, on which no candidate is trained: give some that the original has not
+    seen either. A stratified share of `data` does, but if the original was trained on it, it is too good there, all losses look
+    larger than they are, and less is pruned than could be. Whoever chooses among many is a little too hopeful: the loss on
+    `test` tells the truth.
+
+    Args:
+        model: a built Functional or Sequential classifier, outputs (batch, classes), on the TensorFlow backend; left unchanged.
+        data: inputs, shape (n, ...) as the model takes them, and labels: n class indices or one-hot rows.
+        goal: "smallest" (file), "fastest" (latency of one sample on one thread here) or "most accurate", which wants a bound.
+        max_loss: largest loss of accuracy against the original's float file, a share: 0.01 is one point. Of no account with
+            "most accurate".
+        max_bytes: largest size of the file, bytes.
+        max_latency_ms: largest latency on this machine, milliseconds.
+        max_trials: networks to train, >= 0; with 0 the formats of the original are compared.
+        max_time: seconds for the search; no trial begins that is expected to end after it. None for any.
+        epochs: of fine-tuning at most, >= 1.
+        batch_size: rows per training step.
+        formats: names from `kerasnas.export.quantization_formats.FORMATS`; "float32" is always tried, too.
+        held_out: inputs and labels that the files are judged on, or the share of `data`, in (0, 1), that is split off for it.
+        test: inputs and labels for the last word: nothing is chosen by them.
+        control: whether the chosen network is compared with one of its size from scratch, trained for as long.
+        strategy: proposes after the first trials; None is `Dyna`.
+        export: further arguments of `to_onnx`, such as labels and preprocessing.
+        directory: takes compressed.onnx, compressed.keras, compression.json with all figures, compression.png, and in
+            `networks` the files that no other beats.
+        overwrite: whether an earlier search there is deleted instead of resumed.
+        seed: of the split, the training and the proposals.
+        verbose: 0 for silence, 1 for a line per trial.
+    Returns:
+        Compression: the chosen file, its network, all candidates and the front; `print` shows the table, `save` draws it.
+    Raises:
+        InvalidArgument: if an argument is not as described, or the directory holds another search.
+        KerasNASError: if the original cannot be exported.
+    Example:
+        >>> small = compress(model, (x, y), goal="smallest", max_loss=0.01, test=(x_test, y_test))  # doctest: +SKIP
+        >>> print(small)  # doctest: +SKIP
+        >>> small.save("pareto.png")  # doctest: +SKIP
+
+    Source:
+        He et al. 2018, "AMC", for the idea of learning shares of layers; Liu et al. 2019 for the control.
+    """
+    aim = Goal(goal, max_loss, max_bytes, max_latency_ms)
+    _check(max_trials, max_time, epochs, batch_size, held_out, seed)
+    check_formats(formats)
+    train, held = _split(model, data, held_out, seed)
+    exam = None if test is None else _pair(model, test)
+    rng = np.random.default_rng(seed)
+    calibration = train[0][np.sort(rng.permutation(len(train[0]))[:_CALIBRATION])]
+    bench = Bench(tuple(dict.fromkeys(f for f in formats if f != "float32")), calibration, *held, _ROUNDS, dict(export or {}))
+    recipe = Recipe(model, epochs)
+    folder = Path(directory)
+    journal = Journal(
+        folder,
+        [*train, *held, *model.get_weights()],
+        {"epochs": epochs, "batch_size": batch_size, "formats": list(bench.formats), "seed": seed},
+        overwrite=overwrite,
+    )
+    with CompressionProgress(aim, max_trials, enabled=bool(verbose)) as progress:
+        search = _Search(model, train, bench, recipe, journal, aim, batch_size, seed, progress)
+        search.run(strategy or Dyna(initial=6), max_trials, max_time)
+        original, rows, chosen = search.judge()
+        trial = next(trial for trial in journal.trials if trial["number"] == chosen.trial)
+        network = model if chosen.trial == 0 else load_model(journal.model_path(chosen.trial))
+        scratch = None
+        if control and chosen.trial:
+            progress.now("the control: the same size from scratch")
+            scratch = search.control(network, trial["settings"], held, folder)
+        told = None if exam is None else _examine(bench, journal, original, chosen, exam)
+        with atomic_path(folder / "compressed.onnx") as draft:
+            shutil.copyfile(journal.path(chosen), draft)
+        with atomic_path(folder / "compressed.keras") as draft:
+            network.save(draft)
+        result = Compression(
+            path=folder / "compressed.onnx",
+            model=network,
+            goal=aim,
+            original=original,
+            chosen=chosen,
+            rows=tuple(rows),
+            pareto=tuple(front_of([row for row in rows if journal.path(row).exists()])),
+            settings=trial["settings"],
+            n_held_out=len(held[1]),
+            control=scratch,
+            test=told,
+            reason=_reason(aim, original, chosen, rows, len(held[1])),
+            seconds=journal.seconds,
+        )
+        write_json(folder / "compression.json", result.to_dict())
+        result.save(folder / "compression.png")
+    return result
+
+
+class _Search:
+    """Trials, until there are enough."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        train: tuple[Any, Any],
+        bench: Bench,
+        recipe: Recipe,
+        journal: Journal,
+        goal: Goal,
+        batch_size: int,
+        seed: int,
+        progress: CompressionProgress,
+    ) -> None:
+        self._model, self._train, self._bench, self._recipe, self._journal = model, train, bench, recipe, journal
+        self._goal, self._batch_size, self._seed, self._progress = goal, batch_size, seed, progress
+        self._least = min(LEAST_BYTES.get(name, 1.0) for name in ("float32", *bench.formats))
+
+    def run(self, strategy: Strategy, max_trials: int, max_time: float | None) -> None:
+        """Measure the original, then networks that a strategy proposes."""
+        if not self._journal.trials:
+            self._progress.now("the original")
+            self._add({"number": 0, "choices": {}, "phase": "original", "settings": {}}, self._model)
+        self._right = self._bench.right(self._original_file)
+        if not self._recipe.decisions:
+            return
+        proposer = Proposer(self._recipe, strategy, self._seed)
+        for trial in self._journal.trials[1:]:
+            self._tell(proposer, trial)
+        self._progress.resume(self._trained, self._best())
+        screened = 0
+        while self._trained < max_trials and screened < _SCREENED and self._has_time(max_time):
+            proposal = proposer.propose()
+            if proposal is None:
+                break
+            choices, phase = proposal
+            trial = {"number": len(self._journal.trials), "choices": choices, "phase": phase}
+            trial["settings"] = self._recipe.settings(choices)
+            size = self._recipe.parameters(choices) * self._least
+            reason = self._goal.hopeless(size, self._best())
+            if reason is not None:
+                screened += 1
+                self._journal.add({**trial, "rows": [], "seconds": 0.0, "screened": size, "failure": reason})
+            else:
+                screened = 0
+                self._try(trial)
+            self._tell(proposer, self._journal.trials[-1])
+
+    def judge(self) -> tuple[Candidate, list[Candidate], Candidate]:
+        """Return the original's float file, all files, those of the front timed once more in turns, and the chosen one."""
+        rows = self._journal.rows
+        front = [row for row in rows if row in front_of(rows) or row == rows[0] or row == self._best()]
+        timed = side_by_side({str(i): self._journal.path(row) for i, row in enumerate(front)}, self._original_file, _ROUNDS)
+        again = {
+            id(row): replace(row, latency_ms=ms, original_ms=base)
+            for row, (ms, base) in zip(front, timed.values(), strict=True)
+        }
+        # Files are compared with the original in their own rounds, and told in milliseconds of the last ones.
+        base = next(iter(timed.values()))[1]
+        rows = [again.get(id(row)) or replace(row, latency_ms=base / row.speedup, original_ms=base) for row in rows]
+        original = rows[0]
+        fit = self._goal.choose([row for row in rows if self._journal.path(row).exists()], original)
+        return original, rows, fit or min((row for row in rows if self._journal.path(row).exists()), key=self._goal.excess)
+
+    def control(self, network: keras.Model, settings: Mapping[str, Any], held: tuple[Any, Any], folder: Path) -> ScratchControl:
+        """Compare a network with one from scratch: the same training, and an epoch more for what pruning itself took."""
+        result = from_scratch_control(
+            network,
+            *self._train,
+            held,
+            epochs=settings["epochs"] + 1,
+            teacher=self._model,
+            distill=settings["distill"],
+            learning_rate=settings["learning_rate"],
+            batch_size=self._batch_size,
+            seed=self._seed,
+        )
+        with atomic_path(folder / "from-scratch.keras") as draft:
+            result.model.save(draft)
+        return result
+
+    @property
+    def _original_file(self) -> Path:
+        return self._journal.networks / "0-float32.onnx"
+
+    @property
+    def _trained(self) -> int:
+        return sum("screened" not in trial for trial in self._journal.trials) - 1
+
+    def _best(self) -> Candidate | None:
+        rows = self._journal.rows
+        return self._goal.choose(rows, rows[0])
+
+    def _has_time(self, max_time: float | None) -> bool:
+        if max_time is None:
+            return True
+        lengths = [trial["seconds"] for trial in self._journal.trials[1:] if trial["seconds"]]
+        ahead = float(np.mean(lengths)) if lengths else 0.0
+        return self._journal.seconds + 2 * ahead <= max_time  # one more trial, and the control
+
+    def _try(self, trial: dict[str, Any]) -> None:
+        self._progress.begin(self._trained + 1, trial)
+        start = time.perf_counter()
+        try:
+            small = prune_channels(
+                self._model, *self._train, **trial["settings"], batch_size=self._batch_size, seed=self._seed + trial["number"]
+            )
+        except InvalidArgument:
+            raise
+        except KerasNASError as error:
+            self._journal.add({**trial, "rows": [], "seconds": time.perf_counter() - start, "failure": str(error)})
+        else:
+            self._add(trial, small, start)
+        self._progress.end(self._trained, self._journal.trials[-1], self._best())
+
+    def _add(self, trial: dict[str, Any], network: keras.Model, start: float | None = None) -> None:
+        start = time.perf_counter() if start is None else start
+        journal, number = self._journal, trial["number"]
+        files, failures = self._bench.write(network, journal.networks, str(number))
+        right = self._right if number else self._bench.right(files["float32"])
+        rows, more = self._bench.measure(network, files, number, (self._original_file, right))
+        if number:
+            with atomic_path(journal.model_path(number)) as draft:
+                network.save(draft)
+        content = {"rows": [row.to_dict() for row in rows], "seconds": time.perf_counter() - start}
+        best = self._goal.choose([*journal.rows, *rows], (journal.rows or rows)[0])
+        journal.add({**trial, **content, "failures": {**failures, **more}}, keep=[] if best is None else [best])
+
+    def _tell(self, proposer: Proposer, trial: Mapping[str, Any]) -> None:
+        original = self._journal.rows[0]
+        rows = [Candidate.of(row) for row in trial["rows"]]
+        if "screened" in trial:
+            merit, wants_less = self._goal.merit_of_size(trial["screened"], original), True
+        else:
+            merit = max((self._goal.merit(row, original) for row in rows), default=math.nan)
+            wants_less = self._goal.wants_less(rows)
+        proposer.observe(trial["choices"], trial["phase"], merit, wants_less=wants_less)
+
+
+def _check(max_trials: Any, max_time: Any, epochs: Any, batch_size: Any, held_out: Any, seed: Any) -> None:
+    if keras.backend.backend() != "tensorflow":
+        raise InvalidArgument(
+            f"Expected Keras to run on TensorFlow, through which files are made, got {keras.backend.backend()!r}."
+        )
+    counts = {"max_trials": (max_trials, 0), "epochs": (epochs, 1), "batch_size": (batch_size, 1), "seed": (seed, 0)}
+    for name, (value, least) in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise InvalidArgument(f"Expected {name} to be an integer of at least {least}, got {value!r}.")
+    if max_time is not None and not (isinstance(max_time, int | float) and max_time > 0):
+        raise InvalidArgument(f"Expected max_time > 0 in seconds, or None, got {max_time!r}.")
+    if isinstance(held_out, int | float) and not 0 < held_out < 1:
+        raise InvalidArgument(f"Expected held_out as (inputs, labels) or in (0, 1), got {held_out!r}. 0.2 judges by a fifth.")
+
+
+def _pair(model: keras.Model, data: Any) -> tuple[Any, Any]:
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise InvalidArgument(f"Expected data as (inputs, labels), got {type(data).__name__}.")
+    if not isinstance(model, keras.Model) or len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise InvalidArgument("Expected a built keras.Model with one input and one output.")
+    x, y, _ = training_data(model, data[0], data[1], 1, None)
+    return x, class_indices(y, model.output_shape)
+
+
+def _split(model: keras.Model, data: Any, held_out: Any, seed: int) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """Return inputs and classes to train on, and those to judge by."""
+    x, y = _pair(model, data)
+    if not isinstance(held_out, int | float):
+        return (x, y), _pair(model, held_out)
+    number = round(held_out * len(x))
+    if min(number, len(x) - number) < 2:
+        raise InvalidArgument(f"Expected enough samples to hold out {held_out:.0%} of them, got {len(x)}.")
+    counts = np.bincount(y)
+    stratify = y if counts[counts > 0].min() >= 2 and number >= np.count_nonzero(counts) <= len(x) - number else None
+    ours, theirs = train_test_split(np.arange(len(x)), test_size=number, random_state=seed % 2**32, stratify=stratify)
+    return (x[ours], y[ours]), (x[theirs], y[theirs])
+
+
+def _examine(bench: Bench, journal: Journal, original: Candidate, chosen: Candidate, exam: tuple[Any, Any]) -> dict[str, float]:
+    right, left = (bench.right(journal.path(row), *exam) for row in (original, chosen))
+    figures = {"n": len(right), "original": float(right.mean()), "chosen": float(left.mean())}
+    return {**figures, "loss": figures["original"] - figures["chosen"], "loss_error": paired_error(right, left)}
+
+
+def _reason(goal: Goal, original: Candidate, chosen: Candidate, rows: Sequence[Candidate], n_held_out: int) -> str:
+    fit = sum(not goal.excess(row) for row in rows)
+    text = f"It is the {goal}, of {fit} of {len(rows)} files that keep to it"
+    if goal.excess(chosen):
+        text = f"NO FILE OF {len(rows)} IS {str(goal).upper()}; this one comes nearest"
+    return (
+        f"{text}: {original.size_bytes / chosen.size_bytes:.1f} times smaller and {chosen.speedup:.1f} times faster than the "
+        f"original's float file, with a loss of {100 * chosen.loss:.2f} ± {196 * chosen.loss_error:.2f} points (95 %) on "
+        f"{n_held_out:,} held-out samples."
+    )
