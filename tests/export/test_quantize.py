@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.export import quantize, to_onnx
+from kerasnas.export import quantize, quantized_file, to_onnx
 from kerasnas.export.instruction_set import instruction_set
 from kerasnas.export.quantization import QuantizationCandidate
 from kerasnas.export.quantization_formats import FORMATS, QuantizationFormat
@@ -224,7 +224,7 @@ def test_a_failed_write_keeps_the_older_file(tmp_path, digits, file, monkeypatch
             raise OSError("disk full")
         return open_session(path)
 
-    monkeypatch.setattr(MODULE, "open_session", full)
+    monkeypatch.setattr(quantized_file, "open_session", full)
     with pytest.raises(OSError, match="disk full"):
         quantize(file, digits[0][:40], formats=["float16"], goal="size", path=target, rounds=1)
     assert target.read_bytes() == b"older"
