@@ -10,37 +10,72 @@ from kerasnas.cli.options import data_option, image_size_option, model_argument,
 
 if TYPE_CHECKING:
     from kerasnas.cli.run_folder import Run
+    from kerasnas.compression_search import Compression
 
-__all__ = ["command", "compress"]
+__all__ = ["command", "compress", "prune_channels", "search"]
+
+_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+_POSITIVE = click.FloatRange(0, min_open=True)
+_GOALS = ["smallest", "fastest", "most-accurate"]
 
 
-@click.command(cls=BackendCommand, short_help="Prune a model for a smaller download.")
+@click.command(cls=BackendCommand, short_help="Make a model smaller and faster: by a search, fewer channels, or zeros.")
 @model_argument
 @data_option
 @image_size_option
-@click.option("--sparsity", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True)
-@click.option("--epochs", type=click.IntRange(1), default=4, show_default=True, help="Epochs of fine-tuning.")
+@click.option("--goal", type=click.Choice(_GOALS), help="Search over pruning, fine-tuning and file formats for it.")
+@click.option("--max-loss", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Accuracy that may be lost.")
+@click.option("--max-bytes", type=_POSITIVE, help="Largest file.")
+@click.option("--max-latency-ms", type=_POSITIVE, help="Slowest file, one picture on one thread here.")
+@click.option("--max-trials", type=click.IntRange(0), default=12, show_default=True, help="Networks that the search trains.")
+@click.option("--max-time", type=_POSITIVE, help="Seconds of the search at most.")
+@click.option("--channels", type=_SHARE, help="Remove this share of the channels of each layer.")
+@click.option("--macs", type=_POSITIVE, help="Remove channels down to so many operations, or this share of them.")
+@click.option("--latency-ms", type=_POSITIVE, help="Remove channels until one picture takes no longer here.")
+@click.option("--sparsity", type=_SHARE, help="Make this share of the weights zero; 0.5 if nothing else is asked for.")
+@click.option("--epochs", type=click.IntRange(1), help="Epochs of fine-tuning: 4 for zeros, else 8; at most, in a search.")
+@click.option("--control/--no-control", default=True, help="Compare with a network of that size from scratch.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--overwrite", is_flag=True, help="Delete an earlier compression search instead of resuming it.")
 @out_option
-def command(model: Path, data: str | None, image_size: Any, sparsity: float, epochs: int, seed: int, out: Path | None) -> None:
-    """Prune MODEL, a run folder or a .keras file, and fine-tune it on its training pictures.
+def command(model: Path, data: str | None, image_size: Any, out: Path | None, **settings: Any) -> None:
+    """Make MODEL, a run folder or a .keras file, smaller, and fine-tune it on its training pictures.
 
-    A share of the weights becomes exactly zero: a smaller download, not a faster network. Writes OUT/model-pruned.keras and
-    pruning.json.
+    With --goal a search finds how far each part is pruned, how it is fine-tuned, and the file format; half of the test pictures
+    judge the candidates, the other half has the last word. The same command resumes it. With --channels, --macs or
+    --latency-ms channels go: the network is really smaller and faster. Both write OUT/model-compressed.onnx, its certificate
+    model-compressed.json, model-compressed.keras and compression.json. With --sparsity weights become exactly zero: a smaller
+    download, not a faster network; that writes OUT/model-pruned.keras and pruning.json.
     """
     from kerasnas.cli.run_folder import Run
+    from kerasnas.errors import InvalidArgument
 
+    ways = [name for name in ("goal", "channels", "macs", "latency_ms", "sparsity") if settings[name] is not None]
+    if len(ways) > 1:
+        given = " and ".join(f"--{name.replace('_', '-')}" for name in ways)
+        raise InvalidArgument(f"Expected one of --goal, --channels, --macs, --latency-ms and --sparsity, got {given}.")
     run = Run.open(model, data=data, image_size=image_size or None, out=out)
-    result = compress(run, sparsity=sparsity, epochs=epochs, seed=seed)
-    click.echo(
-        f"{result['sparsity']:.0%} of the kernel weights are zero, gzip {result['gzip_bytes_before'] / 1024:.1f} -> "
-        f"{result['gzip_bytes'] / 1024:.1f} KB, test accuracy {result['accuracy_before']:.4f} -> {result['accuracy']:.4f}; "
-        f"wrote {run.folder}/{run.name}-pruned.keras"
-    )
+    epochs, seed, way = settings["epochs"], settings["seed"], ways[0] if ways else "sparsity"
+    if way == "sparsity":
+        result = compress(run, sparsity=settings["sparsity"] or 0.5, epochs=epochs or 4, seed=seed)
+        click.echo(
+            f"{result['sparsity']:.0%} of the kernel weights are zero, gzip {result['gzip_bytes_before'] / 1024:.1f} -> "
+            f"{result['gzip_bytes'] / 1024:.1f} KB, test accuracy {result['accuracy_before']:.4f} -> {result['accuracy']:.4f}; "
+            f"wrote {run.folder}/{run.name}-pruned.keras"
+        )
+        return
+    common = {"epochs": epochs or 8, "seed": seed, "control": settings["control"]}
+    if way == "goal":
+        names = ("max_loss", "max_bytes", "max_latency_ms", "max_trials", "max_time", "overwrite")
+        found = search(run, goal=settings["goal"].replace("-", " "), **{name: settings[name] for name in names}, **common)
+    else:
+        found = prune_channels(run, **{way: settings[way]}, **common)
+    click.echo(str(found))
+    click.echo(f"wrote {run.folder}/{run.name}-compressed.onnx")
 
 
 def compress(run: "Run", *, sparsity: float, epochs: int, seed: int = 0) -> dict[str, Any]:
-    """Prune the model of `run`; return what was measured before and after."""
+    """Prune the model of `run` to zeros; return what was measured before and after."""
     from kerasnas.compress import sparsity_report
 
     data = run.required_data
@@ -59,3 +94,59 @@ def compress(run: "Run", *, sparsity: float, epochs: int, seed: int = 0) -> dict
     run.write("pruning.json", result)
     run.save_model(pruned.model_, f"{run.name}-pruned.keras")
     return result
+
+
+def search(run: "Run", *, goal: str, **settings: Any) -> "Compression":
+    """Search for the best compression of the model of `run`, see `compression_search.compress`; leave its results."""
+    data = run.required_data
+    judges, last = _halves(data.y_test)
+    smaller = run.classifier.compress(
+        data.x_train,
+        data.y_train,
+        goal=goal,
+        held_out=(data.x_test[judges], data.y_test[judges]),
+        test=(data.x_test[last], data.y_test[last]),
+        directory=run.folder / "compression",
+        **settings,
+    )
+    return _leave(run, smaller.compression_)
+
+
+def prune_channels(run: "Run", **settings: Any) -> "Compression":
+    """Remove channels of the model of `run`, see `compression_search.prune_and_measure`; leave its results."""
+    from kerasnas.compression_search import measure_latency, prune_and_measure
+    from kerasnas.image_data import to_codes, to_images
+
+    data, classifier = run.required_data, run.classifier
+    if "channels" in settings:
+        settings["ratio"] = settings.pop("channels")
+    if "latency_ms" in settings:
+        settings |= {"cost": measure_latency, "target": settings.pop("latency_ms")}
+    pairs = [
+        (to_images(x), to_codes(y, classifier.classes_)) for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test))
+    ]
+    facts = classifier.export_facts()
+    return _leave(
+        run, prune_and_measure(classifier.model_, *pairs, export=facts, directory=run.folder / "compression", **settings)
+    )
+
+
+def _leave(run: "Run", found: "Compression") -> "Compression":
+    """Put the chosen file, its certificate, its network and the table where the run's results are."""
+    import shutil
+
+    from kerasnas.atomic import atomic_path
+
+    for suffix in (".onnx", ".json", ".keras"):
+        with atomic_path(run.folder / f"{run.name}-compressed{suffix}") as draft:
+            shutil.copyfile(found.path.with_suffix(suffix), draft)
+    run.write("compression.json", {**found.to_dict(), "path": f"{run.name}-compressed.onnx"})
+    return found
+
+
+def _halves(labels: Any) -> tuple[Any, Any]:
+    """Return the places of two halves of the test pictures, each class in both alike."""
+    import numpy as np
+
+    order = np.argsort(np.asarray(labels).astype(str), kind="stable")
+    return np.sort(order[::2]), np.sort(order[1::2])

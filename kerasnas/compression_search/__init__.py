@@ -7,7 +7,7 @@ returns the best for the goal with the table of all. `measure_latency` is a cost
 import importlib
 from typing import Any
 
-__all__ = ["Candidate", "Compression", "Goal", "compress", "measure_latency"]
+__all__ = ["Candidate", "Compression", "Goal", "compress", "measure_latency", "prune_and_measure"]
 
 # Loaded on first use: the page draws the chart of a result without Keras.
 _WHERE = {
@@ -16,6 +16,7 @@ _WHERE = {
     "Goal": "compression_search.goal",
     "compress": "compression_search.search",
     "measure_latency": "search.latency",
+    "prune_and_measure": "compression_search.single",
 }
 
 

@@ -35,10 +35,11 @@ def draw(axes: Any, told: Mapping[str, Any]) -> dict[str, str]:
             f"network {row['trial']}, {row['format']}: {row['size_bytes'] / 1000:.1f} kB, {row['latency_ms']:.3f} ms, "
             f"accuracy {row['accuracy']:.4f}"
         )
-    if told["goal"]["best"] != "most accurate":
-        axes.axhline(100 * (original["accuracy"] - told["goal"]["max_loss"]), color=_LINE, lw=0.9, ls="--", zorder=2)
-    if told["goal"]["max_bytes"]:
-        axes.axvline(told["goal"]["max_bytes"] / 1000, color=_LINE, lw=0.9, ls="--", zorder=2)
+    goal = told["goal"] or {"best": None, "max_bytes": None}
+    if goal["best"] in ("smallest", "fastest"):
+        axes.axhline(100 * (original["accuracy"] - goal["max_loss"]), color=_LINE, lw=0.9, ls="--", zorder=2)
+    if goal["max_bytes"]:
+        axes.axvline(goal["max_bytes"] / 1000, color=_LINE, lw=0.9, ls="--", zorder=2)
     axes.set_xscale("log")
     sizes = [row["size_bytes"] / 1000 for row in rows]
     ticks = [step * 10**power for power in range(-1, 7) for step in (1, 2, 5)]

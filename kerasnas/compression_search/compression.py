@@ -80,7 +80,7 @@ class Compression:
     Attributes:
         path: the chosen .onnx file.
         model: its network in Keras, in float32.
-        goal: what was asked for.
+        goal: what was asked for; None if it was one network.
         original: the original's float file.
         chosen: the chosen candidate.
         rows: every file that was measured.
@@ -95,7 +95,7 @@ class Compression:
 
     path: Path
     model: "keras.Model"
-    goal: Goal
+    goal: Goal | None
     original: Candidate
     chosen: Candidate
     rows: tuple[Candidate, ...]
@@ -114,7 +114,7 @@ class Compression:
         """Return the record as plain values that JSON can hold; candidates are told by their place in `rows`."""
         return {
             "path": self.path.name,
-            "goal": self.goal.to_dict(),
+            "goal": None if self.goal is None else self.goal.to_dict(),
             "rows": [row.to_dict() for row in self.rows],
             "original": self.rows.index(self.original),
             "chosen": self.rows.index(self.chosen),
@@ -161,13 +161,13 @@ class Compression:
             )
         lines.append(f"* {self.reason}")
         if self.test is not None:
-            lines.append(test_text(self.test))
+            lines.append(_test_text(self.test))
         if self.control is not None:
             lines.append(f"Same size from scratch: {self.control}.")
         return "\n".join(lines)
 
 
-def test_text(test: Mapping[str, float]) -> str:
+def _test_text(test: Mapping[str, float]) -> str:
     """Return the accuracies on test data as a sentence."""
     text = f"On {int(test['n']):,} test samples, which chose nothing: {test['original']:.4f} became {test['chosen']:.4f}"
     return text + f", a loss of {100 * test['loss']:.2f} ± {196 * test['loss_error']:.2f} points (95 %)."

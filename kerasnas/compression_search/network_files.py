@@ -22,8 +22,10 @@ from kerasnas.export.quantized_file import write_quantized_file
 from kerasnas.export.samples import check_samples
 from kerasnas.export.session import open_session
 
-__all__ = ["LEAST_BYTES", "Bench", "check_formats", "side_by_side"]
+__all__ = ["FORMATS_TRIED", "LEAST_BYTES", "Bench", "check_formats", "side_by_side"]
 
+# Half precision, and what 8-bit kernels there are: signed and unsigned activations; the dynamic ones are slow.
+FORMATS_TRIED = ("float16", "S8S8", "U8S8", "U8S8 reduce_range", "U8U8")
 _BATCH, _REPEATS = 256, 60
 LEAST_BYTES = {"float32": 4.0, "float16": 2.0}  # of a weight; the others take one
 

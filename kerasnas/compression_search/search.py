@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,28 +10,25 @@ from typing import Any
 
 import keras
 import numpy as np
-from sklearn.model_selection import train_test_split
 
-from kerasnas.atomic import atomic_path, write_json
+from kerasnas.atomic import atomic_path
 from kerasnas.compress import ScratchControl, from_scratch_control, prune_channels
-from kerasnas.compress.channels.scratch import class_indices, paired_error
-from kerasnas.compress.training_data import training_data
+from kerasnas.compress.channels.scratch import paired_error
+from kerasnas.compression_search.arrays import labelled, split
 from kerasnas.compression_search.compression import Candidate, Compression, front_of
 from kerasnas.compression_search.goal import Goal
 from kerasnas.compression_search.journal import Journal
-from kerasnas.compression_search.network_files import LEAST_BYTES, Bench, check_formats, side_by_side
+from kerasnas.compression_search.network_files import FORMATS_TRIED, LEAST_BYTES, Bench, check_formats, side_by_side
 from kerasnas.compression_search.progress import CompressionProgress
 from kerasnas.compression_search.proposer import Proposer
 from kerasnas.compression_search.recipe import Recipe
+from kerasnas.compression_search.results import CHOSEN, write_chosen, write_result
 from kerasnas.errors import InvalidArgument, KerasNASError
-from kerasnas.export import certify
 from kerasnas.keras_file import load_model
 from kerasnas.strategies import Dyna, Strategy
 
-__all__ = ["FORMATS_TRIED", "compress"]
+__all__ = ["compress"]
 
-# Half precision, and what 8-bit kernels there are: signed and unsigned activations; the dynamic ones are slow.
-FORMATS_TRIED = ("float16", "S8S8", "U8S8", "U8S8 reduce_range", "U8U8")
 _CALIBRATION = 256  # samples that the ranges of 8-bit activations come from
 _ROUNDS = 5
 _SCREENED = 50  # networks in a row that cannot be the best, after which nothing better is expected
@@ -113,8 +109,8 @@ def compress(
     aim = Goal(goal, max_loss, max_bytes, max_latency_ms)
     _check(max_trials, max_time, epochs, batch_size, held_out, seed)
     check_formats(formats)
-    train, held = _split(model, data, held_out, seed)
-    exam = None if test is None else _pair(model, test)
+    train, held = split(model, data, held_out, seed)
+    exam = None if test is None else labelled(model, test)
     rng = np.random.default_rng(seed)
     calibration = train[0][np.sort(rng.permutation(len(train[0]))[:_CALIBRATION])]
     bench = Bench(tuple(dict.fromkeys(f for f in formats if f != "float32")), calibration, *held, _ROUNDS, dict(export or {}))
@@ -137,24 +133,10 @@ def compress(
             progress.now("the control: the same size from scratch")
             scratch = search.control(network, trial["settings"], held, folder)
         told = None if exam is None else _examine(bench, journal, original, chosen, exam)
-        with atomic_path(folder / "compressed.onnx") as draft:
-            shutil.copyfile(journal.path(chosen), draft)
-        with atomic_path(folder / "compressed.keras") as draft:
-            network.save(draft)
         steps = [{"method": "prune_channels", **trial["settings"]}] if chosen.trial else []
-        facts = {"original_parameters": original.parameters, "goal": str(aim), "trial": chosen.trial}
-        # It was judged by its accuracy already.
-        certify(
-            folder / "compressed.onnx",
-            model=network,
-            x=held[0],
-            y=held[1],
-            compression=steps,
-            provenance=facts,
-            min_agreement=0.0,
-        )
+        write_chosen(folder, journal.path(chosen), network, held, steps, {"goal": str(aim), "trial": chosen.trial})
         result = Compression(
-            path=folder / "compressed.onnx",
+            path=folder / CHOSEN,
             model=network,
             goal=aim,
             original=original,
@@ -168,8 +150,7 @@ def compress(
             reason=_reason(aim, original, chosen, rows, len(held[1])),
             seconds=journal.seconds,
         )
-        write_json(folder / "compression.json", result.to_dict())
-        result.save(folder / "compression.png")
+        write_result(folder, result)
     return result
 
 
@@ -326,29 +307,6 @@ def _check(max_trials: Any, max_time: Any, epochs: Any, batch_size: Any, held_ou
         raise InvalidArgument(f"Expected max_time > 0 in seconds, or None, got {max_time!r}.")
     if isinstance(held_out, int | float) and not 0 < held_out < 1:
         raise InvalidArgument(f"Expected held_out as (inputs, labels) or in (0, 1), got {held_out!r}. 0.2 judges by a fifth.")
-
-
-def _pair(model: keras.Model, data: Any) -> tuple[Any, Any]:
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise InvalidArgument(f"Expected data as (inputs, labels), got {type(data).__name__}.")
-    if not isinstance(model, keras.Model) or len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise InvalidArgument("Expected a built keras.Model with one input and one output.")
-    x, y, _ = training_data(model, data[0], data[1], 1, None)
-    return x, class_indices(y, model.output_shape)
-
-
-def _split(model: keras.Model, data: Any, held_out: Any, seed: int) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """Return inputs and classes to train on, and those to judge by."""
-    x, y = _pair(model, data)
-    if not isinstance(held_out, int | float):
-        return (x, y), _pair(model, held_out)
-    number = round(held_out * len(x))
-    if min(number, len(x) - number) < 2:
-        raise InvalidArgument(f"Expected enough samples to hold out {held_out:.0%} of them, got {len(x)}.")
-    counts = np.bincount(y)
-    stratify = y if counts[counts > 0].min() >= 2 and number >= np.count_nonzero(counts) <= len(x) - number else None
-    ours, theirs = train_test_split(np.arange(len(x)), test_size=number, random_state=seed % 2**32, stratify=stratify)
-    return (x[ours], y[ours]), (x[theirs], y[theirs])
 
 
 def _examine(bench: Bench, journal: Journal, original: Candidate, chosen: Candidate, exam: tuple[Any, Any]) -> dict[str, float]:

@@ -1,0 +1,105 @@
+"""Pruning of channels with all that a search does around it: measured files, the control, a certificate."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasnas.compress import from_scratch_control, prune_channels
+from kerasnas.compression_search.arrays import labelled
+from kerasnas.compression_search.compression import Compression, front_of
+from kerasnas.compression_search.network_files import FORMATS_TRIED, Bench, check_formats
+from kerasnas.compression_search.results import CHOSEN, write_chosen, write_result
+
+__all__ = ["prune_and_measure"]
+
+_CALIBRATION, _ROUNDS = 256, 5
+
+
+def prune_and_measure(
+    model: keras.Model,
+    data: tuple[Any, Any],
+    held_out: tuple[Any, Any],
+    *,
+    directory: str | os.PathLike[str] = "compression",
+    formats: Sequence[str] = FORMATS_TRIED,
+    control: bool = True,
+    export: Mapping[str, Any] | None = None,
+    epochs: int = 8,
+    batch_size: int = 64,
+    distill: float = 0.5,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    **how: Any,
+) -> Compression:
+    """Prune a classifier as `prune_channels` does, and measure its files beside those of the original.
+
+    Args:
+        model: as for `compress`.
+        data: inputs and labels to fine-tune on.
+        held_out: inputs and labels that the files are judged on.
+        directory: takes compressed.onnx, its certificate compressed.json, compressed.keras, compression.json and
+            compression.png.
+        formats: names from `kerasnas.export.quantization_formats.FORMATS` that are measured beside float32.
+        control: whether a network of that size is trained from scratch for as long.
+        export: further arguments of `to_onnx`.
+        epochs: of fine-tuning, >= 1.
+        batch_size: rows per training step.
+        distill: the teacher's share of the loss.
+        learning_rate: Adam's first one.
+        seed: of the training.
+        **how: ratio, macs, parameters, size_bytes, or cost and target; importance, scope, divisor, steps.
+    Returns:
+        Compression whose chosen file is the pruned network's float file; `goal` is None.
+    Raises:
+        InvalidArgument: if an argument does not fit.
+        KerasNASError: if training diverges, or a network cannot be exported.
+    """
+    check_formats(formats)
+    train, held = labelled(model, data), labelled(model, held_out)
+    folder, start = Path(directory), time.perf_counter()
+    tuning: dict[str, Any] = {"epochs": epochs, "distill": distill, "learning_rate": learning_rate}
+    small = prune_channels(model, train[0], train[1], **how, **tuning, batch_size=batch_size, seed=seed)
+    few = train[0][np.sort(np.random.default_rng(seed).permutation(len(train[0]))[:_CALIBRATION])]
+    bench = Bench([name for name in formats if name != "float32"], few, *held, _ROUNDS, dict(export or {}))
+    networks = folder / "networks"
+    networks.mkdir(parents=True, exist_ok=True)
+    files = [bench.write(network, networks, str(number))[0] for number, network in enumerate((model, small))]
+    original = files[0]["float32"], bench.right(files[0]["float32"])
+    rows = [
+        row
+        for number, network in enumerate((model, small))
+        for row in bench.measure(network, files[number], number, original)[0]
+    ]
+    scratch = None
+    if control:
+        settings = {**tuning, "epochs": epochs * how.get("steps", 1) + 1, "batch_size": batch_size, "seed": seed}
+        scratch = from_scratch_control(small, *train, held, teacher=model, **settings)
+    settings = {**{name: getattr(value, "__name__", value) for name, value in how.items()}, **tuning}
+    chosen = next(row for row in rows if row.trial == 1 and row.format == "float32")
+    write_chosen(folder, files[1]["float32"], small, held, [{"method": "prune_channels", **settings}], {})
+    result = Compression(
+        path=folder / CHOSEN,
+        model=small,
+        goal=None,
+        original=rows[0],
+        chosen=chosen,
+        rows=tuple(rows),
+        pareto=tuple(front_of(rows)),
+        settings=settings,
+        n_held_out=len(held[1]),
+        control=scratch,
+        test=None,
+        reason=(
+            f"It is the pruned network in float32: {rows[0].size_bytes / chosen.size_bytes:.1f} times smaller and "
+            f"{chosen.speedup:.1f} times faster than the original, with a loss of {100 * chosen.loss:.2f} ± "
+            f"{196 * chosen.loss_error:.2f} points (95 %) on {len(held[1]):,} held-out samples."
+        ),
+        seconds=time.perf_counter() - start,
+    )
+    write_result(folder, result)
+    return result

@@ -1,0 +1,99 @@
+"""What is best, what keeps the bounds, and what need not be tried."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kerasnas.compression_search import Candidate, Goal
+from kerasnas.compression_search.compression import front_of
+from kerasnas.errors import InvalidArgument
+
+
+def row(size, ms, loss, trial=1):
+    return Candidate(trial, "U8S8", size, size, ms, 1.0, 0.9 - loss, loss, 0.001, size, size)
+
+
+ORIGINAL = row(1000, 1.0, 0.0, trial=0)
+numbers = st.builds(row, st.integers(1, 5000), st.floats(0.01, 10), st.floats(-0.1, 0.5))
+goals = st.builds(
+    Goal,
+    st.sampled_from(["smallest", "fastest"]),
+    st.floats(0, 0.2),
+    st.none() | st.floats(10, 2000),
+    st.none() | st.floats(0.05, 5),
+) | st.builds(Goal, st.just("most accurate"), st.just(0.01), st.floats(10, 2000))
+
+
+@given(goals, numbers)
+def test_what_keeps_all_bounds_is_worth_more_than_what_breaks_one(goal, one):
+    broken = (goal.best != "most accurate" and one.loss > goal.max_loss) or (
+        one.size_bytes > (goal.max_bytes or math.inf) or one.latency_ms > (goal.max_latency_ms or math.inf)
+    )
+    assert (goal.excess(one) > 0) == broken
+    assert (goal.merit(one, ORIGINAL) < -1) == broken
+
+
+@given(goals, st.lists(numbers, min_size=1, max_size=8))
+def test_the_chosen_file_is_the_best_of_those_that_fit(goal, rows):
+    fit = [one for one in rows if not goal.excess(one)]
+    chosen = goal.choose(rows, ORIGINAL)
+    if not fit:
+        assert chosen is None
+        return
+    assert chosen in fit
+    key = {"smallest": lambda r: r.size_bytes, "fastest": lambda r: -r.speedup, "most accurate": lambda r: -r.accuracy}[
+        goal.best
+    ]
+    if goal.merit(chosen, ORIGINAL) > -1:  # what is e times worse than the original is all alike
+        assert key(chosen) == min(map(key, fit))
+    # The best of all is on the front of those that fit, or as good as one there.
+    assert any(key(chosen) == key(one) for one in front_of(fit)) or goal.merit(chosen, ORIGINAL) == -1
+
+
+def test_merits_and_directions_in_numbers():
+    small = Goal("smallest", 0.01, max_bytes=500)
+    assert small.merit(row(250, 1, 0), ORIGINAL) == pytest.approx(math.log(4))
+    assert small.merit(row(1000, 1, 0.06), ORIGINAL) == pytest.approx(-1 - 1 - math.log(2))
+    assert Goal("fastest").merit(row(2000, 0.5, 0), ORIGINAL) == pytest.approx(math.log(2))
+    accurate = Goal("most accurate", max_bytes=500)
+    assert accurate.merit(row(400, 1, 0.3), ORIGINAL) == pytest.approx(0.6)
+    assert small.wants_less([row(400, 1, 0.0), row(900, 1, 0.3)])
+    assert not small.wants_less([row(400, 1, 0.02)])  # too much accuracy is lost
+    assert small.wants_less([row(600, 1, 0.0)])
+    assert accurate.wants_less([row(600, 1, 0.0)])
+    assert not accurate.wants_less([row(400, 1, 0.0)])
+    assert not small.wants_less([])  # a training that failed
+
+
+def test_what_cannot_be_the_best_is_not_trained():
+    goal = Goal("smallest", max_bytes=500)
+    assert "500" not in (goal.hopeless(400, None) or "")
+    assert goal.hopeless(400, None) is None
+    assert "0.5 are allowed" in goal.hopeless(600, None)
+    assert "as much as the best" in goal.hopeless(300, row(300, 1, 0))
+    assert Goal("fastest").hopeless(300, row(300, 1, 0)) is None
+    assert goal.merit_of_size(250, ORIGINAL) == pytest.approx(math.log(4))
+    assert goal.merit_of_size(1000, ORIGINAL) == pytest.approx(-1 - math.log(2))
+
+
+def test_the_front_has_what_no_other_beats():
+    rows = [ORIGINAL, row(500, 0.5, 0.0), row(500, 0.6, 0.0), row(100, 2.0, 0.1), row(400, 0.9, 0.005)]
+    assert front_of(rows) == [rows[3], rows[4], rows[1]]
+    assert front_of([]) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"best": "tiny"}, "'smallest', 'fastest', 'most accurate', got 'tiny'"),
+        ({"max_loss": 2}, "0.01 is one point"),
+        ({"max_bytes": 0}, "max_bytes > 0"),
+        ({"max_latency_ms": -1.0}, "max_latency_ms > 0"),
+        ({"best": "most accurate"}, "max_bytes or max_latency_ms"),
+    ],
+)
+def test_mistakes(settings, message):
+    with pytest.raises(InvalidArgument, match=message):
+        Goal(**settings)
