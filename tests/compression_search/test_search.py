@@ -123,9 +123,9 @@ def test_a_bound_that_nothing_keeps_is_told(model, digits, tmp_path, capsys):
     assert "NO FILE OF" in found.reason
     assert found.chosen.size_bytes == min(row.size_bytes for row in found.rows)
     assert found.n_held_out == 180
-    # All shares that leave more than 1,500 weights were passed over without training, at no cost.
+    # What leaves more than 1,500 weights was passed over without training.
     trials = json.loads((tmp_path / "trials.json").read_text())["trials"]
-    assert sum("screened" in trial for trial in trials) >= 3
+    assert sum("screened" in trial for trial in trials) >= 2
     assert sum(bool(trial["rows"]) for trial in trials) <= 2
     capsys.readouterr()
 
