@@ -1,5 +1,8 @@
 """`kerasnas export`."""
 
+import json
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +44,7 @@ class Exported:
     @property
     def path(self) -> Path:
         """The file itself."""
-        return Path(self.file.path)
+        return Path(os.fspath(self.file))
 
 
 @click.command(cls=BackendCommand, short_help="Write verified ONNX files and measure them.")
@@ -81,7 +84,8 @@ def command(
 
     Writes OUT/model.onnx, model-pruned.onnx where there is a pruned model, with --quantize also NAME-quantized.onnx, with
     --litert also NAME-FORMAT.tflite, a certificate beside each (model.json; see `kerasnas verify`), and verification.json. A
-    file that does not agree with its Keras model is not written.
+    file that does not agree with its Keras model is not written. What `kerasnas compress` chose together with its format,
+    model-compressed.onnx, is measured beside them.
     """
     from kerasnas.cli.run_folder import Run
 
@@ -104,13 +108,30 @@ def export(
     """Export the networks of `run`, and certify the files; return one row of figures for each file."""
     if quantize is not None or any(format.startswith("int") for format in litert):
         _ = run.required_data  # before the work of exporting
-    exported = [_to_onnx(run, variant, atol=atol, opset=opset, slim=slim) for variant in run.variants()]
+    settings = {"atol": atol, "opset": opset, "slim": slim}
+    exported = [_made(run, variant) if variant.file else _to_onnx(run, variant, **settings) for variant in run.variants()]
     if quantize is not None:
         exported = [one for plain in exported for one in (plain, _quantize(run, plain, quantize)) if one is not None]
     exported += [_to_litert(run, variant, format) for variant in run.variants() for format in dict.fromkeys(litert)]
     rows = _rows(run, exported)
     run.write("verification.json", {"files": rows})
     return rows
+
+
+def _made(run: "Run", variant: "Variant") -> Exported:
+    """Return the file that was chosen with its format, in the folder of the results."""
+    from kerasnas.atomic import atomic_path
+    from kerasnas.export.session import open_session
+
+    file = variant.file
+    assert file is not None
+    target = run.folder / file.name
+    if target.resolve() != file.resolve():
+        with atomic_path(target) as draft:
+            shutil.copyfile(file, draft)
+    told = open_session(target).metadata.get("quantization")
+    facts = {"format": json.loads(told)["format"]} if told else {}
+    return Exported(variant, target, {**facts, **({"reason": variant.reason} if variant.reason else {})})
 
 
 def _to_onnx(run: "Run", variant: "Variant", **settings: Any) -> Exported:
@@ -157,6 +178,8 @@ def _quantize(run: "Run", plain: Exported, goal: str) -> Exported | None:
     from kerasnas.image_data import to_codes
 
     data, classifier = run.required_data, plain.variant.classifier
+    if plain.variant.file is not None:
+        return None
     chosen = _chosen(data)
     several = classifier.model_.output_shape[-1] > 1
     codes = to_codes(np.asarray(data.y_train)[chosen], classifier.classes_) if several else None
@@ -186,7 +209,14 @@ def _rows(run: "Run", exported: list[Exported]) -> list[dict[str, Any]]:
     for one, measured in zip(exported, latencies, strict=True):
         model, latency = one.variant.classifier.model_, min(measured, key=lambda latency: latency.median_ms)
         certificate = certify(
-            one.file, model=model, x=x, y=y, latency=latency, compression=one.variant.compression, provenance=provenance
+            one.file,
+            model=model,
+            x=x,
+            y=y,
+            latency=latency,
+            compression=one.variant.compression,
+            provenance=provenance,
+            min_agreement=0.9 if one.variant.file is None else 0.0,  # it was chosen by its accuracy
         )
         accuracy = certificate.accuracy or {"file": None, "model": None}
         row = {

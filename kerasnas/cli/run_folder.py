@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "Variant", "remove_exported", "remove_results"]
 
 # What is made of a winner, and must not outlive it.
-_RESULTS = ("model.keras", "model-*.keras", "pruning.json", "verification.json", "report.html")
+_RESULTS = ("model.keras", "model-*.keras", "pruning.json", "compression.json", "verification.json", "report.html")
 _EXPORTED = ("model.onnx", "model-*.onnx", "model-*.tflite")  # with their certificates
 
 
@@ -35,7 +35,8 @@ def remove_results(folder: Path) -> None:
     for name in _RESULTS:
         for path in list(folder.glob(name)):
             path.unlink()
-    shutil.rmtree(folder / "explanations", ignore_errors=True)
+    for name in ("explanations", "compression"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def remove_exported(path: Path) -> None:
@@ -54,11 +55,15 @@ class Variant:
         name: what its files are called, without their ends.
         classifier: the classifier.
         compression: what was done to make it smaller, in order; each step names its method.
+        file: the file that was made of it, in a format that was chosen with it; None where it is still to be exported.
+        reason: why this network and this format.
     """
 
     name: str
     classifier: ImageClassifier
     compression: tuple[dict[str, Any], ...] = ()
+    file: Path | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,11 +123,18 @@ class Run:
         """Return the network and what `kerasnas compress` has made of it, in `folder` or beside the model."""
         beside = self.model if self.model.is_dir() else self.model.parent
         found = [Variant(self.name, self.classifier)]
-        for folder in dict.fromkeys((self.folder, beside)):
-            path = folder / f"{self.name}-pruned.keras"
-            if path.exists():
-                steps = {"method": "prune", **_read_if_there(folder / "pruning.json")}
-                return [*found, Variant(path.stem, self._with_model(path), (steps,))]
+        folders = dict.fromkeys((self.folder, beside))
+        pruned = next((path for folder in folders if (path := folder / f"{self.name}-pruned.keras").exists()), None)
+        if pruned is not None:
+            steps = {"method": "prune", **_read_if_there(pruned.with_name("pruning.json"))}
+            found.append(Variant(pruned.stem, self._with_model(pruned), (steps,)))
+        small = next((path for folder in folders if (path := folder / f"{self.name}-compressed.keras").exists()), None)
+        if small is not None and small.with_suffix(".onnx").exists():
+            told = _read_if_there(small.with_name("compression.json"))
+            settings = told.get("settings")
+            channels = ({"method": "prune_channels", **settings},) if settings else ()
+            classifier, file = self._with_model(small), small.with_suffix(".onnx")
+            found.append(Variant(small.stem, classifier, channels, file, told.get("reason")))
         return found
 
     def provenance(self) -> dict[str, Any]:

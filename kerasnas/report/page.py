@@ -21,6 +21,7 @@ from kerasnas.report.charts import (
     foresight_chart,
     trials_chart,
 )
+from kerasnas.report.compression import compression
 from kerasnas.report.front_chart import front_chart
 from kerasnas.report.pictures import explained_pictures, inner_pictures
 from kerasnas.report.proposals import proposals
@@ -80,6 +81,7 @@ def write_report(
         explanations=explained_pictures(folder),
         files=_files(folder),
         pruning=_json(folder / "pruning.json"),
+        compressed=compression(folder),
     )
     write_text(path, page)
     if charts is not None:

@@ -1,0 +1,29 @@
+"""What `kerasnas compress --goal` found, as the page shows it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kerasnas.compression_search.chart import draw
+from kerasnas.report.svg import svg
+
+__all__ = ["compression"]
+
+
+def compression(folder: Path) -> dict[str, Any] | None:
+    """Return the chart of all files, the rows of the front with the original's, and what is said of the chosen one."""
+    path = folder / "compression.json"
+    if not path.exists():
+        return None
+    told = json.loads(path.read_text(encoding="utf-8"))
+    places = dict.fromkeys([told["original"], *reversed(told["pareto"]), told["chosen"]])
+    rows = [
+        {
+            **told["rows"][place],
+            "name": "original" if told["rows"][place]["trial"] == 0 else f"network {told['rows'][place]['trial']}",
+            "chosen": place == told["chosen"],
+            "faster": told["rows"][place]["original_ms"] / told["rows"][place]["latency_ms"],
+        }
+        for place in places
+    ]
+    return {**told, "count": len(told["rows"]), "rows": rows, "chart": svg(lambda axes: draw(axes, told), 7.6, 3.8)}
