@@ -66,7 +66,7 @@ class Recipe:
             Discrete(name="shape", values=("even", "stages", "global") if several else ("even",)),
             *(stages if several else []),
             Discrete(name="importance", values=measures),
-            Discrete(name="divisor", values=(1, 8) if wide else (1,), ordered=True),
+            Discrete(name="divisor", values=(1, 8, 16) if wide else (1,), ordered=True),
             Discrete(name="epochs", values=lengths, ordered=True),
             Discrete(name="distill", values=(0.0, 0.5, 0.9), ordered=True),
             Discrete(name="learning_rate", values=(5e-4, 1e-3, 2e-3, 4e-3), ordered=True),
