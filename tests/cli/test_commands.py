@@ -170,6 +170,46 @@ def test_explain_compress_export_report(run, capsys):
 
 
 @pytest.mark.slow
+def test_compress_for_a_goal_and_by_channels(run, tmp_path, capsys):
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    for name in ("model-pruned.keras", "pruning.json"):
+        (copied / name).unlink(missing_ok=True)
+    search = ["compress", str(copied), "--goal", "smallest", "--max-loss", "1", "--max-trials", "1", "--epochs", "1"]
+    assert main(search) == 0
+    printed = capsys.readouterr().out
+    for text in ("trial 1/1", "original, float32", "times smaller", "6 test samples", "from scratch", "model-compressed.onnx"):
+        assert text in printed
+    told = _read(copied / "compression.json")
+    chosen = told["rows"][told["chosen"]]
+    assert chosen["size_bytes"] == (copied / "model-compressed.onnx").stat().st_size
+    assert main(["verify", str(copied / "model-compressed.onnx")]) == 0
+    small = keras.models.load_model(copied / "model-compressed.keras")
+    assert small.count_params() == chosen["parameters"] < keras.models.load_model(copied / "model.keras").count_params()
+    assert main([*search, "--max-trials", "1"]) == 0
+    assert "Resuming after 1 trial" in capsys.readouterr().out
+
+    assert main(["export", str(copied)]) == 0
+    rows = {row["file"]: row for row in _read(copied / "verification.json")["files"]}
+    assert set(rows) == {"model.onnx", "model-compressed.onnx"}
+    assert rows["model-compressed.onnx"]["latency"]["size_bytes"] == chosen["size_bytes"]
+    assert rows["model-compressed.onnx"].get("format", "float32") == chosen["format"]
+    assert main(["report", str(copied)]) == 0
+    page = (copied / "report.html").read_text(encoding="utf-8")
+    assert "How small and how fast it can be made" in page
+    assert f"network 1, {chosen['format']}" in page
+
+    out = tmp_path / "out"
+    channels = ["compress", str(copied), "--channels", "0.5", "--epochs", "1", "--no-control", "--out", str(out)]
+    assert main(channels) == 0
+    told = _read(out / "compression.json")
+    assert told["rows"][told["chosen"]]["format"] == "float32"
+    assert told["settings"]["ratio"] == 0.5
+    assert told["control"] is None
+    capsys.readouterr()
+
+
+@pytest.mark.slow
 def test_a_bare_keras_file_with_data(run, squares, tmp_path):
     model = tmp_path / "mine.keras"
     model.write_bytes((run / "model.keras").read_bytes())
@@ -257,7 +297,8 @@ def test_a_file_that_is_not_better_in_fewer_bits(tmp_path, capsys, monkeypatch):
 def test_a_new_search_leaves_no_results_of_the_old_winner(search, run, tmp_path):
     copied = tmp_path / "run"
     shutil.copytree(run, copied)
-    for name in ("model-pruned.keras", "pruning.json", "verification.json", "report.html", "model-quantized.onnx"):
+    names = ("model-pruned.keras", "pruning.json", "compression.json", "verification.json", "report.html", "model-quantized.onnx")
+    for name in names:
         (copied / name).write_text("old")
     (copied / "model-quantized.json").write_text('{"kerasnas_certificate": 1}')
     (copied / "model-notes.json").write_text("mine")
@@ -320,6 +361,9 @@ def _error(capsys, arguments: list[str]) -> str:
         (["explain", "small.keras"], "Pass --data"),
         (["explain", "small.keras", "--data", "digits"], "3 outputs, but the data has 10 classes"),
         (["compress", "small.keras", "--sparsity", "1"], "--sparsity"),
+        (["compress", "small.keras", "--goal", "tiny"], "'tiny' is not one of"),
+        (["compress", "small.keras", "--goal", "fastest", "--channels", "0.5"], "got --goal and --channels"),
+        (["compress", "small.keras", "--goal", "fastest"], "Pass --data"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):
