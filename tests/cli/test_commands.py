@@ -297,7 +297,14 @@ def test_a_file_that_is_not_better_in_fewer_bits(tmp_path, capsys, monkeypatch):
 def test_a_new_search_leaves_no_results_of_the_old_winner(search, run, tmp_path):
     copied = tmp_path / "run"
     shutil.copytree(run, copied)
-    names = ("model-pruned.keras", "pruning.json", "compression.json", "verification.json", "report.html", "model-quantized.onnx")
+    names = (
+        "model-pruned.keras",
+        "pruning.json",
+        "compression.json",
+        "verification.json",
+        "report.html",
+        "model-quantized.onnx",
+    )
     for name in names:
         (copied / name).write_text("old")
     (copied / "model-quantized.json").write_text('{"kerasnas_certificate": 1}')
