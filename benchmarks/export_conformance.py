@@ -10,6 +10,7 @@ Names and the order of outputs are forgiven the other two. What ONNX has no way 
 
 import argparse
 import itertools
+import os
 import re
 import tempfile
 from collections.abc import Callable
@@ -17,10 +18,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+# Without it TensorFlow cannot run some convolutions on some CPUs, and there would be nothing to compare with.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 import keras
 import onnx
 from export_topologies import FAMILIES, Topology
-from export_topologies.convolutions import NOT_ON_CPU
 
 from kerasnas.atomic import write_text
 from kerasnas.errors import KerasNASError
@@ -127,8 +130,6 @@ def compare(model: keras.Model, path: Path, topology: Topology) -> Outcome:
         try:
             found = verify(model, path, atol=ATOL, batch_sizes=BATCH_SIZES)
         except KerasNASError as error:
-            if topology.refused == NOT_ON_CPU:
-                return Outcome(False, "writes a file that there is nothing to compare with")
             outcomes.append(Outcome(False, f"does not load: {first_line(error)}"))
             continue
         if found.passed:

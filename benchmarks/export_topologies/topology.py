@@ -19,12 +19,14 @@ class Topology:
         value_range: lowest and highest value of the inputs.
         refused: why ONNX has no way to say it, or None; then the export must be refused with the name `culprit`.
         culprit: name of the layer that the refusal must bear.
+        needs_onednn: whether TensorFlow runs it on the CPU only through oneDNN; without it there is nothing to compare with.
     """
 
     build: Callable[[], keras.Model]
     value_range: tuple[float, float] = (-1.0, 1.0)
     refused: str | None = None
     culprit: str = "culprit"
+    needs_onednn: bool = False
 
     def model(self) -> keras.Model:
         """Return the model with weights under which every layer matters: no bias is 0, no statistic is 0 or 1."""

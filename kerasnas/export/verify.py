@@ -139,10 +139,18 @@ def run_keras(view: FunctionalView, samples: list[np.ndarray]) -> list[np.ndarra
             except Exception as error:
                 raise KerasNASError(
                     f"Expected a model that Keras can run on the CPU, but {view.model.name!r} stopped with "
-                    f"{type(error).__name__}: {_plain(error)}"
+                    f"{type(error).__name__}: {_plain(error)}{_remedy(error)}"
                 ) from error
             batches.append([keras.ops.convert_to_numpy(t) for t in (y if len(view.outputs) > 1 else [y])])
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+
+def _remedy(error: Exception) -> str:
+    """Return what to do where TensorFlow's own kernels lack what those of oneDNN have, else nothing."""
+    lacking = ("NHWC", "dilation rates larger than 1")
+    if not any(words in str(error) for words in lacking):
+        return ""
+    return " Start Python with TF_ENABLE_ONEDNN_OPTS=1 in the environment: through oneDNN TensorFlow can."
 
 
 def _plain(error: Exception) -> str:

@@ -1,5 +1,9 @@
 """What cannot be exported is refused with the name of the layer that it is."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import onnx
@@ -68,6 +72,24 @@ def test_what_keras_cannot_run_is_refused_with_its_words(tmp_path):
     with pytest.raises(KerasNASError, match=r"Keras can run on the CPU, but .* stopped with InvalidArgumentError") as caught:
         verify(model, file, np.full((1, 2), 7))
     assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_what_tensorflow_can_run_through_onednn_only_says_so(tmp_path):
+    code = (
+        "import keras\nfrom kerasnas.errors import KerasNASError\nfrom kerasnas.export import to_onnx\n"
+        "model = keras.Sequential([keras.Input((9, 8, 4)), keras.layers.Conv2DTranspose(3, 3, dilation_rate=2, name='far')])\n"
+        f"try:\n    print(to_onnx(model, {str(tmp_path / 'm.onnx')!r}).verification.passed)\n"
+        "except KerasNASError as error:\n    print(error)\n"
+    )
+    said = {}
+    for setting in ("0", "1"):
+        environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": setting}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        said[setting] = done.stdout
+    assert "Start Python with TF_ENABLE_ONEDNN_OPTS=1" in said["0"]
+    assert "'far'" in said["0"]
+    assert said["1"] == "True\n"
 
 
 def test_texts_are_refused_by_every_door(tmp_path):
