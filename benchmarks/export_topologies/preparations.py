@@ -12,7 +12,8 @@ __all__ = ["AUGMENTATION", "PREPROCESSING"]
 
 PHOTO = (12, 10, 3)
 PIXELS = {"value_range": (0.0, 255.0)}
-NO_STRINGS = "texts are looked up before the model"
+NO_HASH = "no operator hashes"
+WORDS = ["cat", "größer", "a dog"]
 
 
 def refused(shape, body, reason, **settings):
@@ -66,15 +67,26 @@ PREPROCESSING = {
     "IntegerLookup": on(
         (4,), lambda x: layers.IntegerLookup(vocabulary=[7, 3, 5], name="culprit")(x), dtype="int64", value_range=(0, 9)
     ),
-    "StringLookup": refused(
-        (2,), lambda x: layers.StringLookup(vocabulary=["a", "b"], name="culprit")(x), NO_STRINGS, dtype="string"
+    "StringLookup": on((2,), lambda x: layers.StringLookup(vocabulary=WORDS)(x), dtype="string"),
+    "StringLookup before Embedding": on(
+        (2,), lambda x: layers.Embedding(4, 3)(layers.StringLookup(vocabulary=WORDS)(x)), dtype="string"
+    ),
+    "StringLookup, multi hot": on(
+        (2,), lambda x: layers.StringLookup(vocabulary=WORDS, output_mode="multi_hot")(x), dtype="string"
+    ),
+    "StringLookup of known words": on(
+        (2,), lambda x: layers.StringLookup(vocabulary=WORDS, num_oov_indices=0)(x), dtype="string"
+    ),
+    "StringLookup, unknown words spread": refused(
+        (2,), lambda x: layers.StringLookup(vocabulary=WORDS, num_oov_indices=3, name="culprit")(x), NO_HASH, dtype="string"
     ),
     "TextVectorization": refused(
-        (1,), lambda x: layers.TextVectorization(vocabulary=["a", "b"], name="culprit")(x), NO_STRINGS, dtype="string"
+        (1,),
+        lambda x: layers.TextVectorization(vocabulary=["a", "b"], name="culprit")(x),
+        "no operator splits texts",
+        dtype="string",
     ),
-    "Hashing": refused(
-        (2,), lambda x: layers.Hashing(5, name="culprit")(x), "no operator hashes", dtype="int32", value_range=(0, 9)
-    ),
+    "Hashing": refused((2,), lambda x: layers.Hashing(5, name="culprit")(x), NO_HASH, dtype="int32", value_range=(0, 9)),
     "STFTSpectrogram": single((400, 1), layers.STFTSpectrogram, frame_length=64, frame_step=32, fft_length=64),
     "MelSpectrogram": single(
         (400,),
@@ -87,7 +99,7 @@ PREPROCESSING = {
         max_freq=400,
     ),
     "Pipeline": on(PHOTO, lambda x: layers.Pipeline([layers.Rescaling(1 / 255), layers.CenterCrop(6, 6)])(x), **PIXELS),
-    "HashedCrossing": Topology(crossed, value_range=(0, 9), refused="no operator hashes"),
+    "HashedCrossing": Topology(crossed, value_range=(0, 9), refused=NO_HASH),
 }
 
 

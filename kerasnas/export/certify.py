@@ -205,7 +205,7 @@ def _accuracy(runner: Runner, model: keras.Model | None, samples: list[np.ndarra
         rows = np.arange(start, start + size) % len(labels)  # the last batch is filled up from the first samples
         batches.append(runner.run({name: a[rows] for (name, _, _), a in zip(runner.inputs, samples, strict=True)})[0])
     given = _share(np.concatenate(batches)[: len(labels)], labels)
-    known = None if model is None else _share(run_keras(functional_view(model), samples)[0], labels)
+    known = None if model is None else _share(run_keras(functional_view(model, allow_texts=True), samples)[0], labels)
     return {"file": given, "model": known, "samples": len(labels)}
 
 

@@ -37,7 +37,7 @@ def culprits(model: keras.Model, export: Callable[[keras.Model], object]) -> lis
         One entry for each such layer, in the model's order; empty if every layer alone can be exported.
     """
     found: list[str] = []
-    for operation, alone in _alone(functional_view(model).model):
+    for operation, alone in _alone(functional_view(model, allow_texts=True).model):
         name = f"{operation.name!r} ({type(operation).__name__})"
         if name not in found and not _exports(alone, export):
             inner = culprits(operation, export) if isinstance(operation, keras.Model) else []
@@ -63,7 +63,7 @@ def _exports(alone: Callable[[], keras.Model], export: Callable[[keras.Model], o
 
 def try_onnx(model: keras.Model, *, opset: int, atol: float) -> None:
     """Export to ONNX and to nowhere, compared on random samples in [0, 1]; raise KerasNASError where that fails."""
-    proto = convert(functional_view(model), opset=opset)
+    proto = convert(functional_view(model, allow_texts=True), opset=opset)
     with tempfile.TemporaryDirectory(prefix="kerasnas-") as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(proto.SerializeToString())

@@ -1,5 +1,6 @@
 """A Keras model seen as one flat functional model with one name for each tensor that goes in or comes out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import keras
@@ -18,14 +19,16 @@ class FunctionalView:
         model: takes and gives one tensor, or a list of tensors where there are several.
         inputs: name, shape and dtype of each input, in the order of `model.inputs`, called as the input layers are.
         outputs: likewise, called as the last layers (or operations) are.
+        texts: name of an input of texts -> words that its layers tell apart, and one that they do not know where they may.
     """
 
     model: keras.Model
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    texts: Mapping[str, tuple[str, ...]]
 
 
-def functional_view(model: keras.Model) -> FunctionalView:
+def functional_view(model: keras.Model, *, allow_texts: bool = False) -> FunctionalView:
     """Return `model` as a flat functional model.
 
     Sequential, nested and dict-shaped models all come out alike. Nothing is copied and `model` is left as it is.
@@ -33,6 +36,7 @@ def functional_view(model: keras.Model) -> FunctionalView:
 
     Args:
         model: a built Functional or Sequential model, or a subclass that was made by passing inputs and outputs.
+        allow_texts: whether an input may hold texts, if all that reads it is StringLookup layers of a plain table.
 
     Returns:
         A view that shares the layers of `model` and bears its name.
@@ -61,23 +65,50 @@ def functional_view(model: keras.Model) -> FunctionalView:
     input_specs = tuple(_spec(tensor, taken) for tensor in inputs)
     output_specs = tuple(_spec(tensor, taken) for tensor in outputs)
     flat = keras.Model(inputs[0] if len(inputs) == 1 else inputs, outputs[0] if len(outputs) == 1 else outputs, name=model.name)
-    _refuse_texts(flat)
-    return FunctionalView(model=flat, inputs=input_specs, outputs=output_specs)
+    texts = _texts(flat, allow_texts)
+    return FunctionalView(model=flat, inputs=input_specs, outputs=output_specs, texts=texts)
 
 
-def _refuse_texts(model: keras.Model) -> None:
+def _texts(model: keras.Model, allowed: bool) -> dict[str, tuple[str, ...]]:
+    """Return words for each input of texts.
+
+    Raises:
+        InvalidArgument: if an input holds texts and is read by anything but tables, or none are allowed.
+    """
+    found: dict[str, tuple[str, ...]] = {}
     for tensor in model.inputs:
-        if tensor.dtype == "string":
-            readers = [
-                f"{operation.name!r} ({type(operation).__name__})"
-                for operation in model.operations
-                if any(source is tensor for node in operation._inbound_nodes for source in node.input_tensors)
-            ]
-            name = tensor._keras_history.operation.name
+        if tensor.dtype != "string":
+            continue
+        readers = [
+            operation
+            for operation in model.operations
+            if any(source is tensor for node in operation._inbound_nodes for source in node.input_tensors)
+        ]
+        name = tensor._keras_history.operation.name
+        if not (allowed and readers and all(map(_is_plain_table, readers))):
+            told = ", ".join(f"{operation.name!r} ({type(operation).__name__})" for operation in readers)
             raise InvalidArgument(
                 f"Expected inputs that are numbers, but the input {name!r} holds texts, which go to the layer "
-                f"{', '.join(readers) or 'nothing'}. Leave that layer out of the model and look the texts up before it."
+                f"{told or 'nothing'}. Leave that layer out of the model and look the texts up before it."
+                + (
+                    " Only a StringLookup without mask and with at most one index for unknown words can stay."
+                    if allowed
+                    else ""
+                )
             )
+        known = [set(reader.get_vocabulary(include_special_tokens=False)) for reader in readers]
+        words = sorted(set.intersection(*known) if any(r.num_oov_indices == 0 for r in readers) else set.union(*known))
+        found[name] = (*words, *(["a word that no vocabulary holds"] if all(r.num_oov_indices for r in readers) else []))
+    return found
+
+
+def _is_plain_table(operation: keras.Operation) -> bool:
+    return (
+        isinstance(operation, keras.layers.StringLookup)
+        and not operation.invert
+        and operation.mask_token is None
+        and operation.num_oov_indices <= 1
+    )
 
 
 def _spec(tensor: keras.KerasTensor, taken: set[str]) -> TensorSpec:

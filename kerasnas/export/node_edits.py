@@ -7,11 +7,11 @@ import numpy as np
 __all__ = ["constant", "dtype_of", "like", "replace", "scalar"]
 
 
-def replace(ctx: Any, node: Any, operator: str, inputs: list[str], **attributes: Any) -> None:
+def replace(ctx: Any, node: Any, operator: str, inputs: list[str], *, domain: str = "", **attributes: Any) -> None:
     """Put an ONNX operator in the place of a node: under its name, with its outputs, their shapes and dtypes."""
     name, outputs, described = node.name, node.output, like(ctx, node)
     ctx.remove_node(name)
-    ctx.make_node(operator, inputs, attr=attributes, name=name, outputs=outputs, **described)
+    ctx.make_node(operator, inputs, attr=attributes, name=name, outputs=outputs, domain=domain, **described)
 
 
 def like(ctx: Any, node: Any) -> dict[str, Any]:

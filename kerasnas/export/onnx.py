@@ -81,7 +81,7 @@ def to_onnx(
         raise InvalidArgument(f"Expected a path that ends in .onnx, got {str(target)!r}. Call it {target.stem}.onnx.")
     if opset not in _OPSETS:
         raise InvalidArgument(f"Expected an opset from {_OPSETS[0]} to {_OPSETS[-1]}, got {opset!r}. The default is 17.")
-    view = functional_view(model)
+    view = functional_view(model, allow_texts=True)
     check_computation(model)
     names = check_class_names(labels, view)
     check_preprocessing(preprocessing)

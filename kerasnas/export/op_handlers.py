@@ -108,7 +108,7 @@ def _convert_sign_bit(ctx: Any, node: Any) -> None:
 
 
 def _convert_lookup(tables: Mapping[str, Any], ctx: Any, node: Any) -> None:
-    """Default + sum over keys of [x = key] (value - default), for tables from numbers to numbers."""
+    """Default + sum over keys of [x = key] (value - default), for tables from numbers to numbers; LabelEncoder for texts."""
     from onnx import TensorProto
     from tensorflow.python.eager.context import eager_mode
     from tf2onnx import utils
@@ -119,20 +119,39 @@ def _convert_lookup(tables: Mapping[str, Any], ctx: Any, node: Any) -> None:
     layer = layer_of(node.name, tables)
     found = None if layer is None else tables[layer]
     dtypes = ctx.get_dtype(node.input[1]), ctx.get_dtype(node.output[0])
-    if found is None or not default.is_const() or not set(dtypes) <= {TensorProto.INT32, TensorProto.INT64}:
+    numbers = set(dtypes) <= {TensorProto.INT32, TensorProto.INT64}
+    texts = dtypes == (TensorProto.STRING, TensorProto.INT64)
+    if found is None or not default.is_const() or not (numbers or texts):
         return
     ctx.set_shape(node.output[0], ctx.get_shape(node.input[1]))
     with eager_mode():  # the table's content lives outside the graph that is being converted
         keys, values = (content.numpy() for content in found.export())
     missing = default.get_tensor_value(as_list=False)
+    if texts:
+        replace(
+            ctx,
+            node,
+            "LabelEncoder",
+            [node.input[1]],
+            domain="ai.onnx.ml",
+            keys_strings=[key.decode() for key in keys.tolist()],
+            values_int64s=values.tolist(),
+            default_int64=int(missing),
+        )
+        _remove_unused(ctx, table)
+        return
     gains = (values - missing).astype(utils.map_onnx_to_numpy_type(dtypes[1]))
     equal = _compare(ctx, node.input[1], keys, "Equal", dtype=dtypes[0], to=dtypes[1])
     chosen = ctx.make_node("Mul", [equal, constant(ctx, gains)]).output[0]
     axes = constant(ctx, np.array([-1], np.int64))
     gain = ctx.make_node("ReduceSum", [chosen, axes], attr={"keepdims": 0}, **like(ctx, node)).output[0]
     replace(ctx, node, "Add", [gain, scalar(ctx, node, missing)])
-    if not ctx.find_output_consumers(table.output[0]):
-        ctx.remove_node(table.name)
+    _remove_unused(ctx, table)
+
+
+def _remove_unused(ctx: Any, node: Any) -> None:
+    if not ctx.find_output_consumers(node.output[0]):
+        ctx.remove_node(node.name)
 
 
 def _convert_rfft(ctx: Any, node: Any) -> None:

@@ -105,7 +105,7 @@ def _resize_by_weights(ctx: Any, node: Any, lengths: Sequence[int], resize: Sequ
         if axis == 1:
             source = ctx.make_node("Transpose", [product], attr=back).output[0]
         else:
-            replace(ctx, node, "Transpose", [product], **back)
+            replace(ctx, node, "Transpose", [product], perm=back["perm"])
 
 
 def _scales_are_exact(sides: Sequence[tuple[int, int]]) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["TensorSpec", "draw_samples", "check_labels", "check_samples"]
+__all__ = ["TensorSpec", "draw_samples", "check_labels", "check_samples", "numpy_dtype"]
 
 # (name, shape with None for a free dimension, NumPy dtype)
 TensorSpec = tuple[str, tuple[int | None, ...], str]
@@ -15,8 +15,18 @@ TensorSpec = tuple[str, tuple[int | None, ...], str]
 _FREE_SIZE = 32
 
 
+def numpy_dtype(dtype: str) -> np.dtype:
+    """Return what an array of this dtype is in NumPy, which holds texts as objects."""
+    return np.dtype(object if dtype == "string" else dtype)
+
+
 def draw_samples(
-    specs: Sequence[TensorSpec], n_samples: int, *, value_range: tuple[float, float] = (0.0, 1.0), seed: int = 0
+    specs: Sequence[TensorSpec],
+    n_samples: int,
+    *,
+    value_range: tuple[float, float] = (0.0, 1.0),
+    seed: int = 0,
+    texts: Mapping[str, Sequence[str]] | None = None,
 ) -> list[np.ndarray]:
     """Draw one array of random samples for each input.
 
@@ -28,6 +38,7 @@ def draw_samples(
         n_samples: samples per input, >= 1.
         value_range: lowest and highest value, in the units of the input.
         seed: of the generator; the same seed draws the same samples.
+        texts: words to draw from, by input of texts; the digits where there are none.
 
     Returns:
         Arrays of shape (n_samples, ...), one for each input.
@@ -35,17 +46,19 @@ def draw_samples(
     rng = np.random.default_rng(seed)
     low, high = value_range
     samples = []
-    for _, shape, dtype in specs:
+    for name, shape, dtype in specs:
         values: np.ndarray
         size = (n_samples, *(_FREE_SIZE if length is None else length for length in shape[1:]))
-        if dtype == "bool":
+        if dtype == "string":
+            values = rng.choice(np.asarray((texts or {}).get(name) or [str(i) for i in range(10)], dtype=object), size)
+        elif dtype == "bool":
             values = rng.integers(0, 2, size)
         elif np.issubdtype(np.dtype(dtype), np.integer):
             lowest = int(np.ceil(low))
             values = rng.integers(lowest, max(lowest, int(np.floor(high))) + 1, size)
         else:
             values = rng.uniform(low, high, size)
-        samples.append(values.astype(dtype))
+        samples.append(values.astype(numpy_dtype(dtype)))
     return samples
 
 
@@ -116,6 +129,10 @@ def _check_array(spec: TensorSpec, values: Any) -> np.ndarray:
         )
     if len(array) == 0:
         raise InvalidArgument(f"Expected at least one sample for input {name!r}, got none. Pass x with samples, or no x.")
+    if dtype == "string":
+        if not all(isinstance(value, str) for value in array.reshape(-1).tolist()):
+            raise InvalidArgument(f"Expected texts for input {name!r}, got dtype {array.dtype}. Pass an array of str.")
+        return array.astype(object)
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
         raise InvalidArgument(f"Expected numbers for input {name!r}, got dtype {array.dtype}. Convert them to {dtype}.")
     if not np.all(np.isfinite(array)):

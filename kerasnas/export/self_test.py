@@ -7,7 +7,7 @@ import numpy as np
 
 from kerasnas.errors import ExportMismatch
 from kerasnas.export.runner import Runner
-from kerasnas.export.samples import TensorSpec
+from kerasnas.export.samples import TensorSpec, numpy_dtype
 
 __all__ = ["fixed_samples", "record_self_test", "self_test_difference"]
 
@@ -25,8 +25,8 @@ def fixed_samples(
 
     Element k, counted from 0 through an array in row-major order, is low + (high - low) * u(k), in double precision, then in
     the input's dtype. u(k) = fmix32(k + 1 + seed * 0x9E3779B9) / 2**32, all modulo 2**32. Of whole-number inputs it is
-    lowest + floor(u(k) * (highest - lowest + 1)) over the whole numbers of the range, of booleans u(k) >= 0.5. A free dimension
-    other than the first gets size 32.
+    lowest + floor(u(k) * (highest - lowest + 1)) over the whole numbers of the range, of booleans u(k) >= 0.5, of texts the
+    digit floor(10 * u(k)). A free dimension other than the first gets size 32.
 
     Args:
         specs: name, shape and dtype of each input; the first dimension is the batch.
@@ -46,14 +46,16 @@ def fixed_samples(
         size = (n_samples, *(_FREE_SIZE if length is None else length for length in shape[1:]))
         u = _hashed(int(np.prod(size)), seed).reshape(size) / 2.0**32
         values: np.ndarray
-        if dtype == "bool":
+        if dtype == "string":
+            values = np.floor(u * 10).astype(int).astype(str)
+        elif dtype == "bool":
             values = u >= 0.5
         elif np.issubdtype(np.dtype(dtype), np.integer):
             lowest = int(np.ceil(low))
             values = lowest + np.floor(u * (max(lowest, int(np.floor(high))) - lowest + 1))
         else:
             values = low + (high - low) * u
-        arrays.append(values.astype(dtype))
+        arrays.append(values.astype(numpy_dtype(dtype)))
     return arrays
 
 

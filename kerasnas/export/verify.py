@@ -12,7 +12,7 @@ import numpy as np
 
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export.functional_view import FunctionalView, functional_view
-from kerasnas.export.samples import check_samples, draw_samples
+from kerasnas.export.samples import check_samples, draw_samples, numpy_dtype
 from kerasnas.export.session import AnySession, open_file
 from kerasnas.export.silence import silence
 from kerasnas.export.verification import Verification
@@ -71,11 +71,11 @@ def verify(
     sizes = tuple(batch_sizes)
     if not sizes or any(not isinstance(size, int | np.integer) or size < 1 for size in sizes):
         raise InvalidArgument(f"Expected batch sizes >= 1, got {batch_sizes!r}. Pass whole numbers such as (1, 7).")
-    view = functional_view(model)
+    view = functional_view(model, allow_texts=True)
     session = open_file(file)
     if x is None:
         low, high = session.value_range
-        samples = draw_samples(view.inputs, _RANDOM_SAMPLES, value_range=(low, high))
+        samples = draw_samples(view.inputs, _RANDOM_SAMPLES, value_range=(low, high), texts=view.texts)
         data = f"uniform in [{low:g}, {high:g}], seed 0"
     else:
         samples = check_samples(view.inputs, x)
@@ -168,7 +168,9 @@ def _run_file(view: FunctionalView, session: AnySession, samples: list[np.ndarra
     batches = []
     for start in range(0, n_samples, size):
         rows = np.arange(start, start + size) % n_samples
-        feed = {name: samples[i][rows].astype(dtype) for i, (name, _, dtype) in zip(fed, session.inputs, strict=True)}
+        feed = {
+            name: samples[i][rows].astype(numpy_dtype(dtype)) for i, (name, _, dtype) in zip(fed, session.inputs, strict=True)
+        }
         try:
             outputs = session.run(feed)
         except Exception as error:
