@@ -211,3 +211,10 @@ def test_a_camera_folder_until_it_is_stopped(model, corner, tmp_path):
         assert process.wait(timeout=10) == 0
         assert process.stdout.read() == ""
         assert process.stderr.read() == ""
+
+
+def test_the_container_gets_what_it_copies():
+    lines = (RUNNER / "Dockerfile").read_text().splitlines()
+    copied = {line.split()[1] for line in lines if line.startswith("COPY ")}
+    let_in = {line[1:] for line in (RUNNER / ".dockerignore").read_text().split() if line.startswith("!")}
+    assert copied == let_in == {path.name for path in RUNNER.iterdir() if path.suffix in (".py", ".txt")}
