@@ -6,6 +6,8 @@
 `prune` makes weights exactly zero. That shrinks the download, where the file travels compressed (gzip, zip, an app);
 it makes nothing faster and takes no less memory, since the kernels stay dense arrays. `cluster` gives each kernel few distinct
 values, to the same end.
+
+`quantize_aware` trains on with the rounding of 8 bits in view, and writes a LiteRT file of 8 bits.
 """
 
 from kerasnas.compress.channels import (
@@ -17,6 +19,7 @@ from kerasnas.compress.channels import (
     prune_channels,
 )
 from kerasnas.compress.clustering import cluster
+from kerasnas.compress.quantize_aware import QuantizedFile, quantize_aware
 from kerasnas.compress.sparsity import prune
 from kerasnas.compress.sparsity_report import KernelSparsity, SparsityReport, sparsity_report
 
@@ -24,6 +27,7 @@ __all__ = [
     "ChannelReport",
     "KernelSparsity",
     "LayerChannels",
+    "QuantizedFile",
     "ScratchControl",
     "SparsityReport",
     "channel_report",
@@ -31,5 +35,6 @@ __all__ = [
     "from_scratch_control",
     "prune",
     "prune_channels",
+    "quantize_aware",
     "sparsity_report",
 ]

@@ -42,8 +42,8 @@ def convert_saved_model(folder: Path, *, format: str = "float32", samples: Seque
         if format in ("int8", "int16"):
             kinds = tf.lite.OpsSet
             wide = kinds.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-            converter.target_spec.supported_ops = [kinds.TFLITE_BUILTINS_INT8 if format == "int8" else wide]
             if samples:
+                converter.target_spec.supported_ops = [kinds.TFLITE_BUILTINS_INT8 if format == "int8" else wide]
                 converter.representative_dataset = lambda: _one_by_one(samples)
             if all(array.dtype == np.float32 for array in samples):
                 converter.inference_input_type = getattr(tf, format)

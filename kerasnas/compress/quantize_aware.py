@@ -1,0 +1,273 @@
+"""Training with the rounding of 8 bits in view, through tfmot, to a verified LiteRT file."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import kerasnas
+from kerasnas.atomic import atomic_path
+from kerasnas.compress.checks import check_model, check_parity, check_settings
+from kerasnas.compress.objective import choose_objective
+from kerasnas.compress.tfmot import load_tfmot
+from kerasnas.compress.training_data import training_data
+from kerasnas.compress.translate import translate
+from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
+from kerasnas.litert import append_facts, convert_saved_model, open_litert, operators
+
+__all__ = ["QuantizedFile", "quantize_aware"]
+
+
+@dataclass(frozen=True)
+class QuantizedFile:
+    """A LiteRT file of 8 bits that was trained for them; it stands wherever a path to the file does.
+
+    Attributes:
+        path: where the file lies.
+        accuracy: of the file on the samples kept for measuring, a share in [0, 1].
+        keras_accuracy: of the Keras model on them.
+        agreement: share of them to which both give the same class; the least over the batch sizes.
+        twin_agreement: likewise, of the file and the network that was trained.
+        n_measured: how many there were.
+        batch_sizes: at which the file was run.
+        operators: operator -> how often it stands in the file.
+        size_bytes: size of the file, bytes.
+        runtime: what ran the file, with its version.
+    """
+
+    path: Path
+    accuracy: float
+    keras_accuracy: float
+    agreement: float
+    twin_agreement: float
+    n_measured: int
+    batch_sizes: tuple[int, ...]
+    operators: Mapping[str, int]
+    size_bytes: int
+    runtime: str
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+def quantize_aware(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    path: str | os.PathLike[str],
+    *,
+    validation_data: tuple[Any, Any] | None = None,
+    preserve_sparsity: bool = False,
+    epochs: int = 2,
+    batch_size: int = 32,
+    learning_rate: float = 5e-4,
+    labels: Sequence[object] | None = None,
+    preprocessing: str | Mapping[str, Any] | None = None,
+    max_loss: float = 0.01,
+    min_agreement: float = 0.9,
+    seed: int | None = None,
+    verbose: int = 0,
+) -> QuantizedFile:
+    """Fine-tune a trained classifier with the rounding of 8 bits simulated, and write it as a LiteRT file of 8 bits.
+
+    Where `kerasnas.export.to_litert(format="int8")` loses too much, this may lose less: weights learn to live with rounding. It
+    takes longer and fewer layers. Weights, arithmetic, inputs and outputs of the file are integers. Only a file that was
+    measured to do what the model does is put at `path`.
+
+    The network is rebuilt in tf_keras and trained there; nothing is carried back to `model`, since tfmot splits and merges
+    layers. Rescaling and Normalization become a depthwise convolution of one pixel; dropout goes on.
+
+    Args:
+        model: a built Keras 3 Sequential or Functional model with one input and one output of shape (batch, classes), on the
+            TensorFlow backend; left unchanged.
+        x: training inputs, shape (n, ...) as the model takes them.
+        y: classes, n of them, or one-hot rows.
+        path: where the file goes; must end in .tflite.
+        validation_data: (x, y) to measure on; None keeps every fifth sample back from training for it.
+        preserve_sparsity: whether weights that are zero stay zero, for a model that `prune` made.
+        epochs: passes over the data, >= 1.
+        batch_size: rows per step.
+        learning_rate: of Adam, > 0.
+        labels: names of the classes, written into the file.
+        preprocessing: what goes in, written into the file; see `kerasnas.export.to_onnx`.
+        max_loss: largest loss of accuracy that is accepted, a share of the samples in [0, 1].
+        min_agreement: least agreement with `model` that is accepted, in [0, 1].
+        seed: of the order of the data and of TensorFlow's random layers; None draws them anew.
+        verbose: 0 is silent, 1 a progress bar, 2 a line per epoch.
+
+    Returns:
+        QuantizedFile with the measured figures.
+
+    Raises:
+        InvalidArgument: if an argument does not fit, or tfmot does not take a layer; all such layers are named.
+        KerasNASError: if the network cannot be rebuilt, or training diverges.
+        ExportMismatch: if the file loses too much; the message holds the figures.
+
+    Example:
+        >>> quantize_aware(model, x_train, y_train, "digits.tflite", epochs=2).accuracy  # doctest: +SKIP
+        0.975
+
+    Source:
+        Jacob et al. 2018, "Quantization and training of neural networks for efficient integer-arithmetic-only inference",
+        section 3, through tfmot's quantize_apply.
+    """
+    target = Path(os.fspath(path))
+    if target.suffix != ".tflite":
+        raise InvalidArgument(f"Expected a path that ends in .tflite, got {str(target)!r}. Call it {target.stem}.tflite.")
+    check_settings(epochs, batch_size, learning_rate)
+    check_model(model)
+    if len(model.output_shape) != 2 or model.output_shape[1] < 2:
+        raise InvalidArgument(f"Expected an output of shape (batch, classes), '{model.name}' has {model.output_shape}.")
+    x_train, y_train, x_test, y_test = _split(model, x, y, validation_data, batch_size)
+    inputs, classes, batches = training_data(model, x_train, y_train, batch_size, seed)
+    loss, encode = choose_objective(model, classes)
+    twin = _quantized_twin(model, inputs, preserve_sparsity)
+    _fit(twin, batches, loss, encode, epochs, learning_rate, seed, verbose)
+    with atomic_path(target) as draft, tempfile.TemporaryDirectory(prefix="kerasnas-") as folder:
+        _save(twin, model, Path(folder))
+        content = convert_saved_model(Path(folder), format="int8")
+        draft.write_bytes(content)
+        names = None if labels is None else [str(label) for label in labels]
+        append_facts(draft, _facts(model, preprocessing, len(inputs)), names)
+        expected, simulated = _predict(model, x_test), _predict(twin, x_test)
+        session = open_litert(draft)
+        agreement = twin_agreement = accuracy = 1.0
+        sizes = (1, 7)
+        for size in sizes:
+            came = _run(session, x_test, size).argmax(axis=1)
+            agreement = min(agreement, float(np.mean(came == expected.argmax(axis=1))))
+            twin_agreement = min(twin_agreement, float(np.mean(came == simulated.argmax(axis=1))))
+            accuracy = min(accuracy, float(np.mean(came == y_test)))
+        keras_accuracy = float(np.mean(expected.argmax(axis=1) == y_test))
+        if agreement < min_agreement or keras_accuracy - accuracy > max_loss:
+            raise ExportMismatch(
+                f"Expected a file that agrees with its Keras model for {min_agreement:g} of the samples and loses at most "
+                f"{max_loss:g} of accuracy, but on {len(x_test)} samples it agrees for {agreement:.4f} and has an accuracy of "
+                f"{accuracy:.4f} where Keras has {keras_accuracy:.4f}. Train for more epochs, or at another learning rate."
+            )
+    return QuantizedFile(
+        path=target,
+        accuracy=accuracy,
+        keras_accuracy=keras_accuracy,
+        agreement=agreement,
+        twin_agreement=twin_agreement,
+        n_measured=len(x_test),
+        batch_sizes=sizes,
+        operators=operators(content),
+        size_bytes=target.stat().st_size,
+        runtime=session.runtime,
+    )
+
+
+def _split(model: keras.Model, x: Any, y: Any, validation: Any, batch_size: int) -> tuple[np.ndarray, ...]:
+    """Return training inputs and labels, and inputs and classes to measure on."""
+    if validation is not None:
+        x_test, y_test, _ = training_data(model, validation[0], validation[1], batch_size, None)
+        x_train, y_train = np.asarray(x), np.asarray(y)
+    else:
+        inputs, labels, _ = training_data(model, x, y, batch_size, None)
+        held = np.arange(len(inputs)) % 5 == 4
+        if not held.any():
+            raise InvalidArgument(f"Expected at least 5 samples, got {len(inputs)}. Pass the training data.")
+        x_train, y_train, x_test, y_test = inputs[~held], labels[~held], inputs[held], labels[held]
+    one_hot = y_test.ndim == 2 and y_test.shape[1] > 1
+    return x_train, y_train, np.asarray(x_test, "float32"), y_test.argmax(axis=1) if one_hot else y_test.reshape(-1)
+
+
+def _quantized_twin(model: keras.Model, inputs: np.ndarray, preserve_sparsity: bool) -> Any:
+    tfmot = load_tfmot()
+    import tf_keras
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_registry
+
+    registry = default_8bit_quantize_registry.Default8BitQuantizeRegistry()
+    layers = tf_keras.layers
+    # These fold into the layer before them, and these are split into ones that are known, before the registry is asked.
+    foldable = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
+
+    def supports(layer: Any, before: Any) -> bool:
+        if isinstance(layer, layers.BatchNormalization):
+            return isinstance(before, foldable)
+        return isinstance(layer, layers.SeparableConv2D) or bool(registry.supports(layer))
+
+    plain = translate(model, supports)
+    check_parity(model, plain, inputs[:8])
+    combine = tfmot.experimental.combine
+    scheme = {"scheme": combine.Default8BitPrunePreserveQuantizeScheme()} if preserve_sparsity else {}
+    keras_tools = tfmot.quantization.keras
+    try:
+        with keras_tools.quantize_scope():
+            return keras_tools.quantize_apply(keras_tools.quantize_annotate_model(plain), **scheme)
+    except Exception as error:
+        raise KerasNASError(
+            f"Expected a model that tfmot can train for 8 bits, but '{model.name}' stopped it with {type(error).__name__}: "
+            f"{error} Quantise the trained model with kerasnas.export.to_litert(format='int8')."
+        ) from error
+
+
+def _fit(
+    twin: Any,
+    batches: Any,
+    loss: Callable[[Any, Any], Any],
+    encode: Callable[[Any], Any],
+    epochs: int,
+    learning_rate: float,
+    seed: int | None,
+    verbose: int,
+) -> None:
+    import tensorflow as tf
+    import tf_keras
+
+    if seed is not None:
+        tf.random.set_seed(seed)
+    plain = tf.autograph.experimental.do_not_convert
+    twin.compile(tf_keras.optimizers.Adam(learning_rate), loss=plain(lambda labels, predictions: loss(labels, predictions)))
+    data = batches.map(plain(lambda a, b: (tf.cast(a, tf.float32), encode(b))))
+    twin.fit(data, epochs=epochs, verbose=verbose)
+    if not all(np.isfinite(weight).all() for weight in twin.get_weights()):
+        raise KerasNASError(f"Training diverged at learning_rate={learning_rate}: some weights are NaN. Lower learning_rate.")
+
+
+def _save(twin: Any, model: keras.Model, folder: Path) -> None:
+    import tensorflow as tf
+
+    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="input_0")
+    serve = tf.function(
+        tf.autograph.experimental.do_not_convert(lambda input_0: {"output_0": twin(input_0, training=False)}),
+        input_signature=[spec],
+    )
+    module = tf.Module()
+    module.twin, module.serve = twin, serve
+    tf.saved_model.save(module, str(folder), signatures={"serve": serve.get_concrete_function()})
+
+
+def _facts(model: keras.Model, preprocessing: Any, n_samples: int) -> dict[str, Any]:
+    facts = {
+        "model_name": model.name,
+        "format": "int8",
+        "preprocessing": preprocessing,
+        "kerasnas_version": kerasnas.__version__,
+        "keras_version": keras.__version__,
+        "quantization": {"format": "int8", "quantization_aware_training": True, "training_samples": n_samples},
+        "inputs": {"input_0": model.inputs[0]._keras_history.operation.name},
+        "outputs": {"output_0": model.outputs[0]._keras_history.operation.name},
+    }
+    json.dumps(facts, allow_nan=False)
+    return facts
+
+
+def _predict(model: Any, inputs: np.ndarray) -> np.ndarray:
+    parts = [np.asarray(model(inputs[start : start + 128], training=False)) for start in range(0, len(inputs), 128)]
+    return np.concatenate(parts)
+
+
+def _run(session: Any, inputs: np.ndarray, size: int) -> np.ndarray:
+    """Return the outputs for all samples, run `size` at a time, the last batch filled up from the first samples."""
+    (name,) = [name for name, _, _ in session.inputs]
+    rows = [np.arange(start, start + size) % len(inputs) for start in range(0, len(inputs), size)]
+    return np.concatenate([session.run({name: inputs[chosen]})[0] for chosen in rows])[: len(inputs)]

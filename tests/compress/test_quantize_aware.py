@@ -1,0 +1,165 @@
+"""Training for 8 bits: the file computes what was trained, zeros stay, and layers that tfmot does not take are named."""
+
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from kerasnas.compress import prune, quantize_aware
+from kerasnas.compress.translate import translate
+from kerasnas.errors import ExportMismatch, InvalidArgument
+from kerasnas.litert import open_litert
+
+layers = keras.layers
+
+
+def accuracy_of(path, x, y):
+    session = open_litert(path)
+    (name,) = [name for name, _, _ in session.inputs]
+    return float(np.mean(session.run({name: x})[0].argmax(axis=1) == y))
+
+
+@pytest.mark.slow
+def test_the_file_computes_what_was_trained_and_keeps_the_accuracy(trained, digits, tmp_path):
+    (x, y), (x_test, y_test) = digits
+    before = [weight.copy() for weight in trained.get_weights()]
+    labels = [f"digit {i}" for i in range(10)]
+    file = quantize_aware(trained, x, y, tmp_path / "m.tflite", validation_data=(x_test, y_test), labels=labels, seed=0)
+    assert file.twin_agreement > 0.99, "bit by bit what was simulated, but for ties"
+    assert file.accuracy == pytest.approx(accuracy_of(file.path, x_test, y_test), abs=1e-9)
+    assert file.keras_accuracy == pytest.approx(trained.evaluate(x_test, y_test, verbose=0)[1])
+    # 497 images: a standard error is 0.011.
+    assert file.accuracy > file.keras_accuracy - 0.03
+    assert set(file.operators) == {"CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX"}
+    session = open_litert(file.path)
+    assert {str(np.dtype(tensor["dtype"])) for tensor in session.tensors} == {"int8"}
+    assert all(np.array_equal(a, b) for a, b in zip(before, trained.get_weights(), strict=True))
+    with zipfile.ZipFile(file.path) as archive:
+        assert archive.read("labels.txt").decode().splitlines() == labels
+        assert json.loads(archive.read("kerasnas.json"))["quantization"]["quantization_aware_training"]
+
+
+def zeros_of(path):
+    """Return the share of zeros in each integer kernel of a file, read from the file itself."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    graph, shares = model.Subgraphs(0), []
+    for i in range(graph.TensorsLength()):
+        data = model.Buffers(graph.Tensors(i).Buffer()).DataAsNumpy()
+        if graph.Tensors(i).Type() == schema.TensorType.INT8 and isinstance(data, np.ndarray) and data.size > 20:
+            shares.append(float(np.mean(data == 0)))
+    return shares
+
+
+@pytest.mark.slow
+def test_zeros_stay_zero_where_asked_to(trained, digits, tmp_path):
+    pruned = prune(trained, *digits[0], sparsity=0.7, epochs=2, seed=0)
+    settings = {"validation_data": digits[1], "epochs": 1, "seed": 0, "max_loss": 1.0}
+    kept = quantize_aware(pruned, *digits[0], tmp_path / "kept.tflite", preserve_sparsity=True, **settings)
+    plain = quantize_aware(pruned, *digits[0], tmp_path / "plain.tflite", **settings)
+    assert sum(share >= 0.7 for share in zeros_of(kept.path)) == 4
+    assert sum(share >= 0.7 for share in zeros_of(plain.path)) < 4
+
+
+def scaled(shape, *first):
+    return keras.Sequential([layers.Input(shape), *first, layers.Flatten(), layers.Dense(3, activation="softmax")])
+
+
+def takes_all(layer, before):
+    return True
+
+
+STARTS = {
+    "rescaling": ((4, 4, 2), layers.Rescaling(0.5, -1.0)),
+    "rescaling by channel": ((4, 4, 2), layers.Rescaling([0.5, 2.0], [1.0, -3.0])),
+    "normalization by channel": ((4, 4, 2), layers.Normalization(mean=[1.0, 2.0], variance=[4.0, 9.0])),
+    "rescaling of a table": ((5,), layers.Rescaling(0.5, 2.0)),
+    "normalization of one number": ((5, 2), layers.Normalization(mean=3.0, variance=4.0, axis=None)),
+}
+
+
+@pytest.mark.parametrize("case", STARTS)
+def test_scaling_layers_are_translated(case):
+    shape, layer = STARTS[case]
+    model = scaled(shape, layer)
+    x = np.random.default_rng(0).uniform(-3, 9, (6, *shape)).astype("float32")
+    np.testing.assert_allclose(translate(model, takes_all)(x), model(x), atol=1e-5)
+
+
+def test_nested_models_come_out_flat():
+    inner_input = layers.Input((8, 8, 4))
+    inner = keras.Model(inner_input, layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3)(inner_input))))
+    inputs = layers.Input((8, 8, 1))
+    x = layers.Conv2D(4, 1)(inputs)
+    y = layers.Concatenate()([inner(x), layers.Cropping2D(1)(x)])
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.SeparableConv2D(5, 3)(y))))
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(rng.uniform(0.3, 1.2, weight.shape))
+    images = rng.random((3, 8, 8, 1)).astype("float32")
+    twin = translate(model, takes_all)
+    assert not any(hasattr(layer, "layers") for layer in twin.layers)
+    np.testing.assert_allclose(twin(images), model(images, training=False), rtol=1e-5)
+
+
+def test_layers_that_tfmot_does_not_take_are_all_named(tmp_path):
+    inputs = layers.Input((8, 8, 1))
+    conv = layers.Conv2D(4, 3, padding="same", name="shared")
+    x = conv(layers.Conv2D(1, 1)(conv(inputs)))
+    x = layers.BatchNormalization(name="after add")(layers.Add()([x, x]))
+    x = layers.LayerNormalization(name="layer norm")(layers.Multiply(name="gate")([x, x]))
+    x = keras.ops.tanh(x)
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.Flatten()(x)))
+    x, y = np.ones((20, 8, 8, 1)), np.arange(20) % 3
+    with pytest.raises(InvalidArgument) as raised:
+        quantize_aware(model, x, y, tmp_path / "m.tflite")
+    text = str(raised.value)
+    for name in (
+        "'shared' (Conv2D) is used twice",
+        "'after add' (BatchN",
+        "'gate' (Mult",
+        "'layer norm' (LayerN",
+        "(Tanh) is unk",
+    ):
+        assert name in text
+    assert "'dense" not in text
+    assert "to_litert(format='int8')" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_loses_too_much_is_not_written(dense_model, tmp_path):
+    model, x, y = dense_model
+    y = model(x).numpy().argmax(axis=1)  # so that Keras is always right
+    with pytest.raises(
+        ExportMismatch, match=r"on 8 samples it agrees for 0.\d+ and has an accuracy of 0.\d+ where Keras has 1.0"
+    ):
+        quantize_aware(
+            model, x, (y + 1) % 3, tmp_path / "m.tflite", validation_data=(x[:8], y[:8]), learning_rate=0.3, epochs=5
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"path": "m.onnx"}, "ends in .tflite"),
+        ({"epochs": 0}, "epochs"),
+        ({"x": np.ones((4, 5))}, "inputs of shape"),
+        ({"x": np.ones((4, 6)), "y": np.arange(4) % 3}, "at least 5 samples"),
+    ],
+)
+def test_mistakes(dense_model, tmp_path, options, message):
+    model, x, y = dense_model
+    given = {"x": x, "y": y, "path": "m.tflite", **options}
+    path = tmp_path / given.pop("path")
+    with pytest.raises(InvalidArgument, match=message):
+        quantize_aware(model, given.pop("x"), given.pop("y"), path, **given)
+
+
+def test_a_single_unit_is_refused(tmp_path):
+    model = keras.Sequential([layers.Input((4,)), layers.Dense(1, activation="sigmoid")])
+    with pytest.raises(InvalidArgument, match=r"shape \(batch, classes\)"):
+        quantize_aware(model, np.ones((9, 4)), np.ones(9, int), tmp_path / "m.tflite")
