@@ -24,23 +24,32 @@ from typing import Any
 
 import numpy as np
 
-SIDE, PATCH, CLASSES = 32, 8, 4
+SIDE, PATCH, CLASSES = 32, 8, 5
+NOTHING = CLASSES - 1  # the class of pictures without a texture
 NOISE = 0.05
 
 
-def planted(count: int, rng: np.random.Generator, noise: float = NOISE) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return images in [0, 1], their classes, and where the texture of each lies."""
+def planted(
+    count: int, rng: np.random.Generator, noise: float = NOISE, classes: int = CLASSES
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return images in [0, 1], their classes, and where the texture of each lies; those of the last class have none.
+
+    Without that class a network may know one of the textures by the absence of the others, and a picture of nothing is then one
+    of it with high confidence: what its score rests on is not the place of the texture.
+    """
     rows, columns = np.indices((PATCH, PATCH))
     textures = [rows % 2, columns % 2, (rows + columns) % 2, (rows // 2 + columns // 2) % 2]
     images = rng.normal(0.5, noise, (count, SIDE, SIDE, 3))
-    classes, masks = rng.integers(0, CLASSES, count), np.zeros((count, SIDE, SIDE), bool)
-    for index, label in enumerate(classes):
+    labels, masks = rng.integers(0, classes, count), np.zeros((count, SIDE, SIDE), bool)
+    for index, label in enumerate(labels):
         (top, left), (other_top, other_left) = _places(rng)
         images[index, other_top : other_top + PATCH, other_left : other_left + PATCH] = (0.9, 0.1, 0.1)
+        if label == NOTHING:
+            continue
         place = np.s_[index, top : top + PATCH, left : left + PATCH]
         images[place] = 0.15 + 0.7 * textures[label][..., None]
         masks[place] = True
-    return np.clip(images, 0, 1).astype(np.float32), classes, masks
+    return np.clip(images, 0, 1).astype(np.float32), labels, masks
 
 
 def _places(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +84,7 @@ def trained(seed: int, noise: float = NOISE) -> Any:
     keras.utils.set_random_seed(seed)
     model = network("softmax")
     model.compile(keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    x, y, _ = planted(3000, np.random.default_rng(seed + 1), noise)
+    x, y, _ = planted(4000, np.random.default_rng(seed + 1), noise)
     model.fit(x, y, epochs=12, batch_size=32, verbose=0)
     return model
 
@@ -181,7 +190,7 @@ def measured(seed: int, images: int, noise: float, xplique: str | None) -> dict[
     from kerasnas.explain.model.score_view import ScoreView
 
     model = trained(seed, noise)
-    x, y, masks = planted(images, np.random.default_rng(seed + 2), noise)
+    x, y, masks = planted(images, np.random.default_rng(seed + 2), noise, NOTHING)
     accuracy = float(np.mean(model.predict(x, verbose=0).argmax(axis=1) == y))
     print(f"network {seed}: accuracy on {len(x)} images {accuracy:.3f}", file=sys.stderr)
     rng = np.random.default_rng(seed)

@@ -28,7 +28,7 @@ def class_labels(y: ArrayLike, count: int, classes: int) -> np.ndarray:
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise InvalidArgument(
             f"Expected y to be one integer class for each of the {count} samples; came shape {labels.shape}, dtype "
-            f"{labels.dtype}. Pass y.argmax(axis=-1) if it is one-hot."
+            f"{labels.dtype}. {_advice(labels, count, classes)}"
         )
     if labels.min() < 0 or labels.max() >= classes:
         raise InvalidArgument(
@@ -36,3 +36,15 @@ def class_labels(y: ArrayLike, count: int, classes: int) -> np.ndarray:
             "Pass the labels that the model was trained with."
         )
     return labels.astype(np.int64)
+
+
+def _advice(labels: np.ndarray, count: int, classes: int) -> str:
+    if labels.shape == (count, classes) and classes > 1:
+        return "Pass y.argmax(axis=-1) if it is one-hot."
+    if labels.shape[:1] != (count,):
+        return "Pass the labels of these samples, in their order."
+    if labels.ndim > 1:
+        return f"Pass one column of class numbers from 0 to {classes - 1}."
+    if labels.dtype.kind == "f":
+        return "Pass y.astype(int) if it holds class numbers."
+    return f"Pass the number of each class among the outputs of the model, from 0 to {classes - 1}."

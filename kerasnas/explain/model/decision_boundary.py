@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.decomposition import PCA
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.class_labels import class_labels
+from kerasnas.explain.model.graph_steps import GraphSteps
 from kerasnas.explain.model.inner_network import InnerCall, InnerNetwork
 from kerasnas.explain.model.log_probabilities import log_probabilities
 from kerasnas.explain.model.png_file import png_path, write_png
@@ -134,7 +136,7 @@ def decision_boundary(
     features = network.value(call.index).astype(np.float64)
     if not np.ptp(features, axis=0).any():
         raise InvalidArgument(f"Expected features that differ between samples; those of {call.path!r} are the same for all.")
-    head = _Head(network, view, call)
+    head = _Head(view, call)
     head.require_all(features)
     plane = PCA(2, svd_solver="full").fit(features)
     points = plane.transform(features)
@@ -175,8 +177,10 @@ def _features_call(network: InnerNetwork, layer: str | None) -> InnerCall:
 class _Head:
     """What the model does with the features."""
 
-    def __init__(self, network: InnerNetwork, view: ScoreView, call: InnerCall) -> None:
-        self._score, self._view, self._path = network.scorer(call.index), view, call.path
+    def __init__(self, view: ScoreView, call: InnerCall) -> None:
+        self._view, self._path, self._steps = view, call.path, GraphSteps(view)
+        self._start, self._place = self._steps.steps[call.index] + 1, self._steps.places[call.index]
+        self._past = self._steps.needed(self._start) - {self._place}  # what goes past the features
 
     def classes_of(self, features: np.ndarray) -> np.ndarray:
         """Return the predicted classes; shape (batch,)."""
@@ -185,6 +189,11 @@ class _Head:
         parts = [features[at : at + step] for at in range(0, len(features), step)]
         outputs = [self._score(images.repeat(len(part), axis=0), part) for part in parts]
         return np.asarray(log_probabilities(np.concatenate(outputs), from_logits=True).argmax(axis=1))
+
+    def _score(self, images: np.ndarray, features: np.ndarray) -> np.ndarray:
+        state = self._steps.advance(self._steps.state(images), 0, self._start) if self._past else {}
+        state = {**state, self._place: keras.ops.convert_to_tensor(features, "float32")}
+        return self._steps.outputs(state, self._start, len(features))
 
     def require_all(self, features: np.ndarray) -> None:
         """Raise InvalidArgument if the scores depend on more of an image than its features."""

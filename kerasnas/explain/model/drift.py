@@ -24,6 +24,9 @@ class Drift:
         overlap: share of the pixels that are among the highest tenth of both maps, of those of one.
         pointing_change: distance between the highest pixels of the two maps, as a share of the diagonal of the image.
         same_class: whether both models see the same class.
+        blank: whether the other model's map has one value everywhere and the first one's has not: its answers do not change,
+            whatever is hidden. An 8-bit file that is sure of a class does so, for it rounds the probabilities; that tells nothing
+            of where it looks, and the means of the first three figures leave these images out.
         attribution: the maps of the other model.
     """
 
@@ -31,23 +34,28 @@ class Drift:
     overlap: np.ndarray
     pointing_change: np.ndarray
     same_class: np.ndarray
+    blank: np.ndarray
     attribution: Attribution
 
     def to_dict(self) -> Mapping[str, float]:
-        """Return the means over images."""
+        """Return the means over images; of the first three over those that are not `blank`, unless all are."""
+        told = ~self.blank if not self.blank.all() else np.ones(len(self.blank), bool)
         return {
-            "rank_correlation": float(self.rank_correlation.mean()),
-            "overlap": float(self.overlap.mean()),
-            "pointing_change": float(self.pointing_change.mean()),
+            "rank_correlation": float(self.rank_correlation[told].mean()),
+            "overlap": float(self.overlap[told].mean()),
+            "pointing_change": float(self.pointing_change[told].mean()),
             "same_class": float(self.same_class.mean()),
+            "blank": float(self.blank.mean()),
         }
 
     def __str__(self) -> str:
         mean = self.to_dict()
+        blank = f" {self.blank.sum()} of its maps are blank, and left out of this." if self.blank.any() else ""
         return (
             f"The other model sees the same class in {mean['same_class']:.1%} of {len(self.overlap)} images; for the same "
             f"classes its maps have a rank correlation of {mean['rank_correlation']:.2f} with these, share "
             f"{mean['overlap']:.0%} of the highest tenth, and point {mean['pointing_change']:.1%} of the diagonal elsewhere."
+            f"{blank}"
         )
 
 
@@ -90,6 +98,7 @@ def drift(attribution: Attribution, model: Any) -> Drift:
         overlap=np.array(shared),
         pointing_change=distance,
         same_class=seen[0] == seen[1],
+        blank=(np.ptp(two, axis=1) == 0) & (np.ptp(one, axis=1) > 0),
         attribution=other,
     )
 

@@ -1,4 +1,4 @@
-"""The calls inside a classifier: what each one computes, and the scores when one of them computes something else."""
+"""The calls inside a classifier, and what each one computes."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class InnerCall:
 
 
 class InnerNetwork:
-    """The inner values of a `ScoreView`, and its scores with one of these values replaced; the model is not changed.
+    """The inner values of a `ScoreView`; the model is not changed. What the scores would be with others: `GraphSteps`.
 
     Calls with several values, with a value that is not a float, or with one that has no batch axis are left out.
     Nested models of one input and one output are opened: their inner calls stand for them.
@@ -96,34 +96,6 @@ class InnerNetwork:
 
         self._run(keras.ops.convert_to_tensor(self._view.pixels(start, stop)), note)
         return values
-
-    def scorer(self, index: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """Return a function (images, values) -> outputs, which puts `values` in the place of what a call computes.
-
-        The images are shape (batch, height, width, channels), the values (batch, *shape). The outputs are what the model
-        computes before its softmax or sigmoid, shape (batch, units); one unit is not made two, as `ScoreView.score`
-        does. What only feeds the replaced value is not computed.
-        """
-        import tensorflow as tf
-
-        call = next(call for call in self.calls if call.index == index)
-
-        def score(x: Any, value: Any) -> Any:
-            place = -1
-
-            def replace(_path: str, _operation: Any, _taken: Any, computed: Any) -> Any:
-                nonlocal place
-                place += 1
-                return value if place == index else computed
-
-            return self._view.unit_scores(self._run(x, replace))
-
-        shapes = (self._view.images.shape[1:], call.shape)
-        specs = [tf.TensorSpec((None, *shape), tf.float32) for shape in shapes]
-        # The concrete function, for TensorFlow warns when many functions of one source line are called.
-        run = tf.function(score, input_signature=specs).get_concrete_function()
-        # The values go through float32, in which a ScoreView computes.
-        return lambda x, value: np.asarray(run(tf.constant(x, tf.float32), tf.constant(value, tf.float32)))
 
     def _run(self, x: Any, edit: Callable[[str, Any, Any, Any], Any]) -> Any:
         """Replay the graph; what a nested model computes is that of its inner calls."""

@@ -1,5 +1,6 @@
 """One view of any Keras 3 image classifier: float32, one score per class before the softmax, inner layers in reach."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -238,9 +239,8 @@ def _require_tensorflow() -> None:
 def _functional(model: Any) -> Any:
     """Return the Functional graph of `model`; nothing is built or changed."""
     if not isinstance(model, keras.Model):
-        hint = "Rebuild it with Keras 3 and copy the weights." if is_keras_2(model) else "Pass the model."
         raise InvalidArgument(
-            f"Expected a Keras 3 model (keras.Model); came {type(model).__module__}.{type(model).__name__}. {hint}"
+            f"Expected a Keras 3 model (keras.Model); came {type(model).__module__}.{type(model).__name__}. {_instead(model)}"
         )
     if isinstance(model, keras.Sequential):
         if model._functional is None:
@@ -256,6 +256,20 @@ def _functional(model: Any) -> Any:
             "explain model.predict with occlusion or RISE, which need nothing but its answers."
         )
     return model
+
+
+def _instead(model: Any) -> str:
+    if is_keras_2(model):
+        return "Rebuild it with Keras 3 and copy the weights."
+    if isinstance(model, str | os.PathLike) and os.fspath(model).endswith((".keras", ".h5")):
+        return "Pass keras.models.load_model(path)."
+    if isinstance(model, str | os.PathLike) or callable(model):
+        what = "A function" if callable(model) and not isinstance(model, os.PathLike) else "An ONNX file"
+        return (
+            f"{what} has answers, but no gradients and no layers to look at: occlusion, rise, shap_values, lime_weights and "
+            "permutation_importance explain it; for anything else pass the Keras model."
+        )
+    return "Pass the model."
 
 
 def is_keras_2(model: Any) -> bool:

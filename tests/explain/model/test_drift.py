@@ -2,8 +2,10 @@ import keras
 import numpy as np
 import pytest
 
+from kerasnas.compress import prune_channels
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain import Attribution, drift, grad_cam, occlusion
+from kerasnas.export import quantize, to_onnx
 
 layers = keras.layers
 
@@ -26,7 +28,9 @@ def test_the_same_model_and_one_of_twice_the_scores_have_not_drifted(maps):
     weights, attribution = maps
     for factor in (1, 2):
         found = drift(attribution, linear(factor * weights))
-        assert found.to_dict() == pytest.approx({"rank_correlation": 1, "overlap": 1, "pointing_change": 0, "same_class": 1})
+        assert found.to_dict() == pytest.approx(
+            {"rank_correlation": 1, "overlap": 1, "pointing_change": 0, "same_class": 1, "blank": 0}
+        )
     np.testing.assert_allclose(found.attribution.values, 2 * attribution.values, rtol=1e-5)
 
 
@@ -72,3 +76,65 @@ def test_maps_of_one_value(cnn, rng):
 def test_maps_from_elsewhere():
     with pytest.raises(InvalidArgument, match="do not tell how"):
         drift(Attribution(np.ones((1, 2, 2)), np.ones((1, 2, 2, 1)), np.zeros(1, int), "mine"), linear(np.ones((2, 2))))
+
+
+@pytest.fixture(scope="module")
+def half_empty():
+    """A network that finds a bright spot; half of the filters of its first two convolutions do nothing."""
+    keras.utils.set_random_seed(1)
+    rng = np.random.default_rng(1)
+    model = keras.Sequential(
+        [
+            keras.Input((12, 12, 1)),
+            layers.Conv2D(32, 3, padding="same", activation="relu", name="first"),
+            layers.Conv2D(32, 3, padding="same", activation="relu", name="second"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(2, activation="softmax"),
+        ]
+    )
+    x, y = 0.1 * rng.standard_normal((400, 12, 12, 1)), np.arange(400) % 2
+    for image, label in zip(x, y, strict=True):
+        top, left = rng.integers(0, 9, 2)
+        image[top : top + 4, left : left + 4] += 1 if label else -1
+    model.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=4, verbose=0)
+    for name in ("first", "second"):
+        kernel, bias = model.get_layer(name).get_weights()
+        kernel[..., 16:], bias[16:] = 0, 0
+        model.get_layer(name).set_weights([kernel, bias])
+    return model, x.astype("float32"), y
+
+
+def test_channels_that_do_nothing_may_go_and_others_may_not(half_empty):
+    model, x, y = half_empty
+    maps = occlusion(model, x[:4], target=y[:4])
+    kept = drift(maps, prune_channels(model, ratio=0.5))
+    assert kept.attribution.explained.model.count_params() < 0.5 * model.count_params()
+    np.testing.assert_allclose(kept.attribution.values, maps.values, rtol=1e-4, atol=1e-5)
+    assert kept.rank_correlation.min() > 0.999
+    assert kept.same_class.all()
+    one_left = drift(maps, prune_channels(model, ratio=0.95))
+    assert one_left.rank_correlation.mean() < kept.rank_correlation.mean() - 0.01
+
+
+def test_a_quantised_file_is_judged_like_any_other(half_empty, tmp_path):
+    model, x, _ = half_empty
+    file = to_onnx(model, tmp_path / "whole.onnx")
+    small = quantize(file, x[:100], formats=["S8S8"], goal="size", path=tmp_path / "small.onnx", rounds=1)
+    assert small.path.name == "small.onnx"  # otherwise nothing was quantised
+    maps = occlusion(model, x[:8])
+    exact, found = drift(maps, file), drift(maps, small.path)
+    assert exact.rank_correlation.min() > 0.999
+    assert not exact.blank.any()
+    # Where 8 bits make a probability 1 and keep it there, nothing is known of where the file looks; elsewhere it is the same.
+    assert 0 < found.blank.sum() < 8
+    np.testing.assert_array_equal(found.blank, np.ptp(found.attribution.values, axis=(1, 2)) == 0)
+    assert np.median(found.rank_correlation[~found.blank]) > 0.9  # of some only a step or two is left
+    assert found.to_dict()["rank_correlation"] == pytest.approx(found.rank_correlation[~found.blank].mean())
+    assert found.to_dict()["rank_correlation"] < exact.to_dict()["rank_correlation"]
+    assert f"{found.blank.sum()} of its maps are blank" in str(found)
+    assert found.same_class.all()
+    again = drift(occlusion(small.path, x[:8]), small.path)
+    np.testing.assert_array_equal(again.attribution.values, found.attribution.values)
+    assert again.rank_correlation.min() == 1
+    assert not again.blank.any()  # of both there is nothing to see: nothing has changed

@@ -10,6 +10,7 @@ import pytest
 
 from kerasnas.errors import InvalidArgument, KerasNASError
 from kerasnas.explain import grad_cam, occlusion
+from kerasnas.explain.model.score_view import ScoreView
 
 layers = keras.layers
 both = pytest.mark.parametrize("explain", [grad_cam, occlusion])
@@ -140,3 +141,17 @@ def test_a_dropout_that_is_always_on_is_off_as_in_predict(explain, rng):
     model = keras.Model(inputs, layers.Dense(2)(layers.Dropout(0.5)(x, training=True)))
     images = rng.random((2, 6, 6, 1))
     np.testing.assert_array_equal(explain(model, images, target=0).values, explain(model, images, target=0).values)
+
+
+@pytest.mark.parametrize(
+    ("model", "advice"),
+    [
+        ("model.onnx", "An ONNX file has answers, but no gradients .*: occlusion, rise, shap_values, lime_weights"),
+        (lambda x: x, "A function has answers, but no gradients"),
+        ("model.keras", r"Pass keras\.models\.load_model\(path\)"),
+        (3, r"came builtins\.int\. Pass the model\."),
+    ],
+)
+def test_what_has_no_gradients_is_sent_to_what_explains_it(model, advice):
+    with pytest.raises(InvalidArgument, match=f"Expected a Keras 3 model.*{advice}"):
+        ScoreView(model, np.zeros((1, 4, 4, 1)))
