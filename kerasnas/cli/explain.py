@@ -11,13 +11,14 @@ from kerasnas.cli.backend_command import BackendCommand
 from kerasnas.cli.options import data_option, image_size_option, model_argument, out_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from kerasnas.cli.run_folder import Run
 
 __all__ = ["command", "explain"]
 
-_USUAL = ("grad_cam", "occlusion")
+_USUAL = ("occlusion", "grad_cam")
+_INSTEAD = {"grad_cam": "integrated_gradients"}
 _MOST = 500  # pictures that are looked at for what needs many
 _FEW = 200  # for what takes a prediction of each for every layer, or every part of a picture
 _CLASSES = 16  # that a picture is made for
@@ -32,10 +33,9 @@ _CLASSES = 16  # that a picture is made for
     "--method",
     "methods",
     multiple=True,
-    default=_USUAL,
-    show_default=True,
     help="grad_cam, grad_cam_plus_plus, occlusion, rise, integrated_gradients, smooth_grad, gradient_x_input, "
-    "vanilla_gradients, shap_values or lime_weights; may be given several times.",
+    "vanilla_gradients, shap_values or lime_weights; may be given several times. By default occlusion and grad_cam, or "
+    "integrated_gradients where grad_cam is no better than chance.",
 )
 @click.option("--trust/--no-trust", default=True, show_default=True, help="Measure how far each map can be believed.")
 @out_option
@@ -56,8 +56,12 @@ def command(
     click.echo(f"wrote {', '.join(sorted(file.name for file in folder.iterdir() if file.name[0].isalpha()))} in {folder}")
 
 
-def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = _USUAL, trust: bool = True) -> Path:
-    """Write the explanations of the model and of `count` test pictures, and return their folder."""
+def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = (), trust: bool = True) -> Path:
+    """Write the explanations of the model and of `count` test pictures, and return their folder.
+
+    Without `methods` the usual ones are taken. On tiny pictures the last feature map may be a place or two, which tell
+    nothing of where: where Grad-CAM marks nothing, or is no better than chance, integrated gradients stand in for it.
+    """
     import numpy as np
     from PIL import Image
 
@@ -91,17 +95,17 @@ def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = _USUAL, tr
         return name
 
     details, verdicts, attributions = {}, {}, []
-    for method in dict.fromkeys(methods):
-        attribution = classifier.explain(np.asarray(pictures[chosen]), method=method)
+    for attribution, verdict in _maps(classifier, np.asarray(pictures[chosen]), methods, trust):
+        method = attribution.method
         attributions.append(attribution)
         attribution.save(folder / f"{method}.png")
         details[method] = {key: value for key, value in attribution.details.items() if isinstance(value, str | int | float)}
-        if trust:
-            verdict = attribution.trust()
+        if verdict is not None:
             verdicts[method] = verdict.to_dict()
             click.echo(f"{method}: {verdict}")
         for k, entry in enumerate(entries):
-            entry["files"][method] = save(attribution.to_image(k), f"{k:02d}-{method}.png")
+            shown = None if attribution.blank[k] else save(attribution.to_image(k), f"{k:02d}-{method}.png")
+            entry["files"][method] = shown
             if "picture" not in entry["files"]:
                 entry["files"]["picture"] = save(attribution.to_image(k, alpha=0.0), f"{k:02d}-picture.png")
     run.write("explanations/explanations.json", {"methods": details, "pictures": entries})
@@ -111,6 +115,25 @@ def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = _USUAL, tr
     finite = {name: value if math.isfinite(value) else None for name, value in measures.items()}
     run.write("explanations/measures.json", finite)
     return folder
+
+
+def _maps(classifier: Any, images: Any, methods: "Sequence[str]", trust: bool) -> "Iterator[tuple[Any, Any]]":
+    """Yield the maps of each method, and how far they can be believed; None where that is not asked for."""
+    for method in dict.fromkeys(methods or _USUAL):
+        click.echo(f"  {method} of {len(images)} pictures", err=True)
+        maps = classifier.explain(images, method=method)
+        verdict = maps.trust() if trust else None
+        empty = maps.blank.mean() > 0.5
+        if (
+            not methods
+            and method in _INSTEAD
+            and (empty or (verdict is not None and verdict.verdict == "no better than chance"))
+        ):
+            why = "marks nothing in most pictures" if empty else "is no better than chance"
+            click.echo(f"{method} {why} here: {_INSTEAD[method]} instead")
+            maps = classifier.explain(images, method=_INSTEAD[method])
+            verdict = maps.trust() if trust else None
+        yield maps, verdict
 
 
 def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder: Path) -> None:
@@ -127,7 +150,7 @@ def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder
     classes = list(range(min(len(labels), _CLASSES)))
     because = functools.partial(explain.occlusion, model)
     makers: dict[str, Callable[[], Any]] = {
-        "structure.svg": lambda: explain.structure(model),
+        "structure.svg": lambda: explain.structure(model, latency=explain.layer_latency(model, pictures[few])),
         "weights.png": lambda: explain.weight_statistics(model, pictures[some]),
         "filters.png": lambda: explain.filters(model),
         "activations.png": lambda: explain.activation_maps(model, np.asarray(pictures[chosen])),
@@ -138,6 +161,7 @@ def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder
         "regions.png": lambda: explain.decision_boundary(model, pictures[some], codes[some], labels=labels),
     }
     for name, make in makers.items():
+        click.echo(f"  {name}", err=True)
         try:
             made = make()
         except InvalidArgument as error:

@@ -16,6 +16,7 @@ from kerasnas.explain.model.gradient_x_input import gradient_x_input
 from kerasnas.explain.model.integrated_gradients import integrated_gradients
 from kerasnas.explain.model.interpretability import Interpretability, interpretability
 from kerasnas.explain.model.layer_importance import LayerImportance, layer_importance
+from kerasnas.explain.model.layer_latency import layer_latency
 from kerasnas.explain.model.lime_weights import lime_weights
 from kerasnas.explain.model.occlusion import occlusion
 from kerasnas.explain.model.permutation_importance import PermutationImportance, permutation_importance
@@ -56,6 +57,7 @@ __all__ = [
     "integrated_gradients",
     "interpretability",
     "layer_importance",
+    "layer_latency",
     "lime_weights",
     "occlusion",
     "permutation_importance",

@@ -22,7 +22,7 @@ _NAMES = {
     "lime_weights": "LIME",
 }
 _INSIDE = {
-    "structure.svg": "The structure of the network as a drawing",
+    "structure.svg": "The structure of the network: where parameters, operations and time go",
     "weights.png": "Its weights and what its units do, layer by layer",
     "filters.png": "What its first filters look for",
     "activations.png": "What its last feature maps see in the explained pictures",
@@ -51,7 +51,8 @@ def explained_pictures(folder: Path) -> dict[str, Any] | None:
 
     Returns:
         `methods` as the file tells them; `maps`, for each kind its name, meaning, verdict and text (None where trust was not
-        measured); `pictures`, each with `picture` and `maps`: name, data URI and verdict.
+        measured); `pictures`, each with `picture` and `maps`: name, data URI (None for a map that
+        marks nothing) and verdict.
     """
     content = _json(folder / _FOLDER / "explanations.json")
     if content is None:
@@ -60,7 +61,7 @@ def explained_pictures(folder: Path) -> dict[str, Any] | None:
     kinds = dict.fromkeys(kind for entry in content["pictures"] for kind in entry["files"] if kind != "picture")
     trust = {kind: _trust(told, kind, len(content["pictures"])) for kind in kinds}
     for place, entry in enumerate(content["pictures"]):
-        images = {kind: _uri(folder / _FOLDER / name, "image/png") for kind, name in entry["files"].items()}
+        images = {kind: name and _uri(folder / _FOLDER / name, "image/png") for kind, name in entry["files"].items()}
         entry["picture"] = images.pop("picture", None)
         entry["maps"] = [  # none without its verdict
             {"name": _name(kind), "image": image, "verdict": trust[kind]["verdicts"][place]}

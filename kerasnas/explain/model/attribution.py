@@ -47,7 +47,8 @@ class Attribution:
         method: name of the method.
         details: what the method was told and chose, such as the layer or the patch; plain values.
         labels: names of the classes, for the titles of pictures; None for their numbers.
-        explained: what was explained and how; None for maps from elsewhere, which `trust` has to be told of.
+        explained: what was explained and how, the model included: dataclasses.replace(maps, explained=None) lets go of it. None
+            for maps from elsewhere, which `trust` has to be told of.
 
     Raises:
         InvalidArgument: if the shapes do not belong together or a value is not finite.
@@ -124,6 +125,11 @@ class Attribution:
         pixels = pixels.repeat(times, axis=1).repeat(times, axis=2)
         return pixels if index is None else np.asarray(pixels[0])
 
+    @property
+    def blank(self) -> np.ndarray:
+        """Whether the map of each image has one value everywhere, and marks nothing; shape (batch,)."""
+        return np.asarray(np.ptp(self.values, axis=(1, 2)) == 0)
+
     def trust(self, model: Any = None, **settings: Any) -> "Trust":
         """Say how far the maps can be believed: see `kerasnas.explain.trust`, which takes the same arguments."""
         from kerasnas.explain.model.trust import trust  # it needs this class
@@ -145,7 +151,8 @@ class Attribution:
         path = png_path(path)
         strengths = np.stack([_strength(value) for value in self.values])
         names = [f"class {target}" if self.labels is None else self.labels[target] for target in self.targets]
-        titles = [f"{self.method}, {name}" for name in names]
+        marks = np.where(self.blank, ": marks nothing", "")
+        titles = [f"{self.method}, {name}{mark}" for name, mark in zip(names, marks, strict=True)]
         limits = [_limit(value) for value in self.values]
         sheet = draw_sheet(self.to_image(alpha=0.0), self.to_image(), strengths, limits, titles)
         return write_png(path, sheet)

@@ -32,7 +32,7 @@ def class_activation_maps(
     layer: str | None,
     weigh: Callable[[Any, Any], Any],
 ) -> ClassActivation:
-    """Add up the feature maps of a layer, leave out what is negative, and enlarge the result to the image bilinearly.
+    """Add up the feature maps of a layer, leave out what is negative, and enlarge the result to the image by cubic convolution.
 
     Args:
         model: see `grad_cam`.
@@ -97,4 +97,6 @@ def _maps(view: ScoreView, layer: str, pixels: np.ndarray, label: int, weigh: Ca
     if gradients is None:
         raise InvalidArgument(f"Expected a layer that the score depends on by a gradient; came {layer!r}. Choose another.")
     cams = tf.nn.relu(weigh(maps, gradients))
-    return np.asarray(tf.image.resize(cams[..., None], pixels.shape[1:3], method="bilinear"))[..., 0]
+    # Keys 1981. It overshoots beside a peak: once more without what is negative. Where nothing is marked it marks nothing.
+    large = tf.image.resize(cams[..., None], pixels.shape[1:3], method="bicubic")
+    return np.asarray(tf.nn.relu(large))[..., 0]

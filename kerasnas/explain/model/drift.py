@@ -25,8 +25,8 @@ class Drift:
         pointing_change: distance between the highest pixels of the two maps, as a share of the diagonal of the image.
         same_class: whether both models see the same class.
         blank: whether the other model's map has one value everywhere and the first one's has not: its answers do not change,
-            whatever is hidden. An 8-bit file that is sure of a class does so, for it rounds the probabilities; that tells nothing
-            of where it looks, and the means of the first three figures leave these images out.
+            whatever is hidden. An 8-bit file that is sure of a class does so, for it rounds the probabilities; that does not
+            tell where it looks, and the means of the first three figures leave these images out.
         attribution: the maps of the other model.
     """
 
@@ -98,7 +98,7 @@ def drift(attribution: Attribution, model: Any) -> Drift:
         overlap=np.array(shared),
         pointing_change=distance,
         same_class=seen[0] == seen[1],
-        blank=(np.ptp(two, axis=1) == 0) & (np.ptp(one, axis=1) > 0),
+        blank=other.blank & ~attribution.blank,
         attribution=other,
     )
 

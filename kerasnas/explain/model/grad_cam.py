@@ -15,8 +15,8 @@ def grad_cam(model: Any, images: ArrayLike, *, target: int | ArrayLike | None = 
     """Map where the features of one layer speak for a class.
 
     L = ReLU(sum_k a_k A^k) with a_k = mean over positions of d score / d A^k, where A^k are the feature maps of `layer`
-    and the score is taken before the softmax; the map is enlarged to the image bilinearly. One backward pass per image.
-    The map is as coarse as the layer: a pixel's value speaks for its neighbourhood.
+    and the score is taken before the softmax; the map is enlarged to the image by cubic convolution. One backward pass per
+    image. The map is as coarse as the layer: a pixel's value speaks for its neighbourhood.
 
     Args:
         model: built Keras 3 Functional or Sequential classifier with output (batch, classes); it is not changed.

@@ -102,11 +102,11 @@ class GraphSteps:
         end = len(self._steps)
         while start < end:
             stop = min(end, (start // _STRETCH + 1) * _STRETCH)
-            state = self._compute(state, start, stop, count)
+            state = self.compute(state, start, stop, count)
             start = stop
         return np.asarray(self._view.unit_scores(state[self._end]))
 
-    def _compute(self, state: State, start: int, stop: int, count: int) -> State:
+    def compute(self, state: State, start: int, stop: int, count: int) -> State:
         """Do as `advance` does, by a compiled function."""
         import tensorflow as tf
 

@@ -41,10 +41,10 @@ class Trust:
     "weak"; a map that is the same with all of them (0.95), or the same turned over, "does not depend on the weights". On
     pictures that are empty but for what is drawn, maps without a sign are alike whatever the weights.
 
-    The sign counts. Smooth random maps have a mean size of the correlation of 0.1 to 0.4, the coarser the larger, and no threshold
-    of the size tells a map that only turns its sign from a right one: where a picture shows a single thing, random networks
-    mark it, too, for a class or against it (occlusion, faithful on a spot in noise: mean 0.23, mean size 0.81). The text tells
-    both.
+    The sign counts. Smooth random maps have a mean size of the correlation of 0.1 to 0.4, the coarser the larger, and no
+    threshold of the size tells a map that only turns its sign from a right one: where a picture shows a single thing, random
+    networks mark it, too, for a class or against it (occlusion, faithful on a spot in noise: mean 0.23, mean size 0.81). The
+    text tells both.
 
     Attributes:
         verdicts: one for each image.
@@ -179,7 +179,7 @@ def trust(
         why_not=why_not,
         completeness_gap=_gap(attribution),
         baseline=baseline_detail(baseline),
-        empty=int((np.ptp(attribution.values, axis=(1, 2)) == 0).sum()),
+        empty=int(attribution.blank.sum()),
     )
 
 

@@ -57,11 +57,18 @@ def test_negative_gradients_count_and_the_map_is_rectified(rng):
     np.testing.assert_allclose(grad_cam(model, images, target=0).values, expected, atol=1e-6)
 
 
-def test_is_enlarged_bilinearly_to_an_image_that_is_not_square(rng):
+def test_is_enlarged_by_cubic_convolution_to_an_image_that_is_not_square(rng):
     model, images = cam_model((12, 8, 2), strides=2), rng.normal(size=(2, 12, 8, 2)).astype("float32")
     cam = np.maximum(features_of(model, "features", images) @ model.get_layer("scores").get_weights()[0][:, 1], 0) / 24
-    expected = tf.image.resize(cam[..., None], (12, 8)).numpy()[..., 0]
-    np.testing.assert_allclose(grad_cam(model, images, target=1).values, expected, atol=1e-6)
+    found = grad_cam(model, images, target=1).values
+    expected = np.maximum(tf.image.resize(cam[..., None], (12, 8), method="bicubic").numpy()[..., 0], 0)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    # Keys' kernel with a = -0.5, a quarter and three quarters of the way between two rows; the ends are not looked at.
+    near = np.array([-0.0703125, 0.8671875, 0.2265625, -0.0234375])
+    far = near[::-1]
+    down = np.stack([kernel @ cam[0, start : start + 4] for start in range(3) for kernel in (near, far)])
+    wide = np.stack([down[:, 0:4] @ kernel for kernel in (near, far)], axis=1)
+    np.testing.assert_allclose(found[0, 3:9, 3:5], np.maximum(wide, 0), atol=1e-6)
 
 
 @pytest.mark.parametrize("tail", ["dense", "activation", "softmax layer", "ops", "dense + linear activation"])
@@ -113,7 +120,8 @@ def test_one_sigmoid_unit_has_two_opposite_classes(rng):
     model, images = keras.Model(inputs, outputs), rng.normal(size=(4, 6, 6, 1)).astype("float32")
     cam = features_of(model, "features", images) @ model.get_layer("scores").get_weights()[0][:, 0] / 16
     for target, signed in ((1, cam), (0, -cam)):
-        expected = tf.image.resize(np.maximum(signed, 0)[..., None], (6, 6)).numpy()[..., 0]
+        large = tf.image.resize(np.maximum(signed, 0)[..., None], (6, 6), method="bicubic").numpy()[..., 0]
+        expected = np.maximum(large, 0)
         np.testing.assert_allclose(grad_cam(model, images, target=target).values, expected, atol=1e-6)
     predicted = (model.predict(images, verbose=0)[:, 0] > 0.5).astype(int)
     np.testing.assert_array_equal(grad_cam(model, images).targets, predicted)
