@@ -11,6 +11,7 @@ import numpy as np
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.search.evidence import Evidence, default_choices, winner_of
 from kerasnas.explain.search.mixture import Mixture
+from kerasnas.explain.search.one_thread import one_thread
 from kerasnas.explain.search.reward_posterior import ModelCheck, RewardPosterior
 from kerasnas.explain.whole_number import require_whole_number
 from kerasnas.record import SearchRecord
@@ -132,6 +133,7 @@ def ablation_path(
     return AblationPath(evidence.objective, MappingProxyType(path[0]), tuple(steps), gain, std, measured, posterior.check)
 
 
+@one_thread
 def _greedy(posterior: RewardPosterior, mixture: Mixture) -> list[str]:
     order: list[str] = []
     while len(order) < len(mixture.names):

@@ -13,6 +13,7 @@ from kerasnas.explain.search.beliefs import beliefs
 from kerasnas.explain.search.counterfactuals import counterfactuals
 from kerasnas.explain.search.evidence import Evidence
 from kerasnas.explain.search.importance import Importance, importance
+from kerasnas.explain.search.one_thread import one_thread
 from kerasnas.explain.search.reward_posterior import RewardPosterior
 from kerasnas.record import SearchRecord
 
@@ -48,6 +49,7 @@ class Account(tuple[Sentence, ...]):
         return " ".join(sentence.text for sentence in self)
 
 
+@one_thread
 def account(record: SearchRecord, *, seed: int = 0, importances: Sequence[Importance] = ()) -> Account:
     """Tell what a search did, what it found and how sure that is.
 

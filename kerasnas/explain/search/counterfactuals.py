@@ -9,6 +9,7 @@ import numpy as np
 
 from kerasnas.decisions import default_of
 from kerasnas.explain.search.evidence import Evidence, winner_of
+from kerasnas.explain.search.one_thread import one_thread
 from kerasnas.explain.search.reward_posterior import ModelCheck, RewardPosterior
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Choices, Decision, Scalar
@@ -90,6 +91,7 @@ class Counterfactuals:
         return "\n".join([str(self.check), f"Difference in {self.objective} (negative is worse):", *map(str, self.items)])
 
 
+@one_thread
 def counterfactuals(record: SearchRecord, *, objective: str | None = None) -> Counterfactuals:
     """Predict what each decision of the winner is worth against each other value that it could have had.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from kerasnas.explain.search.evidence import Evidence
+from kerasnas.explain.search.one_thread import one_thread
 from kerasnas.strategies.encoding import Encoding
 from kerasnas.strategies.reward.ensemble import RewardEnsemble
 from kerasnas.strategies.reward.features import FeatureMaps
@@ -102,6 +103,7 @@ class RewardPosterior:
         self.check = _check(len(scores), max(ensemble.correlations.values()))
 
     @classmethod
+    @one_thread
     def of(cls, evidence: Evidence) -> "RewardPosterior":
         """Return the model fitted to these trials; nobody changes a fitted one, so that it is fitted once."""
         # As text: 1, 1.0 and True are equal, and are different values of a hyperparameter.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kerasnas.explain.search.evidence import Evidence, default_choices, winner_of
 from kerasnas.explain.search.mixture import Mixture
+from kerasnas.explain.search.one_thread import one_thread
 from kerasnas.explain.search.reward_posterior import ModelCheck, RewardPosterior
 from kerasnas.explain.whole_number import require_whole_number
 from kerasnas.record import SearchRecord
@@ -63,6 +64,7 @@ class ShapleyAblation:
         return "\n".join([*lines, f"  {self.gain:+.4g}  in all"])
 
 
+@one_thread
 def shapley_ablation(record: SearchRecord, *, objective: str | None = None, seed: int = 0) -> ShapleyAblation:
     """Share the predicted gain from the default configuration to the winner among the decisions that differ.
 

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 from kerasnas.errors import InvalidArgument, MissingExtra
 from kerasnas.explain.search import importance
 from kerasnas.explain.search.evidence import Evidence
 from kerasnas.explain.search.main_effects import _without
+from kerasnas.explain.search.one_thread import one_thread
 from kerasnas.explain.search.optuna_importance import optuna_importance
 from kerasnas.explain.search.permuted import permuted
 from kerasnas.oracles import RandomOracle
@@ -254,3 +256,10 @@ def test_a_search_of_our_oracle_is_explained(tmp_path, planted_declare, planted_
     told = importance(SearchRecord.load(tmp_path / "p"), resamples=20)
     assert told.trials == 40
     assert [told[name].verdict for name in NAMES] == ["matters", "matters", "not enough trials", "matters"]
+
+
+def test_one_thread_and_back():
+    before = threadpool_info()
+    seen = one_thread(threadpool_info)()
+    assert all(pool["num_threads"] == 1 for pool in seen if pool["user_api"] == "blas")
+    assert threadpool_info() == before
