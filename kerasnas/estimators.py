@@ -24,15 +24,13 @@ from kerasnas.oracles.by_name import BY_NAME
 from kerasnas.search.claim import Claim
 from kerasnas.search.final_fit import final_fit
 from kerasnas.search.tuner import NASTuner
-from kerasnas.spaces import ConvDense
+from kerasnas.spaces.by_name import space_by_name
 
 if TYPE_CHECKING:
     from kerasnas.explain import Attribution
     from kerasnas.export import LiteRTFile, OnnxFile
 
-__all__ = ["ImageClassifier"]
-
-_SPACES = {"tiny": ConvDense.tiny, "small": ConvDense.small, "base": ConvDense.base}
+__all__ = ["ImageClassifier", "patience"]
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):
@@ -142,10 +140,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             raise InvalidArgument(f"Expected `seed` to be an integer >= 0 or None, got {self.seed!r}.")
         oracle = self._oracle()
         train, valid, classes = split(x, y, validation_split, validation_data, self.seed)
-        space, hypermodel = self._hypermodel(train[0], len(classes))
+        mean, deviation = channel_statistics(train[0])
+        space, hypermodel = space_by_name(self.space, train[0].shape[1:], len(classes), mean=mean, deviation=deviation)
         if callbacks is None and not hasattr(oracle.objective, "objectives"):  # several objectives have no one curve
-            monitor, mode = oracle.objective.name, oracle.objective.direction
-            callbacks = [keras.callbacks.EarlyStopping(monitor=monitor, mode=mode, patience=max(3, epochs // 4))]
+            callbacks = [patience(oracle.objective.name, oracle.objective.direction, int(epochs))]
 
         objective = getattr(oracle.objective, "name", None)
         claim = Claim(
@@ -354,21 +352,6 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             raise InvalidArgument(f"Expected pictures of shape {expected}, got {images.shape[1:]}.")
         return images
 
-    def _hypermodel(self, x: NDArray[Any], classes: int) -> tuple[str, kt.HyperModel]:
-        if not isinstance(self.space, str):
-            if isinstance(self.space, kt.HyperModel):
-                return self.space.name or type(self.space).__name__, self.space
-            raise InvalidArgument(f"Expected `space` to be a name or a kt.HyperModel, got {self.space!r}.")
-        name = self.space
-        if name == "auto":
-            side = min(x.shape[1:3])
-            name = "tiny" if side <= 12 else "small" if side <= 64 else "base"
-        if name not in _SPACES:
-            raise InvalidArgument(f"Expected `space` to be 'auto' or one of {sorted(_SPACES)}, got {self.space!r}.")
-        mean, deviation = channel_statistics(x)
-        space: kt.HyperModel = _SPACES[name](x.shape[1:], classes, mean=mean, standard_deviation=deviation)
-        return name, space
-
     def _oracle(self) -> kt.Oracle:
         if isinstance(self.oracle, kt.Oracle):
             # A copy: the trials of one fit are not to be those of the next, and fit changes no parameter.
@@ -393,6 +376,11 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
                 f"Expected the model to give probabilities of shape {expected}, got shape {probabilities.shape}, values from "
                 f"{probabilities.min():.3g} to {probabilities.max():.3g}; end it with Dense(classes, activation='softmax')."
             )
+
+
+def patience(monitor: str, mode: str, epochs: int) -> keras.callbacks.Callback:
+    """Return the callback that ends a trial of `ImageClassifier` early, after max(3, epochs // 4) epochs without gain."""
+    return keras.callbacks.EarlyStopping(monitor=monitor, mode=mode, patience=max(3, epochs // 4))
 
 
 def _check_positive(**settings: Any) -> None:

@@ -11,7 +11,7 @@ import kerasnas
 
 __all__ = ["main"]
 
-_COMMANDS = ("demo", "search", "explain", "compress", "export", "verify", "report")
+_COMMANDS = ("demo", "search", "explain", "retrain", "compress", "export", "verify", "report")
 
 
 class _Commands(click.Group):

@@ -22,4 +22,5 @@ def command(run: Path, out: Path | None, charts: Path | None) -> None:
     """
     from kerasnas.report import write_report
 
-    click.echo(f"wrote {write_report(run, out, charts=charts)}")
+    page = write_report(run, out, charts=charts, tell=lambda what: click.echo(f"  {what[0].lower()}{what[1:]}", err=True))
+    click.echo(f"wrote {page}")

@@ -35,7 +35,7 @@ def remove_results(folder: Path) -> None:
     for name in _RESULTS:
         for path in list(folder.glob(name)):
             path.unlink()
-    for name in ("explanations", "compression"):
+    for name in ("explanations", "compression", "path"):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

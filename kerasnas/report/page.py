@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,25 +38,40 @@ def write_report(
     path: str | os.PathLike[str] | None = None,
     *,
     charts: str | os.PathLike[str] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Write one HTML page that opens offline, from whatever is there of a run.
 
     Args:
-        folder: a run folder of `kerasnas search` (its search is in `search/`), or the project folder of any search, running
-            or finished, of kerasnas or KerasTuner.
+        folder: a run folder of `kerasnas search` (its search is in `search/`), the project folder of any search, running
+            or finished, of kerasnas or KerasTuner, or a folder in which `kerasnas explain` or `kerasnas export` has left
+            what it made of a .keras file.
         path: file to write; `report.html` in `folder` by default.
         charts: folder that also takes each chart of the page as an SVG file of its own; None for none.
+        tell: hears what is worked out next, a few words; many trials take a minute.
     Returns:
         The path of the page.
     Raises:
-        InvalidArgument: if `folder` holds no search.
+        InvalidArgument: if `folder` holds none of these.
     """
     folder = Path(folder)
     project = folder / "search" if (folder / "search").is_dir() else folder
-    if not any(project.glob("trial_*/trial.json")):
-        raise InvalidArgument(f"Expected a run folder of `kerasnas search` or the project folder of a search, got {folder}.")
-    record = SearchRecord.load(project)
+    searched = any(project.glob("trial_*/trial.json"))
     path = Path(path) if path is not None else folder / "report.html"
+    facts: dict[str, Any] = {
+        "now": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "inside": inner_pictures(folder),
+        "measures": _measures(folder),
+        "explanations": explained_pictures(folder),
+        "files": _files(folder),
+        "pruning": _json(folder / "pruning.json"),
+        "compressed": compression(folder),
+    }
+    if not searched and not any(facts[name] for name in ("inside", "explanations", "files", "pruning", "compressed")):
+        raise InvalidArgument(
+            f"Expected a run folder of `kerasnas search`, the project folder of a search, or a folder that `kerasnas explain` "
+            f"or `kerasnas export` wrote into, got {folder}."
+        )
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -66,9 +81,12 @@ def write_report(
     )
     environment.filters["number"] = number
     environment.globals |= {"cost": cost, "headings": COSTS, "objective": objective_text}
-    search, told, evaluation = _search(record), why(record), _evaluation(folder)
+    if not searched:
+        write_text(path, environment.get_template("model.html").render(title=folder.resolve().name, **facts))
+        return path
+    record = SearchRecord.load(project)
+    search, told, evaluation = _search(record), why(record, folder / "path", tell), _evaluation(folder)
     page = environment.get_template("page.html").render(
-        now=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         title=(_json(folder / "run.json") or {}).get("name") or project.resolve().name,
         run=_json(folder / "run.json"),
         record=record,
@@ -76,12 +94,7 @@ def write_report(
         why=told,
         evaluation=evaluation,
         structure=_structure(folder),
-        inside=inner_pictures(folder),
-        measures=_measures(folder),
-        explanations=explained_pictures(folder),
-        files=_files(folder),
-        pruning=_json(folder / "pruning.json"),
-        compressed=compression(folder),
+        **facts,
     )
     write_text(path, page)
     if charts is not None:

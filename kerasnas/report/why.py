@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from kerasnas.errors import InvalidArgument
@@ -12,12 +13,14 @@ from kerasnas.explain.search import (
     Counterfactual,
     Counterfactuals,
     ModelCheck,
-    ablation_path,
     account,
     counterfactuals,
     importance,
+    measured_path,
+    shapley_ablation,
 )
 from kerasnas.record import SearchRecord, TrialRecord
+from kerasnas.report.other_ways import other_ways
 from kerasnas.report.quantities import number
 from kerasnas.report.why_charts import importance_chart, path_chart, value_text
 
@@ -30,11 +33,18 @@ _SURE = 2.0
 T = TypeVar("T")
 
 
-def why(record: SearchRecord) -> dict[str, Any] | None:
+def why(
+    record: SearchRecord, trainings: Path | None = None, tell: Callable[[str], None] = lambda _: None
+) -> dict[str, Any] | None:
     """Return what the section "Why this network won" says; None if no trial is completed.
 
     With fewer than 8 completed trials it says what is missing. An explanation that fails does not cost the page: its place
     says so, and a warning is given.
+
+    Args:
+        record: the search.
+        trainings: what `kerasnas retrain` has left; "path" beside the trials by default.
+        tell: hears what is worked out next, for that takes its time.
     """
     done = len(record.completed)
     if not done:
@@ -44,15 +54,23 @@ def why(record: SearchRecord) -> dict[str, Any] | None:
     failures: list[str] = []
     several = len(record.objectives) > 1
     names = [name for name, _ in record.objectives[:_OBJECTIVES]] if several else [record.objective]
-    asked = [_attempt(f"The importance for {name}", partial(importance, record, objective=name), failures) for name in names]
+
+    def attempt(what: str, explain: Callable[[], T]) -> T | None:
+        tell(what)
+        return _attempt(what, explain, failures)
+
+    asked = [attempt(f"The importance for {name}", partial(importance, record, objective=name)) for name in names]
     importances = [told for told in asked if told is not None]
-    told = _attempt("The account", lambda: account(record, importances=importances), failures)
-    path = changes = None
+    told = attempt("The account", lambda: account(record, importances=importances))
+    path = changes = others = None
     if not several:  # a gain in the common score of several has no unit
-        path = _attempt("The path from the default", lambda: ablation_path(record), failures)
-        changes = _attempt("What other values would do", lambda: counterfactuals(record), failures)
+        path = attempt("The path from the default", lambda: measured_path(record, trainings or record.path / "path"))
+        changes = attempt("What other values would do", lambda: counterfactuals(record))
     check = changes.check if changes else path.check if path else None
     reliable = check is not None and check.is_reliable
+    if not several and importances:
+        gains = attempt("The share of each change in the gain", lambda: shapley_ablation(record)) if reliable else None
+        others = attempt("Importance by other measures", lambda: other_ways(record, importances[0], gains))
     return {
         "missing": None,
         "failures": failures,
@@ -64,6 +82,7 @@ def why(record: SearchRecord) -> dict[str, Any] | None:
             for one in importances
             if (drawn := importance_chart(one))
         ],
+        "others": others,
         "unreliable": _unreliable(check) if check and not reliable else None,
         "path": _path(path, record) if path and reliable else None,
         "changes": _changes(changes) if changes and reliable else None,
@@ -127,6 +146,7 @@ def _words(name: str) -> str:
 def _path(path: AblationPath, record: SearchRecord) -> dict[str, Any]:
     rows = [
         {
+            "measured": _measured(step.measured, step.measured_error),
             "changes": [f"{name} {value_text(old)} → {value_text(new)}" for name, (old, new) in step.changes.items()],
             "gain": f"{step.gain:+.3g} ± {step.std:.2g}",
             "tried": _tried(step.values, record),
@@ -137,8 +157,13 @@ def _path(path: AblationPath, record: SearchRecord) -> dict[str, Any]:
         "chart": path_chart(path),
         "rows": rows,
         "gain": f"{path.gain:+.3g} ± {path.std:.2g}",
+        "measured": _measured(path.measured, path.measured_error),
         "default": _tried(path.start, record),
     }
+
+
+def _measured(gain: float | None, error: float | None) -> str | None:
+    return None if gain is None else f"{gain:+.3g}" + (f" ± {error:.2g}" if error is not None else "")
 
 
 def _tried(values: Mapping[str, Any], record: SearchRecord) -> str | None:

@@ -3,9 +3,13 @@
 import base64
 import io
 import json
+import shutil
 
 import pytest
 from PIL import Image
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.report import write_report
 
 UNMEASURED = "How far this map can be believed was not measured, and so it is not shown"
 ATTACK = "<script>alert(1)</script>"
@@ -55,6 +59,19 @@ def test_each_map_has_its_verdict_and_text(page_of, explained):
     assert "picture Grad-CAM faithful occlusion no better than chance" in cards
     assert "picture Grad-CAM weak occlusion no better than chance" in cards
     assert len([1 for tag, _ in page.tags if tag == "img"]) == 6
+
+
+def test_a_map_that_marks_nothing_is_told_and_not_shown(page_of, explained):
+    folder = explained({kind: entry("weak", "Weak on 2 of 2 images.", "weak", "weak") for kind in ("grad_cam", "occlusion")})
+    file = folder / "explanations" / "explanations.json"
+    content = json.loads(file.read_text())
+    content["pictures"][1]["files"]["grad_cam"] = None
+    file.write_text(json.dumps(content))
+    page = page_of(folder)
+    assert page.words.count("marks nothing Grad-CAM") == 1
+    shown = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
+    assert "Grad-CAM of test picture 0" in shown
+    assert "Grad-CAM of test picture 1" not in shown
 
 
 @pytest.mark.parametrize("trust", [None, {}, {"grad_cam": entry("weak", "Weak on 2 of 2 images.", "weak", "weak")}])
@@ -111,15 +128,26 @@ def test_the_structure_is_a_picture_whose_scripts_do_not_run(page_of, project, t
     (tmp_path / "explanations").mkdir()
     (tmp_path / "explanations" / "structure.svg").write_text(SVG, encoding="utf-8")
     page = page_of(tmp_path)  # without a <script>
-    assert "The structure of the network as a drawing" in page.words
+    assert "The structure of the network: where parameters, operations and time go" in page.words
     (drawing,) = [attributes for tag, attributes in page.tags if tag == "img"]
     kind, _, content = drawing["src"].partition(",")
     assert kind == "data:image/svg+xml;base64"
     assert base64.b64decode(content).decode() == SVG
     (tmp_path / "explanations" / "confusion.png").write_bytes(b"png")
     assert [one["alt"] for tag, one in page_of(tmp_path).tags if tag == "img"] == [
-        "The structure of the network as a drawing",
+        "The structure of the network: where parameters, operations and time go",
         "What it takes for what, and its most confident mistakes",
     ]
     place = [tag for tag, _ in page.tags].index("img")
     assert "details" in [tag for tag, _ in page.tags[:place]][-4:]
+
+
+def test_a_folder_without_a_search_has_a_page_of_its_network(page_of, explained, tmp_path):
+    folder = explained({"grad_cam": entry("faithful", "Faithful on 2 of 2 images.", "faithful", "faithful")})
+    shutil.rmtree(folder / "search")
+    page = page_of(folder)
+    assert "There is no search in this folder" in page.words
+    assert "Faithful on 2 of 2 images." in page.words
+    assert "All trials" not in page.words
+    with pytest.raises(InvalidArgument, match="or a folder that `kerasnas explain`"):
+        write_report(tmp_path / "explanations")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain.search import ablation_path, counterfactuals, importance
+from kerasnas.explain.search import ablation_path, counterfactuals, importance, measured_path
 from kerasnas.record import SearchRecord
+from kerasnas.report import other_ways
 from kerasnas.report import why as section
 from kerasnas.report.quantities import number
 from kerasnas.report.why_charts import importance_chart, path_chart
@@ -86,6 +87,72 @@ def test_the_page_tells_why_the_network_won(page_of, planted, tmp_path, directio
     assert re.search(r"kernel share 0\.\d+, low 0\.\d+, high 0\.\d+, p value 0\.\d+", words)
 
 
+@pytest.fixture
+def trained(planted):
+    """Write a search and the trainings of its path: the score of each configuration is what `score` says, plus the repeat's."""
+
+    def write(folder, score, *, repeats=(0.0,), direction="max", leave_out=0):
+        planted(folder, direction=direction)
+        path = ablation_path(SearchRecord.load(folder))
+        sample = json.loads(min(folder.glob("trial_*/trial.json")).read_text())
+        for repeat, luck in enumerate(repeats):
+            project = folder / "path" / str(repeat)
+            for place, values in enumerate(path.configurations[leave_out:]):
+                (project / f"trial_{place}").mkdir(parents=True)
+                state = sample | {"trial_id": str(place), "score": score(values) + luck * place}
+                state["hyperparameters"] = sample["hyperparameters"] | {"values": dict(values)}
+                (project / f"trial_{place}" / "trial.json").write_text(json.dumps(state))
+            for name in ("oracle.json", "search.json"):
+                if (folder / name).exists():
+                    (project / name).write_text((folder / name).read_text())
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_what_was_trained_stands_beside_what_was_predicted(page_of, trained, tmp_path, direction):
+    sign = 1 if direction == "max" else -1
+
+    def score(values):
+        return 0.5 + sign * (TERMS[values["kernel"]] + values["rate"] / 10)
+
+    told = trained(tmp_path, score, direction=direction)
+    path = measured_path(SearchRecord.load(tmp_path), tmp_path / "path")
+    values = [sign * score(one) for one in told.configurations]
+    np.testing.assert_allclose([step.measured for step in path.steps], np.diff(values), atol=1e-12)
+    assert path.measured == pytest.approx(values[-1] - values[0])
+    assert path.measured_error is None
+    words = page_of(tmp_path).words
+    assert "measured gain" in words
+    assert f"When each was trained anew they gained {path.measured:+.3g} in all" in words
+    for step in path.steps:
+        assert f"{step.gain:+.3g} ± {step.std:.2g} {step.measured:+.3g}" in words
+
+
+def test_several_trainings_have_an_error_and_half_a_path_has_no_gains(page_of, trained, tmp_path):
+    told = trained(tmp_path / "two", lambda values: 0.5, repeats=(0.0, 0.02))
+    path = measured_path(SearchRecord.load(tmp_path / "two"), tmp_path / "two" / "path")
+    steps = len(told.steps)
+    assert path.measured == pytest.approx(0.01 * steps)  # the mean of 0 and 0.02 a step
+    assert path.measured_error == pytest.approx(0.01 * steps)  # two values that differ by 0.02 n: sqrt(0.0002 n^2 / 2)
+    trained(tmp_path / "half", lambda values: 0.5, leave_out=1)
+    assert measured_path(SearchRecord.load(tmp_path / "half"), tmp_path / "half" / "path").measured is None
+    assert "measured gain" not in page_of(tmp_path / "half").words
+
+
+def test_other_measures_stand_beside_ours(page_of, planted, tmp_path, monkeypatch):
+    folder = planted(tmp_path, noise=0.001)
+    words = part(page_of(folder).words, "What other measures say", "From the default")
+    assert "hyperparameter this page PED-ANOVA fANOVA share in the winner's gain" in words
+    assert re.search(r"kernel \d+ % \d+ % \d+ % \+0\.\d+ ± ", words)
+    assert "not always active" not in words  # all of them are
+    monkeypatch.setattr(other_ways.importlib.util, "find_spec", lambda name: None)
+    words = part(page_of(folder).words, "What other measures say", "From the default")
+    assert "hyperparameter this page share in the winner's gain" in words
+    assert "pip install 'kerasnas[explain]'" in words
+
+
 def test_few_trials_are_told_to_be_few(page_of, planted, project, tmp_path):
     words = part(page_of(planted(tmp_path / "few", 7)).words, "Why this network won")
     assert "So far 7 trials have a score, 1 fewer than it takes" in words
@@ -156,10 +223,10 @@ def test_of_several_objectives_it_is_told_what_matters_for_each(page_of, planted
 def test_an_explanation_that_fails_does_not_cost_the_page_and_is_not_hidden(page_of, planted, tmp_path, monkeypatch):
     folder = planted(tmp_path, 8)
 
-    def fail(record):
+    def fail(record, trainings):
         raise ZeroDivisionError(ATTACK)
 
-    monkeypatch.setattr(section, "ablation_path", fail)
+    monkeypatch.setattr(section, "measured_path", fail)
     with pytest.warns(UserWarning, match="The path from the default is left out of the page"):
         words = page_of(folder).words
     assert f"The path from the default could not be worked out (ZeroDivisionError: {ATTACK})." in words

@@ -5,6 +5,7 @@ from kerasnas.explain.search.account import Account, Sentence, account
 from kerasnas.explain.search.beliefs import BeliefHistory, TrialBeliefs, beliefs
 from kerasnas.explain.search.counterfactuals import Counterfactual, Counterfactuals, counterfactuals
 from kerasnas.explain.search.importance import Importance, ParameterImportance, importance
+from kerasnas.explain.search.measured_path import measured_path
 from kerasnas.explain.search.reward_posterior import ModelCheck
 from kerasnas.explain.search.shapley_ablation import ShapleyAblation, shapley_ablation
 
@@ -26,5 +27,6 @@ __all__ = [
     "beliefs",
     "counterfactuals",
     "importance",
+    "measured_path",
     "shapley_ablation",
 ]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -56,17 +57,39 @@ class AblationPath:
         steps: the changes; their gains sum to `gain`.
         gain: predicted gain of the winner over the default.
         std: its posterior standard deviation.
-        measured: the gain by training; None if nothing was trained.
         check: how far the predictions are to be trusted.
+        measured: the gain by training; None if nothing was trained.
+        measured_error: its standard error; None with a single training of each configuration.
+        direction: "max" or "min", that of the objective itself.
     """
 
     objective: str
+    direction: str
     start: Mapping[str, Any]
     steps: tuple[AblationStep, ...]
     gain: float
     std: float
-    measured: float | None
     check: ModelCheck
+    measured: float | None = None
+    measured_error: float | None = None
+
+    def with_measured(self, train: Train, repeats: int = 1) -> "AblationPath":
+        """Return the path with what its steps gain when they are trained; the arguments are those of `ablation_path`.
+
+        Raises:
+            InvalidArgument: for a `train` that returns no finite number.
+        """
+        sign = 1 if self.direction == "max" else -1
+        scores = [[sign * _trained(train, values) for _ in range(repeats)] for values in self.configurations]
+        gains = [_gain(before, after) for before, after in pairwise(scores)]
+        steps = [replace(s, measured=gain, measured_error=error) for s, (gain, error) in zip(self.steps, gains, strict=True)]
+        measured, error = _gain(scores[0], scores[-1])
+        return replace(self, steps=tuple(steps), measured=measured, measured_error=error if self.steps else None)
+
+    @property
+    def configurations(self) -> tuple[Mapping[str, Any], ...]:
+        """The default, and what each step leads to."""
+        return (self.start, *(step.values for step in self.steps))
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -82,7 +105,7 @@ class AblationPath:
         for step in self.steps:
             what = ", ".join(f"{name} {_text(old)} -> {_text(new)}" for name, (old, new) in step.changes.items())
             lines.append(f"  {step.gain:+.4g} +- {step.std:.2g}{_beside(step.measured, step.measured_error)}  {what}")
-        lines.append(f"  {self.gain:+.4g} +- {self.std:.2g}{_beside(self.measured, None)}  in all")
+        lines.append(f"  {self.gain:+.4g} +- {self.std:.2g}{_beside(self.measured, self.measured_error)}  in all")
         return "\n".join(lines)
 
 
@@ -124,13 +147,9 @@ def ablation_path(
         steps.append(AblationStep(name, MappingProxyType(made), MappingProxyType(after), float(gain), float(std)))
     whole = np.eye(len(path))[[-1]] - np.eye(len(path))[[0]]
     gain, std = (float(part[0]) for part in posterior.contrast(units, whole))
-    measured = None
-    if train is not None:
-        scores = [[evidence.sign * _trained(train, values) for _ in range(repeats)] for values in path]
-        means = np.mean(scores, axis=1)
-        steps = [_with_measured(step, scores[i], scores[i + 1]) for i, step in enumerate(steps)]
-        measured = float(means[-1] - means[0])
-    return AblationPath(evidence.objective, MappingProxyType(path[0]), tuple(steps), gain, std, measured, posterior.check)
+    start, direction = MappingProxyType(path[0]), "max" if evidence.sign > 0 else "min"
+    found = AblationPath(evidence.objective, direction, start, tuple(steps), gain, std, posterior.check)
+    return found if train is None else found.with_measured(train, repeats)
 
 
 @one_thread
@@ -155,11 +174,10 @@ def _trained(train: Train, values: Choices) -> float:
     return number
 
 
-def _with_measured(step: AblationStep, before: list[float], after: list[float]) -> AblationStep:
-    gain = float(np.mean(after) - np.mean(before))
+def _gain(before: list[float], after: list[float]) -> tuple[float, float | None]:
     count = len(before)
     error = math.sqrt((np.var(before, ddof=1) + np.var(after, ddof=1)) / count) if count > 1 else None
-    return replace(step, measured=gain, measured_error=error)
+    return float(np.mean(after) - np.mean(before)), error
 
 
 def _beside(measured: float | None, error: float | None) -> str:
