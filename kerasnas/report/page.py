@@ -217,6 +217,8 @@ def _files(folder: Path) -> list[dict[str, Any]] | None:
     rows = []
     for row in content["files"]:
         facts = {"drift": None, "certificate": None, "format": None, "reason": None, **row}
+        if facts["drift"]:
+            facts["drift"] = {"blank": 0.0, **facts["drift"]}
         differences = row["verification"]["max_abs_difference"].values()
         known = all(d is not None for d in differences)
         worst = max(differences) if known else None

@@ -32,6 +32,10 @@ _INSIDE = {
     "confusion.png": "What it takes for what, and its most confident mistakes",
     "regions.png": "Its classes among the features before the last layer",
 }
+_NOTES = {
+    "structure.svg": "Time: each layer by itself in TensorFlow, for one picture, on the machine that explained it; a runtime "
+    "that joins layers divides it otherwise.",
+}
 _MEANINGS = {
     "grad_cam": "where the last feature map speaks for the class",
     "grad_cam_plus_plus": "where the last feature map speaks for the class, several objects counted alike",
@@ -74,10 +78,13 @@ def explained_pictures(folder: Path) -> dict[str, Any] | None:
 
 
 def inner_pictures(folder: Path) -> list[dict[str, str]]:
-    """Return title and image of the pictures of the winner's inside: data URIs for <img>, where no script runs."""
-    there = [(title, folder / _FOLDER / name) for name, title in _INSIDE.items() if (folder / _FOLDER / name).exists()]
+    """Return title, image and note of the pictures of the winner's inside: data URIs for <img>, where no script runs."""
+    there = {name: folder / _FOLDER / name for name in _INSIDE if (folder / _FOLDER / name).exists()}
     kinds = {".svg": "image/svg+xml", ".png": "image/png"}
-    return [{"title": title, "image": _uri(path, kinds[path.suffix])} for title, path in there]
+    return [
+        {"title": _INSIDE[name], "image": _uri(path, kinds[path.suffix]), "note": _NOTES.get(name, "")}
+        for name, path in there.items()
+    ]
 
 
 def _trust(told: Any, kind: str, pictures: int) -> dict[str, Any]:

@@ -158,6 +158,7 @@ def _path(path: AblationPath, record: SearchRecord) -> dict[str, Any]:
         "rows": rows,
         "gain": f"{path.gain:+.3g} ± {path.std:.2g}",
         "measured": _measured(path.measured, path.measured_error),
+        "single": path.measured is not None and path.measured_error is None,
         "default": _tried(path.start, record),
     }
 

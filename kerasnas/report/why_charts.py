@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import numpy as np
+
 from kerasnas.explain.search import AblationPath, Importance, ParameterImportance
 from kerasnas.report.svg import ACCENT, FAINT, INK, MUTED, SECOND, short, svg
 
 __all__ = ["importance_chart", "path_chart", "value_text"]
 
 _DRAWN = 12  # rows of a chart
+_DRAWN_UNSURE = 6  # where nothing is told apart from chance
 _SURE = 2.0
 _WORDS = {"matters": "matters", "not enough trials": "not told apart from chance"}
 
@@ -22,7 +25,8 @@ def importance_chart(told: Importance) -> tuple[str, int] | None:
     if not varied:
         return None
     # What matters is drawn, and of the others those with the largest shares.
-    drawn = sorted(sorted(varied, key=lambda p: p.verdict != "matters")[:_DRAWN], key=varied.index)
+    most = _DRAWN if any(p.verdict == "matters" for p in varied) else _DRAWN_UNSURE
+    drawn = sorted(sorted(varied, key=lambda p: p.verdict != "matters")[:most], key=varied.index)
     width = max(p.high for p in drawn) or 1.0
 
     def draw(axes: Any) -> dict[str, str]:
@@ -46,7 +50,8 @@ def importance_chart(told: Importance) -> tuple[str, int] | None:
 def path_chart(path: AblationPath) -> str | None:
     """Draw how the gains add up from the default to the winner, each with two standard deviations; None without a step.
 
-    Hollow is what may be no gain at all. All that a step changed is shown where the pointer is on it.
+    Hollow is what may be no gain at all; a diamond is where training came to. All that a step changed is shown where the
+    pointer is on it.
     """
     if not path.steps:
         return None
@@ -66,6 +71,10 @@ def path_chart(path: AblationPath) -> str | None:
             if row < len(steps):
                 made = [f"{name} {_change(old, new)}" for name, (old, new) in steps[row].changes.items()]
                 titles[f"step-{row}"] = f"{gain:+.3g} ± {std:.2g}: {', '.join(made)}"
+        if path.measured is not None:
+            reached = np.cumsum([step.measured for step in steps])
+            places = [*range(len(steps)), len(rows)]
+            axes.plot([*reached, path.measured], places, ls="", marker="D", ms=6, color=SECOND, zorder=4)
         sure = abs(path.gain) > _SURE * path.std
         _bar(axes, len(rows), 0.0, path.gain, sure=sure, colour=INK, gid="step-all")
         _finish(axes, len(rows), 0.0, path.gain, path.std)

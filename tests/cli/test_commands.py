@@ -14,12 +14,16 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import kerasnas.cli
+import kerasnas.cli.explain
 import kerasnas.cli.search
 from kerasnas import NASTuner
 from kerasnas.cli import main
 from kerasnas.compress.kernels import prunable_kernels
+from kerasnas.explain import Attribution
+from kerasnas.explain.search import ablation_path, measured_path
 from kerasnas.export import Certificate, Quantization, QuantizationCandidate
 from kerasnas.oracles.by_name import BY_NAME
+from kerasnas.record import SearchRecord
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +112,14 @@ def test_explain_compress_export_report(run, capsys):
     assert main(["explain", str(run), "--images", "4"]) == 0
     explanations = _read(run / "explanations" / "explanations.json")
     assert len(explanations["pictures"]) == 4
+    trust = _read(run / "explanations" / "trust.json")
+    (second,) = set(trust) - {"occlusion"}
+    assert second in ("grad_cam", "integrated_gradients")
     for entry in explanations["pictures"]:
-        assert set(entry["files"]) == {"picture", "grad_cam", "occlusion"}
-        for name in entry["files"].values():
+        assert set(entry["files"]) == {"picture", "occlusion", second}
+        for name in filter(None, entry["files"].values()):
             with Image.open(run / "explanations" / name) as picture:
                 picture.verify()
-    assert set(_read(run / "explanations" / "trust.json")) == {"grad_cam", "occlusion"}
     assert "occlusion: " in (printed := capsys.readouterr().out)
     for name in (
         "structure.svg", "weights.png", "filters.png", "activations.png", "classes.png", "layers.png", "places.png",
@@ -123,7 +129,7 @@ def test_explain_compress_export_report(run, capsys):
         assert name in printed
     measures = _read(run / "explanations" / "measures.json")
     assert measures["parameters_count"] == keras.models.load_model(run / "model.keras").count_params()
-    assert {"grad_cam_gini_mean", "occlusion_mu_fidelity_mean"} <= set(measures)
+    assert {f"{second}_gini_mean", "occlusion_mu_fidelity_mean"} <= set(measures)
     more = run.parent / "more"
     assert main(["explain", str(run), "--method", "rise", "--images", "2", "--no-trust", "--out", str(more)]) == 0
     assert {entry.name for entry in (more / "explanations").glob("rise*")} == {"rise.png"}
@@ -430,3 +436,47 @@ def test_ctrl_c(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(kerasnas.cli.search, "search", interrupt)
     assert main(["search", "digits", "--out", str(tmp_path)]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_integrated_gradients_stand_in_for_maps_that_mark_nothing(empty, capsys):
+    class Classifier:
+        def explain(self, images, *, method):
+            values = np.zeros((2, 3, 3)) if method == "grad_cam" and empty else np.arange(18.0).reshape(2, 3, 3)
+            return Attribution(values, images, np.zeros(2, int), method)
+
+    images = np.ones((2, 3, 3, 1))
+    made = [maps.method for maps, _ in kerasnas.cli.explain._maps(Classifier(), images, (), False)]
+    assert made == ["occlusion", "integrated_gradients" if empty else "grad_cam"]
+    assert ("grad_cam marks nothing in most pictures here" in capsys.readouterr().out) == empty
+    # What is asked for by name is what comes.
+    asked = [maps.method for maps, _ in kerasnas.cli.explain._maps(Classifier(), images, ("grad_cam",), False)]
+    assert asked == ["grad_cam"]
+
+
+@pytest.mark.slow
+def test_retrain_trains_the_path_once_and_the_page_shows_it(squares, tmp_path, capsys):
+    run = tmp_path / "run"
+    search = ["search", str(squares), "--out", str(run), "--max-trials", "8", "--epochs", "1", "--space", "tiny", "--quiet"]
+    assert main([*search, "--oracle", "random"]) == 0
+    assert main(["retrain", str(run)]) == 0
+    path = ablation_path(SearchRecord.load(run / "search"))
+    trials = sorted((run / "path").glob("0/trial_*/trial.json"))
+    assert len(trials) == (len(path.configurations) if path.steps else 0)
+    if path.steps:  # which of these trials wins differs between machines
+        assert capsys.readouterr().out.count("measured") == len(path.steps) + 1
+        trained = [_read(file)["hyperparameters"]["values"] for file in trials]
+        assert all(any(values.items() <= one.items() for one in trained) for values in path.configurations)
+        before = [file.stat().st_mtime_ns for file in trials]
+        assert main(["retrain", str(run)]) == 0  # what is trained stays
+        assert [file.stat().st_mtime_ns for file in trials] == before
+        assert measured_path(SearchRecord.load(run / "search"), run / "path").measured is not None
+    other = json.loads((run / "run.json").read_text()) | {"limit": 40}
+    (run / "run.json").write_text(json.dumps(other))
+    assert main(["retrain", str(run)]) == 2
+    assert "Expected the data that" in capsys.readouterr().err
+
+
+def test_retrain_needs_a_search(tmp_path, capsys):
+    assert main(["retrain", str(tmp_path)]) == 2
+    assert "classifier.json" in capsys.readouterr().err

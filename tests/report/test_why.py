@@ -125,7 +125,7 @@ def test_what_was_trained_stands_beside_what_was_predicted(page_of, trained, tmp
     assert path.measured_error is None
     words = page_of(tmp_path).words
     assert "measured gain" in words
-    assert f"When each was trained anew they gained {path.measured:+.3g} in all" in words
+    assert f"Trained anew, they gained {path.measured:+.3g}." in words
     for step in path.steps:
         assert f"{step.gain:+.3g} ± {step.std:.2g} {step.measured:+.3g}" in words
 
