@@ -80,7 +80,7 @@ class AblationPath:
             InvalidArgument: for a `train` that returns no finite number.
         """
         sign = 1 if self.direction == "max" else -1
-        scores = [[sign * _trained(train, values) for _ in range(repeats)] for values in self.configurations]
+        scores = [[sign * _trained(train, dict(values)) for _ in range(repeats)] for values in self.configurations]
         gains = [_gain(before, after) for before, after in pairwise(scores)]
         steps = [replace(s, measured=gain, measured_error=error) for s, (gain, error) in zip(self.steps, gains, strict=True)]
         measured, error = _gain(scores[0], scores[-1])
