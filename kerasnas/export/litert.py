@@ -177,7 +177,8 @@ def _check_data(
 def _convert(view: FunctionalView, format: str, samples: Sequence[np.ndarray], batch_size: int | None) -> bytes:
     with tempfile.TemporaryDirectory(prefix="kerasnas-") as folder:
         save_for_litert(view, Path(folder), batch_size=batch_size)
-        return convert_saved_model(Path(folder), format=format, samples=samples)
+        named = dict(zip(signature_names(view)["inputs"], samples, strict=True)) if samples else None
+        return convert_saved_model(Path(folder), format=format, samples=named)
 
 
 def _run_all(session: LiteRTSession, samples: Sequence[np.ndarray], size: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +18,14 @@ _LOCATED = re.compile(r'error: loc\((?:callsite\()*fused\["(\w+):", "([^"@]+)')
 _NOT_IN_LITERT = re.compile(r"(?:Custom|TF Select) ops: (.+)")
 
 
-def convert_saved_model(folder: Path, *, format: str = "float32", samples: Sequence[np.ndarray] = ()) -> bytes:
+def convert_saved_model(folder: Path, *, format: str = "float32", samples: Mapping[str, np.ndarray] | None = None) -> bytes:
     """Convert a SavedModel with one signature called "serve" to LiteRT, with built-in operators only.
 
     Args:
         folder: where the SavedModel lies.
         format: "float32"; "float16", weights of half the size, computed in float32; "int8", weights and arithmetic; or
             "int16", activations of 16 bits and weights of 8. A model that already simulates int8 goes without samples.
-        samples: for the ranges of the integer formats, an array of shape (samples, ...) for each input in the order of
-            the signature.
+        samples: for the ranges of the integer formats: name of each input in the signature -> shape (samples, ...).
 
     Raises:
         KerasNASError: if LiteRT has no such operator; the message names operators and where in the graph they stand.
@@ -42,14 +41,18 @@ def convert_saved_model(folder: Path, *, format: str = "float32", samples: Seque
         if format in ("int8", "int16"):
             kinds = tf.lite.OpsSet
             wide = kinds.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-            if samples:
+            if samples is not None:
                 converter.target_spec.supported_ops = [kinds.TFLITE_BUILTINS_INT8 if format == "int8" else wide]
                 converter.representative_dataset = lambda: _one_by_one(samples)
-            if all(array.dtype == np.float32 for array in samples):
+            if all(array.dtype == np.float32 for array in (samples or {}).values()):
                 converter.inference_input_type = getattr(tf, format)
                 converter.inference_output_type = getattr(tf, format)
         try:
             with warnings.catch_warnings():
+                # The calibration itself still runs in it.
+                warnings.filterwarnings(
+                    "ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated", category=UserWarning
+                )
                 warnings.filterwarnings("ignore", message="Statistics for quantized inputs were expected", category=UserWarning)
                 content: bytes = converter.convert()
         except Exception as error:
@@ -57,9 +60,9 @@ def convert_saved_model(folder: Path, *, format: str = "float32", samples: Seque
     return content
 
 
-def _one_by_one(samples: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    for row in range(len(samples[0])):
-        yield [array[row : row + 1] for array in samples]
+def _one_by_one(samples: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    for row in range(len(next(iter(samples.values())))):
+        yield {name: array[row : row + 1] for name, array in samples.items()}
 
 
 def _explain(error: Exception, format: str) -> str:
