@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--max-time", type=float, default=480, help="seconds of the search")
     parser.add_argument("--tuning", type=int, default=8, help="epochs of fine-tuning at most")
     parser.add_argument("--out", type=Path, default=Path("compression-search"))
+    parser.add_argument("--overwrite", action="store_true", help="begin anew instead of resuming")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
@@ -52,7 +53,7 @@ def main() -> None:
         held_out=held_out,
         test=test,
         directory=options.out,
-        overwrite=True,
+        overwrite=options.overwrite,
         seed=options.seed,
     )
     print(result)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["GOALS", "Goal"]
 
 GOALS = ("smallest", "fastest", "most accurate")
+_ALIKE = 0.02
+_LEAST = 1e-9  # by which a broken bound counts at least, however close it is
 _POINT = 0.05  # a loss that is over its bound by so much counts like a file of e times the allowed size
 
 
@@ -52,12 +54,13 @@ class Goal:
 
     def excess(self, row: "Candidate") -> float:
         """Return by how much a file breaks its bounds, all of them added up; 0 where it keeps them."""
-        over = max(0.0, row.loss - self.max_loss) / _POINT if self.best != "most accurate" else 0.0
-        return over + self._too_large(row)
+        if self.best == "most accurate" or row.loss <= self.max_loss:
+            return self._too_large(row)
+        return max((row.loss - self.max_loss) / _POINT, _LEAST) + self._too_large(row)
 
     def _too_large(self, row: "Candidate") -> float:
-        over = max(0.0, math.log(row.size_bytes / self.max_bytes)) if self.max_bytes else 0.0
-        return over + (max(0.0, math.log(row.latency_ms / self.max_latency_ms)) if self.max_latency_ms else 0.0)
+        pairs = ((row.size_bytes, self.max_bytes), (row.latency_ms, self.max_latency_ms))
+        return sum(max(math.log(value / bound), _LEAST) for value, bound in pairs if bound is not None and value > bound)
 
     def wants_less(self, rows: Sequence["Candidate"]) -> bool:
         """Tell whether a smaller network than that of these files is to be tried next, rather than a larger one."""
@@ -80,9 +83,15 @@ class Goal:
         return max(gain, -1.0)
 
     def choose(self, rows: Iterable["Candidate"], original: "Candidate") -> "Candidate | None":
-        """Return the best file of those that keep the bounds, of equals the smaller and faster one; None if none does."""
+        """Return the best file of those that keep the bounds; None if none does.
+
+        Sizes and latencies that differ by less than a fiftieth are alike: of these files the most accurate is taken.
+        """
         fit = [row for row in rows if not self.excess(row)]
-        return max(fit, key=lambda row: (self.merit(row, original), -row.size_bytes, row.speedup), default=None)
+        best = max((self.merit(row, original) for row in fit), default=0.0)
+        margin = 0.0 if self.best == "most accurate" else _ALIKE
+        alike = [row for row in fit if self.merit(row, original) >= best - margin]
+        return max(alike, key=lambda row: (row.accuracy, -row.size_bytes, row.speedup), default=None)
 
     def hopeless(self, least_bytes: float, best: "Candidate | None") -> str | None:
         """Return why a network whose weights take `least_bytes` at least need not be trained; None if it may do."""
