@@ -224,6 +224,25 @@ def test_compress_returns_a_copy(classifier):
     assert small.predict(PIXELS[:5]).dtype.kind == "U"
 
 
+@pytest.mark.slow
+def test_compress_by_channels_or_for_a_goal(classifier, tmp_path):
+    half = classifier.compress(PIXELS[TRAIN], NAMES[TRAIN], channels=0.5, epochs=1)
+    assert half.model_.count_params() < 0.6 * classifier.model_.count_params()
+    assert half.predict(PIXELS[:5]).dtype.kind == "U"
+    judged = {"held_out": (PIXELS[TEST], NAMES[TEST]), "test": (PIXELS[520:700], NAMES[520:700])}
+    bounds = {"max_loss": 1.0, "max_trials": 1, "epochs": 1, "control": False, "formats": (), "verbose": 0}
+    small = classifier.compress(PIXELS[TRAIN], NAMES[TRAIN], goal="smallest", directory=tmp_path, **bounds, **judged)
+    assert small.model_.count_params() == small.compression_.chosen.parameters < classifier.model_.count_params()
+    assert small.score(PIXELS[520:700], NAMES[520:700]) == pytest.approx(small.compression_.test["chosen"])
+    session = onnxruntime.InferenceSession(str(small.compression_.path), providers=["CPUExecutionProvider"])
+    facts = session.get_modelmeta().custom_metadata_map
+    assert json.loads(facts["labels"]) == classifier.classes_.tolist()
+    with pytest.raises(InvalidArgument, match="got sparsity and goal"):
+        classifier.compress(PIXELS, NAMES, sparsity=0.5, goal="smallest")
+    with pytest.raises(InvalidArgument, match=r"\['ten'\]"):
+        classifier.compress(PIXELS[TRAIN], NAMES[TRAIN], goal="smallest", held_out=(PIXELS[:1], ["ten"]))
+
+
 def test_export_computes_the_same_from_raw_pixels(classifier, tmp_path):
     file = classifier.export(tmp_path / "digits.onnx")
     assert file.verification.passed
