@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10, help="of the original")
     parser.add_argument("--goal", choices=["smallest", "fastest"], default="smallest")
     parser.add_argument("--max-loss", type=float, default=0.01)
+    parser.add_argument("--max-bytes", type=float, help="largest file")
     parser.add_argument("--max-trials", type=int, default=12)
     parser.add_argument("--max-time", type=float, default=480, help="seconds of the search")
     parser.add_argument("--tuning", type=int, default=8, help="epochs of fine-tuning at most")
@@ -47,6 +48,7 @@ def main() -> None:
         pairs,
         goal=options.goal,
         max_loss=options.max_loss,
+        max_bytes=options.max_bytes,
         max_trials=options.max_trials,
         max_time=options.max_time,
         epochs=options.tuning,
