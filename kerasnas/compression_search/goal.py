@@ -112,7 +112,8 @@ class Goal:
         return dict(self.__dict__)
 
     def __str__(self) -> str:
-        bounds = [] if self.best == "most accurate" else [f"within {100 * self.max_loss:g} points of accuracy"]
+        points = f"{100 * self.max_loss:g} {'point' if self.max_loss == 0.01 else 'points'}"
+        bounds = [] if self.best == "most accurate" else [f"within {points} of accuracy"]
         bounds += [f"within {self.max_bytes / 1000:g} kB"] if self.max_bytes else []
         bounds += [f"within {self.max_latency_ms:g} ms"] if self.max_latency_ms else []
         return f"{self.best} {' and '.join(bounds)}"

@@ -109,6 +109,10 @@ def compress(
     aim = Goal(goal, max_loss, max_bytes, max_latency_ms)
     _check(max_trials, max_time, epochs, batch_size, held_out, seed)
     check_formats(formats)
+    if not (strategy is None or isinstance(strategy, Strategy)):
+        raise InvalidArgument(
+            f"Expected a kerasnas.strategies.Strategy or None, got {strategy!r}. Make one, such as Evolution()."
+        )
     train, held = split(model, data, held_out, seed)
     exam = None if test is None else labelled(model, test)
     rng = np.random.default_rng(seed)

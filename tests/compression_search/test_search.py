@@ -146,6 +146,7 @@ def test_one_network_with_all_that_a_search_measures(model, digits, tmp_path):
         ({"goal": "tiny"}, "got 'tiny'"),
         ({"formats": ["int4"]}, "got .'int4'."),
         ({"formats": "U8U8"}, "got 'U8U8'"),
+        ({"strategy": "dyna"}, "Strategy or None, got 'dyna'"),
         ({"max_trials": -1}, "max_trials to be an integer of at least 0"),
         ({"max_time": 0}, "max_time > 0"),
         ({"held_out": 1.0}, r"\(0, 1\), got 1.0"),
