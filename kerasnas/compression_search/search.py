@@ -14,6 +14,7 @@ import numpy as np
 from kerasnas.atomic import atomic_path
 from kerasnas.compress import ScratchControl, from_scratch_control, prune_channels
 from kerasnas.compress.channels.scratch import paired_error
+from kerasnas.compress.clone import own_classes
 from kerasnas.compression_search.arrays import labelled, split
 from kerasnas.compression_search.compression import Candidate, Compression, front_of
 from kerasnas.compression_search.goal import Goal
@@ -131,7 +132,8 @@ def compress(
         search.run(strategy or Dyna(initial=6), max_trials, max_time)
         original, rows, chosen = search.judge()
         trial = next(trial for trial in journal.trials if trial["number"] == chosen.trial)
-        network = model if chosen.trial == 0 else load_model(journal.model_path(chosen.trial))
+        with keras.saving.custom_object_scope(own_classes(model)):
+            network = model if chosen.trial == 0 else load_model(journal.model_path(chosen.trial))
         scratch = None
         if control and chosen.trial:
             progress.now("the control: the same size from scratch")
