@@ -112,10 +112,14 @@ def _missing(record: SearchRecord, done: int) -> str:
 
 
 def _unreliable(check: ModelCheck) -> str:
+    if check.low > 0:
+        why_not = "which models of shuffled scores reach, too"
+    else:
+        why_not = f"its 95 % interval begins at {check.low:.2f}"
     return (
         "Which changes made the network better than the default, and what other values would have done, cannot be told: from "
         f"{check.trials} trials no model of the score ranks trials that it has not seen (rank correlation "
-        f"{check.correlation:.2f}, its 95 % interval begins at {check.low:.2f})."
+        f"{check.correlation:.2f}, {why_not})."
     )
 
 

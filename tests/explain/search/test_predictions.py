@@ -1,18 +1,23 @@
 """Ablation paths, counterfactuals and Shapley values against closed forms."""
 
 import itertools
+from dataclasses import replace
 
+import keras_tuner as kt
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.search import ablation_path, counterfactuals, shapley_ablation
 from kerasnas.explain.search.evidence import Evidence, default_choices
 from kerasnas.explain.search.mixture import Mixture
 from kerasnas.explain.search.reward_posterior import RewardPosterior, _root
 from kerasnas.explain.search.shapley_ablation import _drawn, _exact
+from kerasnas.spaces import ConvDense
+from kerasnas.strategies.space import random_choices
 
 
 def terms_of(values):
@@ -252,3 +257,20 @@ def planted_conditional(random_record):
 def test_the_default_configuration_is_kerastuners(planted_conditional):
     record, _ = planted_conditional
     assert default_choices(record) == {"kind": "conv", "kernel": 3, "deep": False, "classes": 10}
+
+
+def test_noise_in_a_large_space_is_not_taken_for_a_model_that_ranks():
+    """With 31 hyperparameters and 30 trials, tuning alone brings scores of noise to a rank correlation of 0.75."""
+    hp = kt.HyperParameters()
+    ConvDense.tiny((8, 8, 1), 10).declare_hyperparameters(hp)
+    decisions, rng = tuple(decisions_of(entries_of(hp))), np.random.default_rng(7)
+    choices = tuple(random_choices(decisions, rng) for _ in range(30))
+    noise = Evidence(decisions, tuple(range(1, 31)), choices, rng.standard_normal(30), 0, 1, "noise")
+    check = RewardPosterior(noise).check
+    assert check.low > 0  # so that it would be believed
+    assert check.by_luck > 0.05
+    assert not check.is_reliable
+    assert "shuffled scores come as far" in str(check)
+    told = RewardPosterior(replace(noise, scores=np.array([float(c["filters"]) for c in choices]))).check
+    assert told.is_reliable
+    assert told.by_luck == 0.05
