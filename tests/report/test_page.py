@@ -173,6 +173,35 @@ def test_the_page_says_when_the_luckiest_trial_is_not_the_preferred_one(page_of,
     assert "trial 3 (val_accuracy 0.8) has the best posterior mean" in words
 
 
+def test_what_a_compression_search_found(page_of, project, tmp_path):
+    project(tmp_path / "search", scores=[0.5])
+    row = {
+        "trial": 0, "format": "float32", "size_bytes": 970_500, "gzip_bytes": 896_900, "latency_ms": 0.125,
+        "original_ms": 0.125, "accuracy": 0.8996, "loss": 0.0, "loss_error": 0.0, "parameters": 242_602, "macs": 14_680_000,
+    }  # fmt: skip
+    small = row | {"trial": 4, "format": "U8S8", "size_bytes": 65_900, "latency_ms": 0.05, "accuracy": 0.892, "loss": 0.0076}
+    small |= {"loss_error": 0.0041, "gzip_bytes": 48_400, "parameters": 47_176, "macs": 2_870_000}
+    beaten = small | {"size_bytes": 70_000, "trial": 5}
+    told = {
+        "goal": {"best": "smallest", "max_loss": 0.01, "max_bytes": 90_000, "max_latency_ms": None},
+        "rows": [row, beaten, small], "original": 0, "chosen": 2, "pareto": [2, 0], "n_held_out": 2500,
+        "reason": "It is <the> smallest.", "settings": {},
+        "control": {"accuracy": 0.9, "pruned_accuracy": 0.88, "scratch_wins": True},
+        "test": {"n": 10000, "original": 0.8972, "chosen": 0.8894, "loss": 0.0078, "loss_error": 0.002},
+    }  # fmt: skip
+    (tmp_path / "compression.json").write_text(json.dumps(told))
+    page = page_of(tmp_path)
+    assert "network 4, U8S8 0.8920 0.76 ± 0.80 65.9 48.4 0.05 2.5x 47,176 2.87M" in page.words
+    assert "original, float32 0.8996 0.00 ± 0.00 970.5" in page.words
+    assert "network 5, U8S8 0.8920" not in page.words  # but in the chart
+    assert "It is <the> smallest. On 10,000 test pictures" in page.words
+    assert "from scratch is better" in page.words
+    assert "<title>network 4, U8S8: 65.9 kB, 0.050 ms, accuracy 0.8920</title>" in page.source
+    told |= {"goal": None, "control": None, "test": None}
+    (tmp_path / "compression.json").write_text(json.dumps(told))
+    assert "from scratch" not in page_of(tmp_path).words
+
+
 def test_files_and_pruning(page_of, project, tmp_path):
     project(tmp_path / "search", scores=[0.5])
     row = {
