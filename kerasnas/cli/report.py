@@ -18,7 +18,8 @@ __all__ = ["command"]
 def command(run: Path, out: Path | None, charts: Path | None) -> None:
     """Write one self-contained HTML page about RUN, from whatever the other commands have left in it.
 
-    RUN may also be the project folder of a search that is still running.
+    RUN may also be the project folder of a search that is still running, or the folder in which `kerasnas explain` or
+    `kerasnas export` has left what it made of a .keras file.
     """
     from kerasnas.report import write_report
 
