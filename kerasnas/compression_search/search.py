@@ -68,15 +68,15 @@ def compress(
 
     Accuracies that choose are those on held-out samples, on which no candidate is trained: give some that the original has not
     seen either. A stratified share of `data` does, but if the original was trained on it, it is too good there, all losses look
-    larger than they are, and less is pruned than could be. Whoever chooses among many is a little too hopeful: the loss on
-    `test` tells the truth.
+    larger than they are, and less is pruned than could be. The best of many on few samples is flattered; so a loss counts with
+    its standard error, which more held-out samples make smaller, and the loss on `test` has the last word.
 
     Args:
         model: a built Functional or Sequential classifier, outputs (batch, classes), on the TensorFlow backend; left unchanged.
         data: inputs, shape (n, ...) as the model takes them, and labels: n class indices or one-hot rows.
         goal: "smallest" (file), "fastest" (latency of one sample on one thread here) or "most accurate", which wants a bound.
-        max_loss: largest loss of accuracy against the original's float file, a share: 0.01 is one point. Of no account with
-            "most accurate".
+        max_loss: largest loss of accuracy against the original's float file, a share: 0.01 is one point. The measured loss and
+            its standard error together must keep to it. Of no account with "most accurate".
         max_bytes: largest size of the file, bytes.
         max_latency_ms: largest latency on this machine, milliseconds.
         max_trials: networks to train, >= 0; with 0 the formats of the original are compared.

@@ -28,7 +28,7 @@ goals = st.builds(
 
 @given(goals, numbers)
 def test_what_keeps_all_bounds_is_worth_more_than_what_breaks_one(goal, one):
-    broken = (goal.best != "most accurate" and one.loss > goal.max_loss) or (
+    broken = (goal.best != "most accurate" and one.loss + one.loss_error > goal.max_loss) or (
         one.size_bytes > (goal.max_bytes or math.inf) or one.latency_ms > (goal.max_latency_ms or math.inf)
     )
     assert (goal.excess(one) > 0) == broken
@@ -59,7 +59,7 @@ def test_the_chosen_file_is_the_best_of_those_that_fit(goal, rows):
 def test_merits_and_directions_in_numbers():
     small = Goal("smallest", 0.01, max_bytes=500)
     assert small.merit(row(250, 1, 0), ORIGINAL) == pytest.approx(math.log(4))
-    assert small.merit(row(1000, 1, 0.06), ORIGINAL) == pytest.approx(-1 - 1 - math.log(2))
+    assert small.merit(row(1000, 1, 0.059), ORIGINAL) == pytest.approx(-1 - 1 - math.log(2))  # with a standard error of 0.001
     assert Goal("fastest").merit(row(2000, 0.5, 0), ORIGINAL) == pytest.approx(math.log(2))
     accurate = Goal("most accurate", max_bytes=500)
     assert accurate.merit(row(400, 1, 0.3), ORIGINAL) == pytest.approx(0.6)

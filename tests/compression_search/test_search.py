@@ -43,7 +43,7 @@ def model(digits):
 
 @pytest.fixture(scope="module")
 def settings(digits):
-    more = {"max_loss": 0.03, "epochs": 3, "formats": ["U8U8"], "verbose": 0, "batch_size": 32}
+    more = {"max_loss": 0.05, "epochs": 3, "formats": ["U8U8"], "verbose": 0, "batch_size": 32}
     return {"held_out": digits["held_out"], "test": digits["test"], **more}
 
 
@@ -70,7 +70,7 @@ def test_the_figures_are_those_of_the_files(found, digits, model):
         assert row.loss == pytest.approx(found.original.accuracy - row.accuracy)
     assert found.original.accuracy == pytest.approx(model.evaluate(*digits["held_out"], verbose=0)[1])
     assert found.original.parameters == model.count_params()
-    fit = [row for row in found.rows if row.loss <= 0.03]
+    fit = [row for row in found.rows if row.loss + row.loss_error <= 0.05]
     assert found.chosen.size_bytes == min(row.size_bytes for row in fit) < found.original.size_bytes / 3
     assert found.model.count_params() == found.chosen.parameters
     assert found.test["chosen"] == pytest.approx(accuracy(found.path, *digits["test"]))
@@ -108,7 +108,7 @@ def test_it_goes_on_after_a_kill_and_another_goal_needs_no_training(found, model
     ]
     fast = compress(model, digits["train"], goal="fastest", max_trials=2, directory=folder, control=False, **settings)
     assert len(trained) == 1
-    assert fast.chosen.speedup == max(row.speedup for row in fast.pareto if row.loss <= 0.03)
+    assert fast.chosen.speedup == max(row.speedup for row in fast.pareto if row.loss + row.loss_error <= 0.05)
     with pytest.raises(InvalidArgument, match="another directory"):
         compress(model, digits["test"], max_trials=2, directory=folder, **settings)
     (folder / "trials.json").write_text("{")
