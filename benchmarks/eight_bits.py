@@ -69,7 +69,8 @@ def measure(options: argparse.Namespace, seed: int) -> dict[str, list[float]]:
     tuning = {"epochs": options.tuning, "batch_size": 64, "seed": seed}
     tuned = keras.models.clone_model(original)
     tuned.set_weights(original.get_weights())
-    tuned.compile(keras.optimizers.Adam(5e-4), "sparse_categorical_crossentropy")
+    rate = keras.optimizers.schedules.CosineDecay(5e-4, options.tuning * -(-len(x) // 64))
+    tuned.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
     tuned.fit(x, y, epochs=options.tuning, batch_size=64, verbose=0)
     sparse = prune(original, x, y, sparsity=0.7, **tuning)
     clustered = cluster(sparse, x, y, clusters=16, preserve_sparsity=True, **tuning)

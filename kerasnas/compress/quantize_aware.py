@@ -93,7 +93,7 @@ def quantize_aware(
         preserve_sparsity: whether weights that are zero stay zero, for a model that `prune` made.
         epochs: passes over the data, >= 1.
         batch_size: rows per step.
-        learning_rate: of Adam, > 0.
+        learning_rate: of Adam at the start, > 0; it falls to 0 along half a cosine.
         labels: names of the classes, written into the file.
         preprocessing: what goes in, written into the file; see `kerasnas.export.to_onnx`.
         max_loss: largest loss of accuracy that is accepted, a share of the samples in [0, 1].
@@ -226,7 +226,8 @@ def _fit(
     if seed is not None:
         tf.random.set_seed(seed)
     plain = tf.autograph.experimental.do_not_convert
-    twin.compile(tf_keras.optimizers.Adam(learning_rate), loss=plain(lambda labels, predictions: loss(labels, predictions)))
+    rate = tf_keras.optimizers.schedules.CosineDecay(learning_rate, epochs * len(batches))
+    twin.compile(tf_keras.optimizers.Adam(rate), loss=plain(lambda labels, predictions: loss(labels, predictions)))
     data = batches.map(plain(lambda a, b: (tf.cast(a, tf.float32), encode(b))))
     twin.fit(data, epochs=epochs, verbose=verbose)
     if not all(np.isfinite(weight).all() for weight in twin.get_weights()):

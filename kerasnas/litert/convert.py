@@ -72,4 +72,4 @@ def _explain(error: Exception, format: str) -> str:
     named = located or dict.fromkeys(_NOT_IN_LITERT.findall(text))
     why = "; ".join(named) or " ".join(text.split())[:300]
     fixed = " A free batch size is what such operators often stop at: pass batch_size=1." if "TensorList" in text else ""
-    return f"Expected operators that LiteRT has in {format}, but the converter stopped at {why}.{fixed}"
+    return f"Expected operators that LiteRT has in {format}, but the converter stopped at {why.rstrip('. ')}.{fixed}"
