@@ -61,10 +61,10 @@ def main() -> None:
     lines = [
         "# What the LiteRT export can write",
         "",
-        f"The {len(rows[-1][1])} models of [CONFORMANCE.md](CONFORMANCE.md), in float32 (Keras {keras.__version__}, TensorFlow "
-        f"{version('tensorflow')}, LiteRT {version('ai-edge-litert')}). A cell shows the largest difference from Keras, at "
-        "batch sizes 1 and 7, or at 1 where the batch cannot be free; or the operator at which the converter stopped. What is "
-        "refused is refused with the name of its layer, and no file is left.",
+        f"{len(rows[-1][1])} models of the list in [CONFORMANCE.md](CONFORMANCE.md), in float32 (Keras {keras.__version__}, "
+        f"TensorFlow {version('tensorflow')}, LiteRT {version('ai-edge-litert')}). A cell shows the largest difference from "
+        "Keras, at batch sizes 1 and 7, or at 1 where the batch cannot be free; or the operator at which the converter "
+        "stopped. What is refused is refused with the name of its layer, and no file is left.",
         "",
         "Made by `python benchmarks/litert_conformance.py --out export/LITERT_CONFORMANCE.md`.",
         "",
