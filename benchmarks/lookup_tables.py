@@ -4,8 +4,8 @@ import csv
 import gzip
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Table:
         unit: in which regrets are shown: the scores' own, multiplied by `scale`.
         decisions: all unconditional.
         scores: larger is better, shape (values of decision 1, ..., values of decision n, runs).
+        costs: what a configuration costs, smaller is better, by name; shape (values of decision 1, ..., values of decision n).
     """
 
     title: str
@@ -35,6 +36,7 @@ class Table:
     decisions: tuple[Discrete, ...]
     scores: Array
     scale: float = 1.0
+    costs: Mapping[str, Array] = field(default_factory=dict)
 
     @cached_property
     def _regrets(self) -> Array:
@@ -51,6 +53,10 @@ class Table:
         run = np.random.default_rng([seed, trial, 2**31]).integers(self.scores.shape[-1])
         return float(self.scores[*self._cell(choices), run])
 
+    def cost(self, choices: Choices) -> tuple[float, ...]:
+        """Return what `choices` cost, in the order of `costs`."""
+        return tuple(float(cost[self._cell(choices)]) for cost in self.costs.values())
+
     def _cell(self, choices: Choices) -> tuple[int, ...]:
         return tuple(decision.index(choices[decision.name]) for decision in self.decisions)
 
@@ -65,11 +71,13 @@ def _file(name: str) -> Path:
 def read_macro() -> Table:
     """Read NAS-Bench-Macro (Su et al. 2021): one of three blocks in each of eight layers, three runs on CIFAR-10."""
     decisions = tuple(Discrete(name=f"layer_{i}", values=("0", "1", "2")) for i in range(8))
-    scores = np.full([3] * 8 + [3], np.nan)
+    scores, flops = np.full([3] * 8 + [3], np.nan), np.full([3] * 8, np.nan)
     with gzip.open(_file("nas_bench_macro_cifar10.csv.gz"), "rt") as file:
         for row in csv.DictReader(file):
-            scores[tuple(int(digit) for digit in row["arch"])] = [float(row[f"test_acc_{i}"]) for i in (1, 2, 3)]
-    return Table("NAS-Bench-Macro, CIFAR-10", "points of accuracy", decisions, scores)
+            cell = tuple(int(digit) for digit in row["arch"])
+            scores[cell] = [float(row[f"test_acc_{i}"]) for i in (1, 2, 3)]
+            flops[cell] = float(row["flops"])
+    return Table("NAS-Bench-Macro, CIFAR-10", "points of accuracy", decisions, scores, costs={"operations": flops})
 
 
 def read_fcnet(data_set: str) -> Table:
@@ -87,10 +95,16 @@ def read_fcnet(data_set: str) -> Table:
         Discrete(name="n_units_2", values=units, ordered=True),
     )
     with np.load(_file(f"hpolib_fcnet_{data_set}.npz")) as file:
-        index, loss = file["config_index"], file["val_loss"].astype(float)
-    scores = np.full([*(decision.size for decision in decisions), loss.shape[1]], np.nan)
-    scores[tuple(index.T)] = -loss
-    return Table(f"FCNet, {data_set.replace('_', ' ')}", "10⁻³ of validation loss", decisions, scores, 1e3)
+        cells, loss = tuple(file["config_index"].T), file["val_loss"].astype(float)
+        given = {"parameters": file["model_size"], "training time": file["train_time"]}
+    shape = [decision.size for decision in decisions]
+    scores = np.full([*shape, loss.shape[1]], np.nan)
+    scores[cells] = -loss
+    costs = {name: np.full(shape, np.nan) for name in given}
+    for name, values in given.items():
+        costs[name][cells] = values
+    title = f"FCNet, {data_set.replace('_', ' ')}"
+    return Table(title, "10⁻³ of validation loss", decisions, scores, 1e3, costs)
 
 
 READERS: dict[str, Callable[[], Table]] = {

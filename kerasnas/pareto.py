@@ -20,6 +20,7 @@ __all__ = [
     "pareto_front",
     "pareto_scores",
     "spread_scores",
+    "weighted_scores",
 ]
 
 Array = NDArray[np.float64]
@@ -190,6 +191,36 @@ def spread_scores(scores: ArrayLike) -> Array:
         InvalidArgument: as `non_dominated_sort`.
     """
     return _by_front(scores, lambda front: crowding_distance(_ranks(front)))
+
+
+def weighted_scores(scores: ArrayLike) -> Array:
+    """Return one number for each row, lower is better: its distance from the ideal under weights that each new row changes.
+
+    Each objective counts by its rank among all rows, so that no unit or scale does. Of the weighted distances from the best rank
+    the largest counts, and a little of their sum, and each front that a row is behind the first counts like 0.3 of all ranks. A
+    search that is rewarded with these looks for one part of the front after the other, and everywhere for what is not dominated.
+    The weights are drawn by the number of rows alone.
+
+    Args:
+        scores: shape (n, m), higher is better.
+    Returns:
+        Shape (n,), >= 0; a failed row has one more than the worst that did not fail.
+    Raises:
+        InvalidArgument: as `non_dominated_sort`.
+    Source:
+        Knowles 2006 (ParEGO), eq. 2; deviations: ranks instead of values, weights from the whole simplex instead of a grid, and
+        the number of the front, without which evolution lost what it gains by dominance (benchmarks/several_objectives.py).
+    """
+    scores = _matrix(scores)
+    whole = np.isfinite(scores).all(axis=1)
+    result = np.ones(len(scores))
+    if whole.any():
+        weights = np.random.default_rng(len(scores)).dirichlet(np.ones(scores.shape[1]))
+        distances = weights * (1 - _unit(_ranks(scores[whole])))
+        fronts = non_dominated_sort(scores[whole])
+        result[whole] = distances.max(axis=1) + 0.05 * distances.sum(axis=1) + 0.3 * fronts
+        result[~whole] += result[whole].max()
+    return result
 
 
 def _matrix(scores: ArrayLike) -> Array:

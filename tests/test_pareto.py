@@ -18,6 +18,7 @@ from kerasnas.pareto import (
     pareto_front,
     pareto_scores,
     spread_scores,
+    weighted_scores,
 )
 
 NAN = math.nan
@@ -173,6 +174,33 @@ def test_a_lonely_trial_comes_before_a_crowded_one():
     assert spread_scores([[0, 4], [1, 3], [1, 3], [2, 2], [4, 0]]).argmax() in (1, 2)
 
 
+@given(finite, st.integers(0, 60))
+def test_weights_put_nothing_that_is_dominated_before_what_dominates_it(scores, more):
+    scores = np.concatenate([scores, np.repeat(scores[:1], more, axis=0)])  # other numbers of rows, other weights
+    distances = weighted_scores(scores)
+    behind = np.array([((row >= scores).all(axis=1) & (row > scores).any(axis=1)) for row in scores])
+    assert (distances[:, None] < distances[None])[behind].all()
+    assert (weighted_scores(np.exp(3 * scores)) == distances).all()
+
+
+def test_weights_come_to_every_point_of_a_hollow_front():
+    # No weighted sum is best at an inner point of it.
+    front = np.array([[0.0, 10.0], [1.0, 4.0], [3.0, 3.0], [4.0, 1.0], [10.0, 0.0]])
+    behind = [front[[0]] - 1.0] * 200
+    best = {int(weighted_scores(np.concatenate([front, *behind[:n]])).argmin()) for n in range(200)}
+    assert best == {0, 1, 2, 3, 4}
+
+
+def test_weighted_distances_in_closed_form():
+    scores = [[1.0, 5.0], [2.0, 4.0], [NAN, 9.0], [0.5, 1.0]]
+    a, b = np.random.default_rng(4).dirichlet([1.0, 1.0])
+    whole = [0.5 * a * 1.05, 0.5 * b * 1.05, max(a, b) + 0.05 + 0.3]
+    expected = [whole[0], whole[1], 1 + max(whole), whole[2]]
+    assert weighted_scores(scores) == pytest.approx(expected, abs=1e-12)
+    assert weighted_scores([[3.0]]).tolist() == [0.0]
+    assert weighted_scores([[NAN]]).tolist() == [1.0]
+
+
 @given(wild)
 def test_nothing_that_is_a_number_breaks_anything(scores):
     ranks = non_dominated_sort(scores)
@@ -184,6 +212,9 @@ def test_nothing_that_is_a_number_breaks_anything(scores):
     for numbers in (pareto_scores(scores), spread_scores(scores)):
         assert np.isfinite(numbers).all()
         assert (np.floor(numbers) == ranks).all()
+    distances = weighted_scores(scores)
+    assert np.isfinite(distances).all()
+    assert distances[failed].min() >= distances[~failed].max() + 1
     assert not np.isnan(crowding_distance(scores)).any()
     assert (knee_distance(scores)[failed] == -np.inf).all()
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kerasnas.pareto import pareto_scores, spread_scores
+from kerasnas.pareto import pareto_scores, weighted_scores
 
 __all__ = ["SeveralObjectives"]
 
@@ -15,8 +15,8 @@ class SeveralObjectives:
     KerasTuner would add the objectives up, so that the one with the largest numbers decides alone. Here a trial's score is the
     number of its front plus its place within it (`kerasnas.pareto.pareto_scores`). Scores change as other trials end;
     `trial.json` keeps the one at the trial's own end, and whoever reads the folder gets those of now. The strategy is told
-    fronts, too, but within a front the lonely trials come first (`kerasnas.pareto.spread_scores`), so that it looks for the
-    whole front; it begins anew when a trial ends. The epoch of a trial is chosen by KerasTuner's sum.
+    distances from the ideal under weights that change from trial to trial (`kerasnas.pareto.weighted_scores`), so that it looks
+    for the whole front; it begins anew when a trial ends. The epoch of a trial is chosen by KerasTuner's sum.
 
     Args:
         objective: of the oracle; a single one makes this empty, and false.
@@ -25,7 +25,7 @@ class SeveralObjectives:
     def __init__(self, objective: Any) -> None:
         self.directions: dict[str, str] = {o.name: o.direction for o in getattr(objective, "objectives", ())}
         self._ended: list[str] | None = None
-        self._spread: dict[str, float] = {}
+        self._told: dict[str, float] = {}
 
     def __bool__(self) -> bool:
         return bool(self.directions)
@@ -49,16 +49,16 @@ class SeveralObjectives:
             for trial, score in zip(trials, pareto_scores(self._matrix(trials)), strict=True):
                 trial.score = float(score)
 
-    def spread(self, end_order: Sequence[str], trials: Mapping[str, Any]) -> Mapping[str, float]:
+    def rewards(self, end_order: Sequence[str], trials: Mapping[str, Any]) -> Mapping[str, float]:
         """Return what a strategy is told of each trial that has ended, higher is better; NaN for failed ones."""
         if self._ended != list(end_order):
             done = [i for i in end_order if trials[i].status == "COMPLETED"]
-            self._spread = dict.fromkeys(end_order, math.nan)
+            self._told = dict.fromkeys(end_order, math.nan)
             if done:
-                scores = spread_scores(self._matrix([trials[i] for i in done]))
-                self._spread |= {i: -float(score) for i, score in zip(done, scores, strict=True)}
+                scores = weighted_scores(self._matrix([trials[i] for i in done]))
+                self._told |= {i: -float(score) for i, score in zip(done, scores, strict=True)}
             self._ended = list(end_order)
-        return self._spread
+        return self._told
 
     def _matrix(self, trials: Sequence[Any]) -> list[list[float]]:
         signs = [1.0 if direction == "max" else -1.0 for direction in self.directions.values()]

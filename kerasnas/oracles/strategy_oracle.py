@@ -376,8 +376,8 @@ class StrategyOracle(kt.Oracle):
 
     def _replay(self) -> None:
         """Bring the strategy up to date with the trials that have ended and what was rejected."""
-        spread = self._several.spread(self.end_order, self.trials) if self._several else None
-        score = self._merit if spread is None else spread.__getitem__
+        rewards = self._several.rewards(self.end_order, self.trials) if self._several else None
+        score = self._merit if rewards is None else rewards.__getitem__
         turns = []
         for trial_id, rejected in by_turns(self.end_order, self._rejected.all):
             if rejected is not None:
