@@ -9,6 +9,5 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import hypothesis
 
 # A slow machine is no defect.
-# How fast examples are made is a matter of the machine and its load.
 hypothesis.settings.register_profile("kerasnas", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("kerasnas")
