@@ -27,6 +27,7 @@ import numpy as np
 SIDE, PATCH, CLASSES = 32, 8, 5
 NOTHING = CLASSES - 1  # the class of pictures without a texture
 NOISE = 0.05
+FIGURES = ("pointing", "rank", "mass", "deletion", "insertion", "muFidelity", "random weights")
 
 
 def planted(
@@ -148,8 +149,8 @@ def of_xplique(folder: Path) -> None:
     np.savez(folder / "maps.npz", **maps)
 
 
-def located(values: np.ndarray, masks: np.ndarray) -> tuple[float, float, float]:
-    """Return pointing, rank and mass, means over images."""
+def located(values: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return pointing, rank and mass of each image."""
     flat, inside = values.reshape(len(values), -1).astype(np.float64), masks.reshape(len(masks), -1)
     pointing = inside[np.arange(len(flat)), flat.argmax(axis=1)]
     size = PATCH * PATCH
@@ -157,7 +158,7 @@ def located(values: np.ndarray, masks: np.ndarray) -> tuple[float, float, float]
     rank = np.take_along_axis(inside, best, axis=1).mean(axis=1)
     positive = np.maximum(flat, 0)
     mass = (positive * inside).sum(axis=1) / np.maximum(positive.sum(axis=1), 1e-12)
-    return float(pointing.mean()), float(rank.mean()), float(mass.mean())
+    return pointing.astype(float), rank, mass
 
 
 def main() -> None:
@@ -176,15 +177,29 @@ def main() -> None:
         measured(seed, options.images, options.noise, options.xplique)
         for seed in range(options.seed, options.seed + options.networks)
     ]
-    print("| map | pointing | rank | mass | deletion | insertion | muFidelity | random weights |")
+    all_images = {name: np.concatenate([figures[name] for figures in found], axis=1) for name in found[0]}
+    print(f"| map | {' | '.join(FIGURES)} |")
     print("|---|---|---|---|---|---|---|---|")
-    for name in found[0]:
-        figures = np.mean([figures[name] for figures in found], axis=0)
-        print(f"| {name} | {' | '.join('' if np.isnan(figure) else f'{figure:.2f}' for figure in figures)} |")
+    for name, figures in all_images.items():
+        print(f"| {name} | {' | '.join('' if np.isnan(figure) else f'{figure:.2f}' for figure in figures.mean(axis=1))} |")
+    print("\nkerasnas less the other, image by image, ± 95 %; * better, ! worse")
+    print(f"| map | {' | '.join(FIGURES[:-1])} |")
+    print("|---|---|---|---|---|---|---|")
+    for name, figures in all_images.items():
+        library, _, method = name.partition(" ")
+        if library in ("tf-explain", "Xplique"):
+            gains = (all_images[f"kerasnas {method}"] - figures)[:-1]
+            print(f"| {name} | {' | '.join(map(_difference, gains, FIGURES))} |")
+
+
+def _difference(gains: np.ndarray, figure: str) -> str:
+    mean, half = gains.mean(), 1.96 * gains.std(ddof=1) / len(gains) ** 0.5
+    better = (mean < 0) == (figure == "deletion")  # of deletion less is better
+    return f"{mean:+.3f} ± {half:.3f}{'' if abs(mean) <= half else '*' if better else '!'}"
 
 
 def measured(seed: int, images: int, noise: float, xplique: str | None) -> dict[str, np.ndarray]:
-    """Train one network, and return the seven figures of each map, means over images."""
+    """Train one network, and return the seven figures of each map, shape (7, images)."""
     from kerasnas.explain.model.faithfulness import faithfulness
     from kerasnas.explain.model.randomisation import map_correlation, randomised
     from kerasnas.explain.model.score_view import ScoreView
@@ -214,11 +229,11 @@ def measured(seed: int, images: int, noise: float, xplique: str | None) -> dict[
     stranger = randomised(model, seed)
     figures = {}
     for index, (name, values) in enumerate(maps.items()):
-        again = np.nan
+        again = np.full(images, np.nan)
         if name in attributions:
             other = attributions[name].explained.again(stranger, x, target=y)
-            again = map_correlation(values, other.values).mean()
-        faithful = (f[index].mean() for f in (judged.deletion, judged.insertion, judged.mu_fidelity))
+            again = map_correlation(values, other.values)
+        faithful = (f[index] for f in (judged.deletion, judged.insertion, judged.mu_fidelity))
         figures[name] = np.array([*located(values, masks), *faithful, again])
     return figures
 

@@ -1,4 +1,4 @@
-"""How much of a Pareto front searches find: a score against what the network costs, on tables of networks that are trained already.
+"""How much of a Pareto front searches find: a score against what a network costs, on tables of trained networks.
 
     python benchmarks/several_objectives.py --seeds 10
 

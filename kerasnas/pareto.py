@@ -196,10 +196,10 @@ def spread_scores(scores: ArrayLike) -> Array:
 def weighted_scores(scores: ArrayLike) -> Array:
     """Return one number for each row, lower is better: its distance from the ideal under weights that each new row changes.
 
-    Each objective counts by its rank among all rows, so that no unit or scale does. Of the weighted distances from the best rank
-    the largest counts, and a little of their sum, and each front that a row is behind the first counts like 0.3 of all ranks. A
-    search that is rewarded with these looks for one part of the front after the other, and everywhere for what is not dominated.
-    The weights are drawn by the number of rows alone.
+    Each objective counts by its rank among all rows, so that no unit or scale does. Of the weighted distances from the best
+    rank the largest counts, and a little of their sum, and each front that a row is behind the first counts like 0.3 of all
+    ranks. A search that is rewarded with these looks for one part of the front after the other, and everywhere for what is not
+    dominated. The weights are drawn by the number of rows alone.
 
     Args:
         scores: shape (n, m), higher is better.

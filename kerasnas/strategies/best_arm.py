@@ -8,6 +8,7 @@ import numpy as np
 from kerasnas.strategies.base import Observation
 from kerasnas.strategies.decision import Decision
 from kerasnas.strategies.encoding import Encoding
+from kerasnas.strategies.one_thread import one_thread
 from kerasnas.strategies.reward.base import from_rank_normal, rank_normal
 from kerasnas.strategies.reward.surrogate import Surrogate
 
@@ -32,6 +33,7 @@ class BestArm:
     std: tuple[float, ...]
 
 
+@one_thread
 def best_arm(decisions: Sequence[Decision], observations: Sequence[Observation]) -> BestArm:
     """Return the observation whose configuration scores best in the mean, as far as all observations together tell.
 

@@ -11,6 +11,7 @@ from kerasnas.strategies.base import Beliefs, Observation, Proposal, Strategy
 from kerasnas.strategies.centered_ranks import centered_ranks
 from kerasnas.strategies.decision import Choices, Decision
 from kerasnas.strategies.encoding import Encoding
+from kerasnas.strategies.one_thread import one_thread
 from kerasnas.strategies.policy import Adam, AutoregressivePolicy
 from kerasnas.strategies.ppo import surrogate_weights
 from kerasnas.strategies.reward.base import from_rank_normal, rank_normal
@@ -66,6 +67,7 @@ class Dyna(Strategy):
         self._tuned = 0
         self._beliefs: Beliefs | None = None
 
+    @one_thread
     def learn_earlier(self, observations: Sequence[Observation]) -> None:
         """Expect configurations to rank as they did in an earlier search, as far as the trials of this one bear it out."""
         units = self._encoding.encode([choices for choices, _ in observations])
@@ -83,6 +85,7 @@ class Dyna(Strategy):
         self._scores = np.append(self._scores, score)
         self._tried.update(self._encoding.keys(row))
 
+    @one_thread
     def propose(self, rng: np.random.Generator, pending: Sequence[Choices] = ()) -> Proposal:
         """Return the most promising of the imagined configurations."""
         under_way = self._encoding.encode(pending)
@@ -102,6 +105,7 @@ class Dyna(Strategy):
         """Return the rank of `score` among all so far, from -1 to 1."""
         return float(centered_ranks([*self._scores, score])[-1])
 
+    @one_thread
     def beliefs(self) -> Beliefs:
         """Return the probability of each value under the policy, averaged over what it would choose before it."""
         self._prepare()

@@ -12,11 +12,11 @@ import numpy as np
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.search.evidence import Evidence, default_choices, winner_of
 from kerasnas.explain.search.mixture import Mixture
-from kerasnas.explain.search.one_thread import one_thread
 from kerasnas.explain.search.reward_posterior import ModelCheck, RewardPosterior
 from kerasnas.explain.whole_number import require_whole_number
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Choices
+from kerasnas.strategies.one_thread import one_thread
 from kerasnas.strategies.space import changes
 
 __all__ = ["AblationPath", "AblationStep", "ablation_path"]

@@ -13,9 +13,9 @@ from kerasnas.explain.search.beliefs import beliefs
 from kerasnas.explain.search.counterfactuals import counterfactuals
 from kerasnas.explain.search.evidence import Evidence
 from kerasnas.explain.search.importance import Importance, importance
-from kerasnas.explain.search.one_thread import one_thread
 from kerasnas.explain.search.reward_posterior import RewardPosterior
 from kerasnas.record import SearchRecord
+from kerasnas.strategies.one_thread import one_thread
 
 __all__ = ["Account", "Sentence", "account"]
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from kerasnas.decisions import default_of
 from kerasnas.explain.search.evidence import Evidence, winner_of
-from kerasnas.explain.search.one_thread import one_thread
 from kerasnas.explain.search.reward_posterior import ModelCheck, RewardPosterior
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Choices, Decision, Scalar
 from kerasnas.strategies.decision import active_decisions
+from kerasnas.strategies.one_thread import one_thread
 from kerasnas.strategies.space import walk
 
 __all__ = ["Counterfactual", "Counterfactuals", "counterfactuals"]

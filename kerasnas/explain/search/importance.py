@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.search.evidence import Evidence
 from kerasnas.explain.search.main_effects import LEVEL, main_effects, p_values
-from kerasnas.explain.search.one_thread import one_thread
 from kerasnas.explain.search.optuna_importance import METHODS, Method, optuna_importance
 from kerasnas.explain.search.permuted import permuted
 from kerasnas.explain.whole_number import require_whole_number
 from kerasnas.record import SearchRecord
 from kerasnas.strategies.encoding import Encoding
+from kerasnas.strategies.one_thread import one_thread
 
 __all__ = ["Importance", "ParameterImportance", "importance"]
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from kerasnas.explain.search.evidence import Evidence
-from kerasnas.explain.search.one_thread import one_thread
 from kerasnas.strategies.encoding import Encoding
+from kerasnas.strategies.one_thread import one_thread
 from kerasnas.strategies.reward.ensemble import RewardEnsemble
 from kerasnas.strategies.reward.features import FeatureMaps
 from kerasnas.strategies.reward.gaussian_process import GaussianProcess

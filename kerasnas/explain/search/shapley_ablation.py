@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from kerasnas.explain.search.evidence import Evidence, default_choices, winner_of
 from kerasnas.explain.search.mixture import Mixture
-from kerasnas.explain.search.one_thread import one_thread
 from kerasnas.explain.search.reward_posterior import ModelCheck, RewardPosterior
 from kerasnas.explain.whole_number import require_whole_number
 from kerasnas.record import SearchRecord
+from kerasnas.strategies.one_thread import one_thread
 
 __all__ = ["ShapleyAblation", "shapley_ablation"]
 

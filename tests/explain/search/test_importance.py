@@ -18,13 +18,13 @@ from kerasnas.errors import InvalidArgument, MissingExtra
 from kerasnas.explain.search import importance
 from kerasnas.explain.search.evidence import Evidence
 from kerasnas.explain.search.main_effects import _without
-from kerasnas.explain.search.one_thread import one_thread
 from kerasnas.explain.search.optuna_importance import optuna_importance
 from kerasnas.explain.search.permuted import permuted
 from kerasnas.oracles import RandomOracle
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Discrete, Range
 from kerasnas.strategies.encoding import Encoding
+from kerasnas.strategies.one_thread import one_thread
 
 NAMES = ("a", "b", "c", "d")
 
