@@ -85,11 +85,14 @@ def test_fcnet_is_read_by_its_columns_and_turned_so_that_more_is_better(lookup, 
     index = np.stack(np.unravel_index(np.arange(62208), sizes), 1).astype(np.uint8)[::-1]
     loss = np.ones((62208, 4), np.float32)
     loss[(index == [1, 0, 3, 2, 0, 4, 1, 0, 5]).all(axis=1)] = 0.25
-    np.savez(tmp_path / "hpolib_fcnet_protein_structure.npz", config_index=index, val_loss=loss)
+    costs = {"model_size": np.arange(62208), "train_time": np.arange(62208) / 2}
+    np.savez(tmp_path / "hpolib_fcnet_protein_structure.npz", config_index=index, val_loss=loss, **costs)
     table = lookup.READERS["fcnet_protein"]()
     best = dict(activation_fn_1="tanh", activation_fn_2="relu", batch_size=64, dropout_1=0.6, dropout_2=0.0, init_lr=0.05)
     best |= dict(lr_schedule="const", n_units_1=16, n_units_2=512)
     assert table.score(best, 3, 4) == -0.25
+    row = int((loss[:, 0] == 0.25).argmax())
+    assert table.cost(best) == (row, row / 2)
     assert table.regret(best) == 0
     assert table.regret({**best, "n_units_2": 256}) == 0.75
     assert {d.name for d in table.decisions if not d.ordered} == {"activation_fn_1", "activation_fn_2", "lr_schedule"}
