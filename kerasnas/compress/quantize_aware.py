@@ -1,6 +1,5 @@
 """Training with the rounding of 8 bits in view, through tfmot, to a verified LiteRT file."""
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from kerasnas.compress.tfmot import load_tfmot
 from kerasnas.compress.training_data import training_data
 from kerasnas.compress.translate import translate
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
+from kerasnas.export_checks import check_class_names, check_computation, check_preprocessing, check_shares
 from kerasnas.litert import append_facts, convert_saved_model, open_litert, operators
 
 __all__ = ["QuantizedFile", "quantize_aware"]
@@ -121,9 +121,13 @@ def quantize_aware(
     if target.suffix != ".tflite":
         raise InvalidArgument(f"Expected a path that ends in .tflite, got {str(target)!r}. Call it {target.stem}.tflite.")
     check_settings(epochs, batch_size, learning_rate)
+    check_shares(max_loss=max_loss, min_agreement=min_agreement)
     check_model(model)
+    check_computation(model)
     if len(model.output_shape) != 2 or model.output_shape[1] < 2:
         raise InvalidArgument(f"Expected an output of shape (batch, classes), '{model.name}' has {model.output_shape}.")
+    names = check_class_names(labels, model.output_shape[1])
+    check_preprocessing(preprocessing)
     x_train, y_train, x_test, y_test = _split(model, x, y, validation_data, batch_size)
     inputs, classes, batches = training_data(model, x_train, y_train, batch_size, seed)
     loss, encode = choose_objective(model, classes)
@@ -133,7 +137,6 @@ def quantize_aware(
         _save(twin, model, Path(folder))
         content = convert_saved_model(Path(folder), format="int8")
         draft.write_bytes(content)
-        names = None if labels is None else [str(label) for label in labels]
         append_facts(draft, _facts(model, preprocessing, len(inputs)), names)
         expected, simulated = _predict(model, x_test), _predict(twin, x_test)
         session = open_litert(draft)
@@ -145,7 +148,7 @@ def quantize_aware(
             twin_agreement = min(twin_agreement, float(np.mean(came == simulated.argmax(axis=1))))
             accuracy = min(accuracy, float(np.mean(came == y_test)))
         keras_accuracy = float(np.mean(expected.argmax(axis=1) == y_test))
-        if agreement < min_agreement or keras_accuracy - accuracy > max_loss:
+        if not (agreement >= min_agreement and keras_accuracy - accuracy <= max_loss):
             raise ExportMismatch(
                 f"Expected a file that agrees with its Keras model for {min_agreement:g} of the samples and loses at most "
                 f"{max_loss:g} of accuracy, but on {len(x_test)} samples it agrees for {agreement:.4f} and has an accuracy of "
@@ -248,7 +251,7 @@ def _save(twin: Any, model: keras.Model, folder: Path) -> None:
 
 
 def _facts(model: keras.Model, preprocessing: Any, n_samples: int) -> dict[str, Any]:
-    facts = {
+    return {
         "model_name": model.name,
         "format": "int8",
         "preprocessing": preprocessing,
@@ -258,8 +261,6 @@ def _facts(model: keras.Model, preprocessing: Any, n_samples: int) -> dict[str, 
         "inputs": {"input_0": model.inputs[0]._keras_history.operation.name},
         "outputs": {"output_0": model.outputs[0]._keras_history.operation.name},
     }
-    json.dumps(facts, allow_nan=False)
-    return facts
 
 
 def _predict(model: Any, inputs: np.ndarray) -> np.ndarray:

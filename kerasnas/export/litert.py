@@ -15,11 +15,12 @@ from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export.culprit import blame
 from kerasnas.export.functional_view import FunctionalView, functional_view
 from kerasnas.export.litert_file import LiteRTFile
-from kerasnas.export.onnx import check_class_names, check_computation, check_preprocessing
+from kerasnas.export.onnx import columns_of
 from kerasnas.export.samples import check_labels, check_samples
 from kerasnas.export.saved_model import save_for_litert, signature_names
 from kerasnas.export.tf2onnx_repairs import scope_of
 from kerasnas.export.verify import run_keras, verify
+from kerasnas.export_checks import check_class_names, check_computation, check_preprocessing, check_shares
 from kerasnas.litert import LITERT_FORMATS, LiteRTSession, append_facts, convert_saved_model, open_litert, operators
 
 __all__ = ["to_litert"]
@@ -90,13 +91,11 @@ def to_litert(
         raise InvalidArgument(f"Expected a format of {', '.join(LITERT_FORMATS)}, got {format!r}. The default is float32.")
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise InvalidArgument(f"Expected batch_size to be a whole number >= 1 or None, got {batch_size!r}. Pass 1.")
-    for name, share in (("max_loss", max_loss), ("min_agreement", min_agreement)):
-        if not (isinstance(share, int | float) and 0 <= share <= 1):
-            raise InvalidArgument(f"Expected {name} within [0, 1], got {share!r}. It is a share of the samples.")
+    check_shares(max_loss=max_loss, min_agreement=min_agreement)
     tolerance = _ATOL.get(format) if atol is None else atol
     view = functional_view(model)
     check_computation(model)
-    names = check_class_names(labels, view)
+    names = check_class_names(labels, columns_of(view))
     check_preprocessing(preprocessing)
     seen, samples, classes = _check_data(view, format, calibration, x, y)
     facts: dict[str, Any] = {

@@ -1,7 +1,6 @@
 """Export of a Keras model to a verified ONNX file."""
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,11 +19,12 @@ from kerasnas.export.onnx_file import OnnxFile
 from kerasnas.export.samples import check_samples
 from kerasnas.export.slim import require_onnxslim, slimmed
 from kerasnas.export.verify import verify
+from kerasnas.export_checks import check_class_names, check_computation, check_preprocessing
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["check_class_names", "check_preprocessing", "to_onnx"]
+__all__ = ["columns_of", "to_onnx"]
 
 _OPSETS = range(13, 19)  # tf2onnx 1.17 refuses later ones; earlier ones lack operators that Keras layers need
 
@@ -83,7 +83,7 @@ def to_onnx(
         raise InvalidArgument(f"Expected an opset from {_OPSETS[0]} to {_OPSETS[-1]}, got {opset!r}. The default is 17.")
     view = functional_view(model, allow_texts=True)
     check_computation(model)
-    names = check_class_names(labels, view)
+    names = check_class_names(labels, columns_of(view))
     check_preprocessing(preprocessing)
     if x is not None:
         check_samples(view.inputs, x)  # before the work of converting
@@ -115,45 +115,9 @@ def to_onnx(
     )
 
 
-def check_computation(model: keras.Model) -> None:
-    if keras.config.backend() != "tensorflow":
-        raise InvalidArgument(
-            f"Expected Keras to run on TensorFlow, got {keras.config.backend()!r}. Save the model as a .keras file and "
-            "export it in a process started with KERAS_BACKEND=tensorflow."
-        )
-    for layer in model._flatten_layers():
-        if layer.compute_dtype in ("float16", "bfloat16") or getattr(layer, "quantization_mode", None):
-            raise InvalidArgument(
-                f"Expected layers that compute in float32, but {layer.name!r} has the dtype policy "
-                f"{layer.dtype_policy.name!r}. Rebuild the model under float32 and hand the weights over with "
-                "set_weights; make an ONNX file smaller after its export."
-            )
-
-
-def check_class_names(labels: Sequence[object] | None, view: FunctionalView) -> tuple[str, ...] | None:
-    """Return the labels as strings, or raise InvalidArgument unless there is one for each column."""
-    if labels is None:
-        return None
-    if isinstance(labels, str):
-        raise InvalidArgument(f"Expected a sequence of labels, got the string {labels!r}. Pass a list of strings.")
-    names = tuple(str(label) for label in labels)
-    columns = view.outputs[0][1][-1] if len(view.outputs) == 1 else None
-    if columns is not None and columns > 1 and len(names) != columns:
-        raise InvalidArgument(f"Expected {columns} labels, one per output column, got {len(names)}. Pass them all.")
-    return names
-
-
-def check_preprocessing(preprocessing: str | Mapping[str, Any] | None) -> None:
-    """Raise InvalidArgument unless JSON can hold it and its `range`, if any, is a pair of rising numbers."""
-    try:
-        json.dumps(preprocessing, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"Expected preprocessing that JSON can hold, but {error}. Use plain values.") from error
-    if isinstance(preprocessing, Mapping) and "range" in preprocessing:
-        came = preprocessing["range"]
-        is_pair = isinstance(came, list | tuple) and len(came) == 2 and all(isinstance(v, int | float) for v in came)
-        if not (is_pair and all(map(math.isfinite, came)) and came[0] < came[1]):
-            raise InvalidArgument(f"Expected range to be [lowest, highest], got {came!r}. Pass e.g. [0, 255].")
+def columns_of(view: FunctionalView) -> int | None:
+    """Return how many columns the output has; None if that is free, or there are several outputs."""
+    return view.outputs[0][1][-1] if len(view.outputs) == 1 else None
 
 
 def _write_metadata(

@@ -10,9 +10,9 @@ import keras
 from kerasnas.errors import InvalidArgument
 from kerasnas.export.convert import convert
 from kerasnas.export.functional_view import functional_view
-from kerasnas.export.onnx import check_computation
 from kerasnas.export.samples import draw_samples
 from kerasnas.export.session import open_session
+from kerasnas.export_checks import check_computation
 
 __all__ = ["measure_latency"]
 

@@ -1,6 +1,7 @@
 """Training for 8 bits: the file computes what was trained, zeros stay, and layers that tfmot does not take are named."""
 
 import json
+import sys
 import zipfile
 
 import keras
@@ -149,9 +150,17 @@ def test_what_loses_too_much_is_not_written(dense_model, tmp_path):
         ({"epochs": 0}, "epochs"),
         ({"x": np.ones((4, 5))}, "inputs of shape"),
         ({"x": np.ones((4, 6)), "y": np.arange(4) % 3}, "at least 5 samples"),
+        ({"labels": ["a", "b"]}, "3 labels, one per output column, got 2"),
+        ({"labels": "abc"}, "sequence of labels"),
+        ({"preprocessing": {"range": [1, 0]}}, r"\[lowest, highest\]"),
+        ({"preprocessing": {1j}}, "preprocessing that JSON can hold"),
+        ({"max_loss": float("nan")}, r"max_loss within \[0, 1\], got nan"),
+        ({"min_agreement": float("nan")}, r"min_agreement within \[0, 1\], got nan"),
+        ({"max_loss": -0.1}, "max_loss within"),
     ],
 )
-def test_mistakes(dense_model, tmp_path, options, message):
+def test_mistakes_are_told_before_training(dense_model, tmp_path, options, message, monkeypatch):
+    monkeypatch.setattr(sys.modules["kerasnas.compress.quantize_aware"], "_fit", lambda *_: pytest.fail("trained"))
     model, x, y = dense_model
     given = {"x": x, "y": y, "path": "m.tflite", **options}
     path = tmp_path / given.pop("path")
@@ -163,3 +172,11 @@ def test_a_single_unit_is_refused(tmp_path):
     model = keras.Sequential([layers.Input((4,)), layers.Dense(1, activation="sigmoid")])
     with pytest.raises(InvalidArgument, match=r"shape \(batch, classes\)"):
         quantize_aware(model, np.ones((9, 4)), np.ones(9, int), tmp_path / "m.tflite")
+
+
+def test_a_model_of_mixed_precision_is_refused_for_that(dense_model, tmp_path):
+    _, x, y = dense_model
+    hidden = layers.Dense(7, activation="relu", name="half", dtype="mixed_float16")
+    model = keras.Sequential([layers.Input((6,)), hidden, layers.Dense(3, activation="softmax")])
+    with pytest.raises(InvalidArgument, match="float32, but 'half' has the dtype policy 'mixed_float16'"):
+        quantize_aware(model, x, y, tmp_path / "m.tflite")
