@@ -467,7 +467,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--occlusion", type=Path, metavar="FOLDER", help="write a PNG of what the label rests on there")
     parser.add_argument("--range", type=float, nargs=2, metavar=("BLACK", "WHITE"), help="pixel values the model takes")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="processor threads (as many as cores)")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)  # options may stand before the pictures
     for stream in (sys.stdout, sys.stderr):  # whatever the locale: labels and file names can hold anything
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")

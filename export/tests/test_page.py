@@ -112,6 +112,13 @@ def test_what_a_web_server_needs_is_in_one_folder(write_model, write_picture, ra
     assert dropped["row"]["probabilities"] == chances
 
 
+def test_a_site_without_its_model_is_not_begun(tmp_path):
+    done = subprocess.run(["node", WEB / "build.js", tmp_path / "site", tmp_path / "no.onnx"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"{tmp_path / 'no.onnx'} is missing\n"
+    assert not (tmp_path / "site").exists()
+
+
 def test_a_drawing_and_other_pixel_values(write_model):
     # The class is the half that is brighter, by 6 times the difference of the means.
     side = np.indices((8, 8))[1].ravel() // 4
@@ -146,5 +153,6 @@ def test_mistakes_are_one_line_and_the_page_goes_on(write_model, write_picture, 
     assert mended["problem"] == ""
     assert mended["row"]["probability"] == 0.5
     assert unreadable["problem"] == "no.png: not a picture that this browser can read"
+    assert unreadable["row"] is None  # no answer beside a picture that is not its own
     assert again["problem"] == ""
     assert again["row"] is not None

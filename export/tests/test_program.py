@@ -58,6 +58,7 @@ def test_lines_of_text(model, corner):
     assert two.startswith(f"{second}: south-east {p:.3f}, ")
     assert re.search(r"2 pictures, median \d+\.\d\d ms", done.stderr)
     assert run(model, first, "--top", "1").stdout.count(",") == 0
+    assert run("--top", "1", model, "--threads", "1", first).stdout.count(",") == 0  # wherever the options stand
 
 
 def test_lines_of_json_and_csv(model, corner):

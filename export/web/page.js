@@ -77,6 +77,10 @@ async function usePicture(blob) {
   try {
     bitmap = await createImageBitmap(blob, how);
   } catch {
+    source = null; // no answer stays beside a picture that is not its own
+    $("shown").hidden = true;
+    $("invitation").hidden = false;
+    show(null);
     throw new Error("not a picture that this browser can read");
   }
   const canvas = $("shown");
