@@ -113,6 +113,13 @@ def test_a_trial_draws_each_run_alike_often_and_the_same_for_whatever_is_tried(l
     assert stats.chisquare([*Counter(one for one, _ in drawn).values()]).pvalue > 1e-6
 
 
+def test_the_luckiest_of_the_best_in_closed_form(bench, lookup):
+    # Of the best two, 6 (5 or 7) and 5 (2 or 8): the second wins when it draws its 8, in half of the draws.
+    table = lookup.Table("t", "u", digits(1, 3), np.array([[5.0, 7.0], [2.0, 8.0], [0.0, 1.0]]))
+    assert bench.luckiest(table, count=2, draws=20000) == pytest.approx(0.5, abs=0.02)
+    assert bench.luckiest(table, count=1) == 0
+
+
 def test_incumbent_is_chosen_by_its_noisy_score_and_judged_by_its_mean(bench, lookup):
     # Whatever run is drawn, "1" scores above "0", and "2" below "1"; the means order them otherwise.
     scores = np.array([[5.0, 5.0], [6.0, 6.0], [5.5, 5.5], [9.0, 9.0]])
