@@ -87,7 +87,10 @@ def choose_objective(model: keras.Model, labels: np.ndarray) -> tuple[Any, Calla
     if binary and (labels.min() < 0 or labels.max() > 1):
         raise InvalidArgument(f"Expected labels 0 and 1, got {labels.min()} to {labels.max()}. Number the two classes 0 and 1.")
     call = loss if isinstance(loss, keras.losses.Loss) else lambda y, p: keras.ops.mean(loss(y, p))
-    if len(model.output_shape) != 2 or not (sparse or categorical):
+    if not (sparse or categorical):
+        column = labels.ndim == 1 and len(model.output_shape) == 2 and model.output_shape[1] == 1
+        return call, (lambda y: keras.ops.reshape(y, (-1, 1))) if column else (lambda y: y)  # as Keras' own fit does
+    if len(model.output_shape) != 2:
         return call, lambda y: y
     classes = model.output_shape[-1]
     indices = labels.ndim == 1 or labels.shape[1:] == (1,)

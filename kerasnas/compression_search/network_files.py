@@ -11,11 +11,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kerasnas.compress.channels.scratch import paired_error, predicted_classes
+from kerasnas.compress.channels.scratch import paired_error
 from kerasnas.compression_search.compression import Candidate
 from kerasnas.cost import cost_of
 from kerasnas.errors import InvalidArgument, KerasNASError
 from kerasnas.export import benchmark, to_onnx
+from kerasnas.export.file_classes import file_classes
 from kerasnas.export.quantization_formats import FORMATS, prepare, write_quantized
 from kerasnas.export.quantization_measures import check_standard
 from kerasnas.export.quantized_file import write_quantized_file
@@ -97,7 +98,7 @@ class Bench:
         scores = np.concatenate(outputs)
         if not np.isfinite(scores).all():
             raise KerasNASError(f"{file.name} gives NaN or infinity on the held-out samples.")
-        return np.asarray(predicted_classes(scores) == (self.truth if truth is None else truth))
+        return np.asarray(file_classes(file, scores) == (self.truth if truth is None else truth))
 
     def measure(
         self, model: keras.Model, files: Mapping[str, Path], trial: int, original: tuple[Path, NDArray[np.bool_]]

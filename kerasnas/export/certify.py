@@ -16,9 +16,11 @@ import keras
 import numpy as np
 
 import kerasnas
+from kerasnas.decided_classes import model_classes
 from kerasnas.errors import ExportMismatch, InvalidArgument
 from kerasnas.export.benchmark import Latency
 from kerasnas.export.certificate import Certificate, certificate_path, tensor_rows
+from kerasnas.export.file_classes import file_classes
 from kerasnas.export.functional_view import functional_view
 from kerasnas.export.measured import measured
 from kerasnas.export.processor import processor
@@ -119,7 +121,7 @@ def certify(
         labels=_from_metadata(runner, "labels", tuple),
         preprocessing=_from_metadata(runner, "preprocessing"),
         parity=_parity(file, model, samples, lossy=lossy, min_agreement=min_agreement),
-        accuracy=None if samples is None or y is None else _accuracy(runner, model, samples, y),
+        accuracy=None if samples is None or y is None else _accuracy(place, runner, model, samples, y),
         latency=None if latency is None else latency.to_dict(),
         compression=tuple(steps),
         provenance=None if provenance is None else dict(provenance),
@@ -194,7 +196,7 @@ def _parity(
     return {**told, "passed": True, "reason": None, "criterion": criterion}
 
 
-def _accuracy(runner: Runner, model: keras.Model | None, samples: list[np.ndarray], y: Any) -> dict[str, Any]:
+def _accuracy(place: Path, runner: Runner, model: keras.Model | None, samples: list[np.ndarray], y: Any) -> dict[str, Any]:
     labels = check_labels(y, len(samples[0]))
     if len(runner.output_specs) != 1 or len(runner.output_specs[0][1]) != 2:
         raise InvalidArgument("Expected one output of shape (batch, classes) to compare `y` with. Leave out y.")
@@ -204,14 +206,12 @@ def _accuracy(runner: Runner, model: keras.Model | None, samples: list[np.ndarra
     for start in range(0, len(labels), size):
         rows = np.arange(start, start + size) % len(labels)  # the last batch is filled up from the first samples
         batches.append(runner.run({name: a[rows] for (name, _, _), a in zip(runner.inputs, samples, strict=True)})[0])
-    given = _share(np.concatenate(batches)[: len(labels)], labels)
-    known = None if model is None else _share(run_keras(functional_view(model, allow_texts=True), samples)[0], labels)
-    return {"file": given, "model": known, "samples": len(labels)}
-
-
-def _share(scores: np.ndarray, labels: np.ndarray) -> float:
-    chosen = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5).astype(int)
-    return float(np.mean(chosen == labels))
+    given = file_classes(place, np.concatenate(batches)[: len(labels)])
+    known = None
+    if model is not None:
+        view = functional_view(model, allow_texts=True)
+        known = float(np.mean(model_classes(view.model, run_keras(view, samples)[0]) == labels))
+    return {"file": float(np.mean(given == labels)), "model": known, "samples": len(labels)}
 
 
 def _from_metadata(runner: Runner, key: str, kind: Any = None) -> Any:

@@ -20,8 +20,8 @@ def measured(*, lossy: bool) -> dict[str, str]:
         "parity.max_abs_difference": "largest absolute difference of each output from Keras at inference on the CPU, over "
         f"parity.n_samples samples (parity.data), run at each of parity.batch_sizes; {allowed}",
         "parity.top1_agreement": "share of the samples whose largest column is the same as in Keras, at the worst batch size",
-        "accuracy.file": "share of accuracy.samples samples whose largest column (one column: above 0.5) is their class; run "
-        "by machine.runtime",
+        "accuracy.file": "share of accuracy.samples samples whose largest column (one column: above 0.5 after a "
+        "sigmoid, else above 0) is their class; run by machine.runtime",
         "accuracy.model": "likewise, run by Keras on the CPU",
         "latency.median_ms": "median of latency.repeats calls of latency.batch_size random samples on latency.threads threads, "
         "each timed by itself after warming up; the quietest of several rounds; on the processor in machine",

@@ -2,7 +2,7 @@
 
 from kerasnas.litert.convert import LITERT_FORMATS, convert_saved_model
 from kerasnas.litert.facts import append_facts, read_facts
-from kerasnas.litert.operators import operators
+from kerasnas.litert.operators import makers, operators
 from kerasnas.litert.session import LiteRTSession, open_litert
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "LiteRTSession",
     "append_facts",
     "convert_saved_model",
+    "makers",
     "open_litert",
     "operators",
     "read_facts",

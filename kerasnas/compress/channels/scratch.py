@@ -16,6 +16,7 @@ from kerasnas.compress.clone import compile_as, copy_state, not_rebuilt, own_cla
 from kerasnas.compress.kernels import walk_layers
 from kerasnas.compress.objective import choose_objective
 from kerasnas.compress.training_data import training_data
+from kerasnas.decided_classes import model_classes
 from kerasnas.errors import InvalidArgument
 
 __all__ = ["ScratchControl", "from_scratch_control"]
@@ -144,7 +145,7 @@ def from_scratch_control(
         seconds=seconds,
     )
     took = time.perf_counter() - start
-    right = [predicted_classes(model.predict(held_x, batch_size=256, verbose=0)) == truth for model in (fresh, pruned)]
+    right = [model_classes(model, model.predict(held_x, batch_size=256, verbose=0)) == truth for model in (fresh, pruned)]
     return ScratchControl(
         model=fresh,
         accuracy=float(right[0].mean()),
@@ -166,6 +167,12 @@ def class_indices(labels: NDArray[Any], output_shape: tuple[int | None, ...]) ->
         raise InvalidArgument(f"Expected a classifier with outputs of shape (batch, classes), got {output_shape}.")
     classes = max(output_shape[1], 2)
     if labels.ndim == 2 and labels.shape[1] == classes > 1 and output_shape[1] > 1:
+        if not (np.isin(labels, (0, 1)).all() and (np.count_nonzero(labels, axis=1) == 1).all()):
+            least, most = labels.sum(axis=1).min(), labels.sum(axis=1).max()
+            raise InvalidArgument(
+                f"Expected one-hot rows, a single 1 in each, got rows that sum to {least:g} to {most:g}. Accuracy needs one "
+                "class for each sample: where none or several hold at once (multi-label), it cannot judge the model."
+            )
         return np.asarray(labels.argmax(axis=1), np.int64)
     flat = labels.reshape(-1) if labels.shape[1:] in ((), (1,)) else None
     if flat is None or not np.equal(np.mod(flat, 1), 0).all() or flat.min() < 0 or flat.max() >= classes:
@@ -174,12 +181,6 @@ def class_indices(labels: NDArray[Any], output_shape: tuple[int | None, ...]) ->
             f"{labels.min():g} to {labels.max():g}. Number the classes in the order of the model's outputs."
         )
     return flat.astype(np.int64)
-
-
-def predicted_classes(outputs: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the class of each row of scores; of a single column whether it is above 1/2."""
-    outputs = np.asarray(outputs)
-    return np.asarray(outputs.argmax(axis=1) if outputs.shape[1] > 1 else outputs[:, 0] > 0.5, np.int64)
 
 
 def paired_error(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
