@@ -1,4 +1,4 @@
-"""A fitted classifier made smaller: zeros, fewer channels, or whatever a search finds to be best."""
+"""A fitted classifier made smaller: zeros, few values, fewer channels, or whatever a search finds to be best."""
 
 import copy
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerasnas.compress import prune, prune_channels
+from kerasnas.compress import cluster, prune, prune_channels
 from kerasnas.compression_search import compress
 from kerasnas.errors import InvalidArgument
 from kerasnas.image_data import collect, to_codes, to_images
@@ -22,13 +22,15 @@ def compress_classifier(
     *,
     sparsity: float | None = None,
     channels: Any = None,
+    clusters: int | None = None,
     goal: str | None = None,
     **kwargs: Any,
 ) -> Any:
     """Return a copy of a classifier with a smaller model; see `ImageClassifier.compress`."""
-    given = [name for name, value in (("sparsity", sparsity), ("channels", channels), ("goal", goal)) if value is not None]
+    told = {"sparsity": sparsity, "channels": channels, "clusters": clusters, "goal": goal}
+    given = [name for name, value in told.items() if value is not None]
     if len(given) > 1:
-        raise InvalidArgument(f"Expected one of sparsity, channels and goal, got {' and '.join(given)}. Leave out the others.")
+        raise InvalidArgument(f"Expected one of {', '.join(told)}, got {' and '.join(given)}. Leave out the others.")
     images, codes = _labelled(classifier, *collect(x, y))
     model, smaller = classifier.model_, copy.copy(classifier)
     if goal is not None:
@@ -41,8 +43,10 @@ def compress_classifier(
         smaller.model_ = smaller.compression_.model
     elif channels is not None:
         smaller.model_ = prune_channels(model, images, codes, ratio=channels, **kwargs)
+    elif clusters is not None:
+        smaller.model_ = cluster(model, images, codes, clusters=clusters, **kwargs)
     else:
-        smaller.model_ = prune(model, images, codes, sparsity=0.5 if sparsity is None else sparsity, **kwargs)
+        smaller.model_ = prune(model, images, codes, sparsity=sparsity, **kwargs)
     return smaller
 
 

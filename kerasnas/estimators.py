@@ -261,6 +261,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         *,
         sparsity: float | None = None,
         channels: Any = None,
+        clusters: int | None = None,
         goal: str | None = None,
         **kwargs: Any,
     ) -> "ImageClassifier":
@@ -271,14 +272,16 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             y: their labels; None with a dataset.
             sparsity: share of the weights that becomes zero, see `compress.prune`; 0.5 if nothing else is asked for.
             channels: share of the channels that goes, or a dict of layers to shares, see `compress.prune_channels`.
+            clusters: most distinct values in a kernel, see `compress.cluster`.
             goal: "smallest", "fastest" or "most accurate": what a search over pruning, fine-tuning and file formats is to
                 find, see `compression_search.compress`. The copy's `compression_` has the file, the table and the front.
             **kwargs: passed on to the function named; `held_out` and `test` are (pictures, labels).
         Raises:
-            InvalidArgument: if more than one of the three is given, or an argument does not fit.
+            InvalidArgument: if more than one of the four is given, or an argument does not fit.
         """
         check_is_fitted(self)
-        return cast(ImageClassifier, compress_classifier(self, x, y, sparsity=sparsity, channels=channels, goal=goal, **kwargs))
+        ways = {"sparsity": sparsity, "channels": channels, "clusters": clusters, "goal": goal}
+        return cast(ImageClassifier, compress_classifier(self, x, y, **ways, **kwargs))
 
     def export_facts(self) -> dict[str, Any]:
         """Return what an exported file is told of the model: labels and preprocessing."""

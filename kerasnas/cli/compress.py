@@ -1,5 +1,6 @@
 """`kerasnas compress`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,29 @@ from kerasnas.cli.options import data_option, image_size_option, model_argument,
 if TYPE_CHECKING:
     from kerasnas.cli.run_folder import Run
     from kerasnas.compression_search import Compression
+    from kerasnas.estimators import ImageClassifier
 
-__all__ = ["command", "compress", "prune_channels", "search"]
+__all__ = ["cluster", "command", "compress", "prune_channels", "search"]
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 _POSITIVE = click.FloatRange(0, min_open=True)
 _GOALS = ["smallest", "fastest", "most-accurate"]
+_WAYS = ("goal", "channels", "macs", "latency_ms", "sparsity", "pattern")  # of which one is taken
 
 
-@click.command(cls=BackendCommand, short_help="Make a model smaller and faster: by a search, fewer channels, or zeros.")
+class _Pattern(click.ParamType):
+    """M:N as (m, n)."""
+
+    name = "M:N"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        zeros, _, length = str(value).partition(":")
+        if not (zeros.isdecimal() and length.isdecimal() and 0 < int(zeros) < int(length)):
+            self.fail(f"Expected M:N with 0 < M < N, got {value!r}. 2:4 zeroes 2 of every 4 weights.", param, ctx)
+        return int(zeros), int(length)
+
+
+@click.command(cls=BackendCommand, short_help="Make a model smaller: by a search, fewer channels, zeros, or few values.")
 @model_argument
 @data_option
 @image_size_option
@@ -33,7 +48,9 @@ _GOALS = ["smallest", "fastest", "most-accurate"]
 @click.option("--macs", type=_POSITIVE, help="Remove channels down to so many operations, or this share of them.")
 @click.option("--latency-ms", type=_POSITIVE, help="Remove channels until one picture takes no longer here.")
 @click.option("--sparsity", type=_SHARE, help="Make this share of the weights zero; 0.5 if nothing else is asked for.")
-@click.option("--epochs", type=click.IntRange(1), help="Epochs of fine-tuning: 4 for zeros, else 8; at most, in a search.")
+@click.option("--pattern", type=_Pattern(), help="Make M of every N weights in a row zero, such as 2:4.")
+@click.option("--clusters", type=click.IntRange(3), help="Leave so many values in each kernel, at most; zeros stay.")
+@click.option("--epochs", type=click.IntRange(1), help="Of fine-tuning: 4 for zeros or clusters, else 8; at most, in a search.")
 @click.option("--control/--no-control", default=True, help="Compare with a network of that size from scratch.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--overwrite", is_flag=True, help="Delete an earlier compression search instead of resuming it.")
@@ -44,25 +61,28 @@ def command(model: Path, data: str | None, image_size: Any, out: Path | None, **
     With --goal a search finds how far each part is pruned, how it is fine-tuned, and the file format; half of the test pictures
     judge the candidates, the other half has the last word. The same command resumes it. With --channels, --macs or
     --latency-ms channels go: the network is really smaller and faster. Both write OUT/model-compressed.onnx, its certificate
-    model-compressed.json, model-compressed.keras and compression.json. With --sparsity weights become exactly zero: a smaller
-    download, not a faster network; that writes OUT/model-pruned.keras and pruning.json.
+    model-compressed.json, model-compressed.keras and compression.json. --sparsity and --pattern make weights exactly zero:
+    a smaller download, not a faster network; that writes OUT/model-pruned.keras and pruning.json. --clusters makes the download
+    smaller still, and writes OUT/model-clustered.keras and clustering.json: it starts from the pruned network, whose zeros it
+    keeps, where there is one (made before, or by --sparsity or --pattern beside it), else from MODEL.
     """
     from kerasnas.cli.run_folder import Run
     from kerasnas.errors import InvalidArgument
 
-    ways = [name for name in ("goal", "channels", "macs", "latency_ms", "sparsity") if settings[name] is not None]
+    ways = [name for name in _WAYS if settings[name] is not None]
+    clusters = settings["clusters"]
     if len(ways) > 1:
-        given = " and ".join(f"--{name.replace('_', '-')}" for name in ways)
-        raise InvalidArgument(f"Expected one of --goal, --channels, --macs, --latency-ms and --sparsity, got {given}.")
+        raise InvalidArgument(f"Expected one of {_options(_WAYS)}, got {_options(ways)}.")
+    if clusters is not None and ways and ways[0] not in ("sparsity", "pattern"):
+        raise InvalidArgument(f"Expected --clusters alone, or with --sparsity or --pattern, got it with {_options(ways)}.")
     run = Run.open(model, data=data, image_size=image_size or None, out=out)
     epochs, seed, way = settings["epochs"], settings["seed"], ways[0] if ways else "sparsity"
-    if way == "sparsity":
-        result = compress(run, sparsity=settings["sparsity"] or 0.5, epochs=epochs or 4, seed=seed)
-        click.echo(
-            f"{result['sparsity']:.0%} of the kernel weights are zero, gzip {result['gzip_bytes_before'] / 1024:.1f} -> "
-            f"{result['gzip_bytes'] / 1024:.1f} KB, test accuracy {result['accuracy_before']:.4f} -> {result['accuracy']:.4f}; "
-            f"wrote {run.folder}/{run.name}-pruned.keras"
-        )
+    if way in ("sparsity", "pattern"):
+        if ways or clusters is None:
+            result = compress(run, sparsity=settings["sparsity"], pattern=settings["pattern"], epochs=epochs or 4, seed=seed)
+            _tell(run, result, "pruned")
+        if clusters is not None:
+            _tell(run, cluster(run, clusters=clusters, epochs=epochs or 4, seed=seed), "clustered")
         return
     common = {"epochs": epochs or 8, "seed": seed, "control": settings["control"]}
     if way == "goal":
@@ -74,26 +94,76 @@ def command(model: Path, data: str | None, image_size: Any, out: Path | None, **
     click.echo(f"wrote {run.folder}/{run.name}-compressed.onnx")
 
 
-def compress(run: "Run", *, sparsity: float, epochs: int, seed: int = 0) -> dict[str, Any]:
-    """Prune the model of `run` to zeros; return what was measured before and after."""
-    from kerasnas.compress import sparsity_report
+def _options(names: Sequence[str]) -> str:
+    *first, last = [f"--{name.replace('_', '-')}" for name in names]
+    return f"{', '.join(first)} and {last}" if first else last
 
+
+def _tell(run: "Run", result: dict[str, Any], done: str) -> None:
+    values = f", each kernel has at most {result['values']} values" if "values" in result else ""
+    click.echo(
+        f"{result['sparsity']:.0%} of the kernel weights are zero{values}, gzip {result['gzip_bytes_before'] / 1024:.1f} -> "
+        f"{result['gzip_bytes'] / 1024:.1f} KB, test accuracy {result['accuracy_before']:.4f} -> {result['accuracy']:.4f}; "
+        f"wrote {run.folder}/{run.name}-{done}.keras"
+    )
+
+
+def compress(
+    run: "Run", *, sparsity: float | None = None, pattern: tuple[int, int] | None = None, epochs: int, seed: int = 0
+) -> dict[str, Any]:
+    """Prune the model of `run` to zeros, half of the weights unless told; return what was measured before and after."""
     data = run.required_data
-    pruned = run.classifier.compress(data.x_train, data.y_train, sparsity=sparsity, epochs=epochs, seed=seed)
-    before, after = sparsity_report(run.classifier.model_), sparsity_report(pruned.model_)
+    settings: dict[str, Any] = {"sparsity": sparsity} if pattern is None else {"pattern": pattern}
+    pruned = run.classifier.compress(data.x_train, data.y_train, epochs=epochs, seed=seed, **settings)
     result = {
-        "sparsity": after.sparsity,
-        "sparsity_before": before.sparsity,
-        "gzip_bytes": after.gzip_bytes,
-        "gzip_bytes_before": before.gzip_bytes,
-        "weights_bytes": after.weights_bytes,
-        "accuracy": pruned.evaluate(data.x_test, data.y_test)["accuracy"],
-        "accuracy_before": run.classifier.evaluate(data.x_test, data.y_test)["accuracy"],
+        **_measured(run, run.classifier, pruned),
+        **({} if pattern is None else {"pattern": f"{pattern[0]}:{pattern[1]}"}),
         "epochs": epochs,
     }
     run.write("pruning.json", result)
     run.save_model(pruned.model_, f"{run.name}-pruned.keras")
     return result
+
+
+def cluster(run: "Run", *, clusters: int, epochs: int, seed: int = 0) -> dict[str, Any]:
+    """Leave few values in the kernels of the pruned model of `run`, where there is one, else of the model.
+
+    Returns what was measured; "before" is the model that it started from.
+    """
+    from kerasnas.compress import sparsity_report
+
+    data = run.required_data
+    pruned = next((variant for variant in run.variants() if variant.name == f"{run.name}-pruned"), None)
+    start = run.classifier if pruned is None else pruned.classifier
+    clustered = start.compress(
+        data.x_train, data.y_train, clusters=clusters, preserve_sparsity=pruned is not None, epochs=epochs, seed=seed
+    )
+    result = {
+        **_measured(run, start, clustered),
+        "clusters": clusters,
+        "values": max(kernel.distinct for kernel in sparsity_report(clustered.model_).kernels),
+        "epochs": epochs,
+        "pruning": None if pruned is None else pruned.compression[0],
+    }
+    run.write("clustering.json", result)
+    run.save_model(clustered.model_, f"{run.name}-clustered.keras")
+    return result
+
+
+def _measured(run: "Run", classifier: "ImageClassifier", smaller: "ImageClassifier") -> dict[str, Any]:
+    from kerasnas.compress import sparsity_report
+
+    data = run.required_data
+    before, after = sparsity_report(classifier.model_), sparsity_report(smaller.model_)
+    return {
+        "sparsity": after.sparsity,
+        "sparsity_before": before.sparsity,
+        "gzip_bytes": after.gzip_bytes,
+        "gzip_bytes_before": before.gzip_bytes,
+        "weights_bytes": after.weights_bytes,
+        "accuracy": smaller.evaluate(data.x_test, data.y_test)["accuracy"],
+        "accuracy_before": classifier.evaluate(data.x_test, data.y_test)["accuracy"],
+    }
 
 
 def search(run: "Run", *, goal: str, **settings: Any) -> "Compression":

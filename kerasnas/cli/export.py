@@ -68,6 +68,9 @@ class Exported:
     type=click.Choice(_LITERT),
     help="Also write a LiteRT (.tflite) file in this format; may be given several times. int8 and int16 need data.",
 )
+@click.option(
+    "--train", is_flag=True, help="Train for 8 bits before the int8 LiteRT file is written, where rounding loses too much."
+)
 @out_option
 def command(
     model: Path,
@@ -78,19 +81,23 @@ def command(
     slim: bool,
     quantize: str | None,
     litert: tuple[str, ...],
+    train: bool,
     out: Path | None,
 ) -> None:
     """Export MODEL, a run folder or a .keras file, to ONNX.
 
-    Writes OUT/model.onnx, model-pruned.onnx where there is a pruned model, with --quantize also NAME-quantized.onnx, with
-    --litert also NAME-FORMAT.tflite, a certificate beside each (model.json; see `kerasnas verify`), and verification.json. A
-    file that does not agree with its Keras model is not written. What `kerasnas compress` chose together with its format,
-    model-compressed.onnx, is measured beside them.
+    Writes OUT/model.onnx, model-pruned.onnx and model-clustered.onnx where there are such models, with --quantize also
+    NAME-quantized.onnx, with --litert also NAME-FORMAT.tflite, a certificate beside each (model.json; see `kerasnas verify`),
+    and verification.json. A file that does not agree with its Keras model is not written. What `kerasnas compress` chose
+    together with its format, model-compressed.onnx, is measured beside them.
     """
     from kerasnas.cli.run_folder import Run
+    from kerasnas.errors import InvalidArgument
 
+    if train and "int8" not in litert:
+        raise InvalidArgument("Expected --train together with --litert int8, the file that it trains for. Pass both.")
     run = Run.open(model, data=data, image_size=image_size or None, out=out)
-    rows = export(run, atol=atol, opset=opset, slim=slim, quantize=quantize, litert=litert)
+    rows = export(run, atol=atol, opset=opset, slim=slim, quantize=quantize, litert=litert, train=train)
     print_table(rows)
     for row in rows:
         click.echo(f"wrote {run.folder / row['file']} and its certificate {row['certificate']}")
@@ -104,6 +111,7 @@ def export(
     slim: bool = False,
     quantize: str | None = None,
     litert: Sequence[str] = (),
+    train: bool = False,
 ) -> list[dict[str, Any]]:
     """Export the networks of `run`, and certify the files; return one row of figures for each file."""
     if quantize is not None or any(format.startswith("int") for format in litert):
@@ -112,7 +120,9 @@ def export(
     exported = [_made(run, variant) if variant.file else _to_onnx(run, variant, **settings) for variant in run.variants()]
     if quantize is not None:
         exported = [one for plain in exported for one in (plain, _quantize(run, plain, quantize)) if one is not None]
-    exported += [_to_litert(run, variant, format) for variant in run.variants() for format in dict.fromkeys(litert)]
+    for variant in run.variants():
+        for format in dict.fromkeys(litert):
+            exported.append((_trained if train and format == "int8" else _to_litert)(run, variant, format))
     rows = _rows(run, exported)
     run.write("verification.json", {"files": rows})
     return rows
@@ -161,6 +171,32 @@ def _to_litert(run: "Run", variant: "Variant", format: str) -> Exported:
             settings["y"] = to_codes(data.y_test[compared], classifier.classes_)
     file = classifier.export(path, **settings)
     return Exported(variant, file, {"format": format} if format.startswith("int") else {})
+
+
+def _trained(run: "Run", variant: "Variant", format: str) -> Exported:
+    """Write the int8 file of a network that was trained for it; a clustered one, whose values training would undo, as it is."""
+    from kerasnas.cli.run_folder import remove_exported
+    from kerasnas.compress import quantize_aware
+    from kerasnas.image_data import to_codes
+
+    methods = [step["method"] for step in variant.compression]
+    if "cluster" in methods:
+        plain = _to_litert(run, variant, format)
+        return Exported(variant, plain.file, {**plain.facts, "reason": "Not trained for 8 bits: that would undo its clusters."})
+    path, data, classifier = run.folder / f"{variant.name}-{format}.tflite", run.required_data, variant.classifier
+    remove_exported(path)  # one of an earlier model
+    compared = slice(0, _CALIBRATED)
+    file = quantize_aware(
+        classifier.model_,
+        _pixels(data.x_train),
+        to_codes(data.y_train, classifier.classes_),
+        path,
+        validation_data=(_pixels(data.x_test[compared]), to_codes(data.y_test[compared], classifier.classes_)),
+        preserve_sparsity="prune" in methods,
+        seed=0,
+        **classifier.export_facts(),
+    )
+    return Exported(variant, file, {"format": format, "reason": f"Trained for 8 bits on {len(data.x_train)} pictures."})
 
 
 def _chosen(data: Any) -> "np.ndarray":

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["Run", "Variant", "remove_exported", "remove_results"]
 
 # What is made of a winner, and must not outlive it.
-_RESULTS = ("model.keras", "model-*.keras", "pruning.json", "compression.json", "verification.json", "report.html")
+_RESULTS = (
+    "model.keras",
+    "model-*.keras",
+    "pruning.json",
+    "clustering.json",
+    "compression.json",
+    "verification.json",
+    "report.html",
+)
 _EXPORTED = ("model.onnx", "model-*.onnx", "model-*.tflite")  # with their certificates
 
 
@@ -121,14 +129,16 @@ class Run:
 
     def variants(self) -> list[Variant]:
         """Return the network and what `kerasnas compress` has made of it, in `folder` or beside the model."""
-        beside = self.model if self.model.is_dir() else self.model.parent
         found = [Variant(self.name, self.classifier)]
-        folders = dict.fromkeys((self.folder, beside))
-        pruned = next((path for folder in folders if (path := folder / f"{self.name}-pruned.keras").exists()), None)
+        pruned, clustered, small = map(self._made, ("pruned", "clustered", "compressed"))
         if pruned is not None:
             steps = {"method": "prune", **_read_if_there(pruned.with_name("pruning.json"))}
             found.append(Variant(pruned.stem, self._with_model(pruned), (steps,)))
-        small = next((path for folder in folders if (path := folder / f"{self.name}-compressed.keras").exists()), None)
+        if clustered is not None:
+            told = _read_if_there(clustered.with_name("clustering.json"))
+            before = told.pop("pruning", None)
+            made = (*([before] if before else []), {"method": "cluster", **told})
+            found.append(Variant(clustered.stem, self._with_model(clustered), made))
         if small is not None and small.with_suffix(".onnx").exists():
             told = _read_if_there(small.with_name("compression.json"))
             settings = told.get("settings")
@@ -162,6 +172,11 @@ class Run:
                 "score": None if winner is None else winner.score,
             }
         return told
+
+    def _made(self, done: str) -> Path | None:
+        beside = self.model if self.model.is_dir() else self.model.parent
+        paths = (folder / f"{self.name}-{done}.keras" for folder in (self.folder, beside))
+        return next((path for path in paths if path.exists()), None)
 
     def _with_model(self, path: Path) -> ImageClassifier:
         other = copy.copy(self.classifier)

@@ -65,9 +65,12 @@ def write_report(
         "explanations": explained_pictures(folder),
         "files": _files(folder),
         "pruning": _json(folder / "pruning.json"),
+        "clustering": _json(folder / "clustering.json"),
         "compressed": compression(folder),
     }
-    if not searched and not any(facts[name] for name in ("inside", "explanations", "files", "pruning", "compressed")):
+    if not searched and not any(
+        facts[name] for name in ("inside", "explanations", "files", "pruning", "clustering", "compressed")
+    ):
         raise InvalidArgument(
             f"Expected a run folder of `kerasnas search`, the project folder of a search, or a folder that `kerasnas explain` "
             f"or `kerasnas export` wrote into, got {folder}."

@@ -260,14 +260,21 @@ def test_export_in_fewer_bits(tmp_path, capsys):
     assert main(["verify", str(tmp_path / "net-quantized.onnx"), "--no-latency"]) == 0
 
 
-def test_export_to_litert(tmp_path, capsys):
+@pytest.fixture(scope="module")
+def digits_net(tmp_path_factory) -> Path:
+    """A dense network for digits, trained a little."""
     keras.utils.set_random_seed(0)
     hidden = [keras.layers.Flatten(), keras.layers.Dense(64, "relu"), keras.layers.Dense(10, "softmax")]
     net = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Rescaling(1 / 16), *hidden])
     net.compile("adam", "sparse_categorical_crossentropy")
     digits = load_digits()
     net.fit(digits.images[..., None], digits.target, epochs=3, verbose=0)
-    net.save(tmp_path / "net.keras")
+    net.save(path := tmp_path_factory.mktemp("net") / "net.keras")
+    return path
+
+
+def test_export_to_litert(digits_net, tmp_path, capsys):
+    shutil.copy(digits_net, tmp_path)
     command = ["export", str(tmp_path / "net.keras"), "--litert", "int8"]
     assert main(command) == 2
     assert "Pass --data" in capsys.readouterr().err
@@ -281,6 +288,41 @@ def test_export_to_litert(tmp_path, capsys):
         assert main(["verify", str(tmp_path / row["file"]), "--no-latency"]) == 0
     assert small["latency"]["size_bytes"] < half["latency"]["size_bytes"] < plain["latency"]["size_bytes"]
     assert "net-int8.tflite and its certificate net-int8.tflite.json" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.slow
+def test_patterns_clusters_and_training_for_8_bits(digits_net, tmp_path, capsys):
+    shutil.copy(digits_net, tmp_path)
+    net = [str(tmp_path / "net.keras"), "--data", "digits"]
+    assert main(["compress", *net, "--pattern", "2:4", "--clusters", "8", "--epochs", "1"]) == 0
+    printed = capsys.readouterr().out
+    for text in ("50% of the kernel weights are zero", "at most 8 values", "net-pruned.keras", "net-clustered.keras"):
+        assert text in printed
+    pruning, clustering = _read(tmp_path / "pruning.json"), _read(tmp_path / "clustering.json")
+    assert (pruning["pattern"], clustering["clusters"]) == ("2:4", 8)
+    assert clustering["pruning"] == {"method": "prune", **pruning}
+    assert clustering["gzip_bytes"] < clustering["gzip_bytes_before"] == pruning["gzip_bytes"] < pruning["gzip_bytes_before"]
+    for name, values in (("pruned", 64 * 64), ("clustered", 8)):
+        for _, kernel in prunable_kernels(keras.models.load_model(tmp_path / f"net-{name}.keras")):
+            kernel = kernel.numpy()
+            assert ((kernel.reshape(-1, 4, kernel.shape[-1]) == 0).sum(axis=1) >= 2).all()
+            assert len(np.unique(kernel)) <= values
+
+    assert main(["export", *net, "--litert", "int8", "--train"]) == 0
+    rows = {row["file"]: row for row in _read(tmp_path / "verification.json")["files"]}
+    names = ("net", "net-pruned", "net-clustered")
+    assert set(rows) == {f"{name}{end}" for name in names for end in (".onnx", "-int8.tflite")}
+    trained = [Certificate.load(tmp_path / rows[f"{name}-int8.tflite"]["certificate"]).compression for name in names]
+    assert [[step["method"] for step in steps] for steps in trained] == [
+        ["quantize"], ["prune", "quantize"], ["prune", "cluster", "quantize"],
+    ]  # fmt: skip
+    assert [steps[-1].get("quantization_aware_training") for steps in trained] == [True, True, None]
+    assert "would undo its clusters" in rows["net-clustered-int8.tflite"]["reason"]
+    assert rows["net-int8.tflite"]["accuracy"] >= rows["net.onnx"]["accuracy"] - 0.01
+    assert main(["report", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "in the pattern 2:4" in page
+    assert "at most 8 values in each kernel of the pruned network" in page
 
 
 def test_a_file_that_is_not_better_in_fewer_bits(tmp_path, capsys, monkeypatch):
@@ -377,6 +419,11 @@ def _error(capsys, arguments: list[str]) -> str:
         (["compress", "small.keras", "--goal", "tiny"], "'tiny' is not one of"),
         (["compress", "small.keras", "--goal", "fastest", "--channels", "0.5"], "got --goal and --channels"),
         (["compress", "small.keras", "--goal", "fastest"], "Pass --data"),
+        (["compress", "small.keras", "--pattern", "4:2"], "M:N with 0 < M < N, got '4:2'"),
+        (["compress", "small.keras", "--pattern", "2:4", "--sparsity", "0.5"], "got --sparsity and --pattern"),
+        (["compress", "small.keras", "--clusters", "8", "--channels", "0.5"], "got it with --channels"),
+        (["compress", "small.keras", "--clusters", "2"], "--clusters"),
+        (["export", "small.keras", "--train"], "--train together with --litert int8"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):
