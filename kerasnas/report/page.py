@@ -97,6 +97,7 @@ def write_report(
         why=told,
         evaluation=evaluation,
         structure=_structure(folder),
+        shipped=_shipped(folder),
         **facts,
     )
     write_text(path, page)
@@ -201,6 +202,12 @@ def _structure(folder: Path) -> dict[str, Any] | None:
         "most_macs": max([*macs, 1]),
         "complete": len(macs) == len(rows),
     }
+
+
+def _shipped(folder: Path) -> str | None:
+    """Return the id of the trial whose network was trained on all the data, the heaviest of an ensemble."""
+    members = (_json(folder / "classifier.json") or {}).get("members") or {}
+    return max(members, key=lambda trial: members[trial], default=None)
 
 
 def _measures(folder: Path) -> dict[str, Any] | None:

@@ -140,6 +140,8 @@ def _sentences(told: Account) -> list[dict[str, Any]]:
 def _fact(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{_words(name)} {_fact(one)}" for name, one in value.items())
+    if isinstance(value, tuple):
+        return ", ".join(map(_fact, value))
     return number(value, 3) if isinstance(value, float) else number(value)
 
 

@@ -202,10 +202,20 @@ def test_names_and_values_are_text_only_and_optuna_is_not_needed(page_of, plante
     assert not [tag for tag, _ in page.tags if tag in ("img", "script")]
 
 
-def test_the_explained_trial_is_named_where_it_is_not_the_best_one(page_of, planted, tmp_path, monkeypatch):
-    folder = planted(tmp_path, 10)
-    monkeypatch.setattr(SearchRecord, "preferred", property(lambda record: record.trials[2]))
-    assert "It is about trial 3, which all trials together prefer" in page_of(folder).words
+def test_there_is_one_winner_and_its_equals_are_called_as_good(page_of, planted, tmp_path, monkeypatch):
+    folder = planted(tmp_path, 16)
+    best = SearchRecord.load(folder).best
+    other = 0 if best.trial_id != "00" else 1
+    file = folder / f"trial_{other:02d}" / "trial.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"score": best.score}))
+    first, equal = sorted((1 + other, 1 + int(best.trial_id)))
+    monkeypatch.setattr(SearchRecord, "preferred", property(lambda record: record.trials[equal - 1]))
+    record, words = SearchRecord.load(folder), page_of(folder).words
+    assert f"The winner: trial {first}" in words
+    assert f"The winner is trial {first} throughout" in words
+    assert f"Trial {first} won with" in words
+    assert f"Trial {equal} scored the same and is as good" in part(words, "Why this network won")
+    assert dict(counterfactuals(record).winner) == dict(record.best.values)
 
 
 def test_of_several_objectives_it_is_told_what_matters_for_each(page_of, planted, tmp_path):

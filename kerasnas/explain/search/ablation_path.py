@@ -114,9 +114,8 @@ def ablation_path(
 ) -> AblationPath:
     """Go from the default configuration of the space to the winner, at each step by the change that is predicted to gain most.
 
-    The winner is `record.preferred`: the best single score is partly luck. A hyperparameter that hangs on another comes along
-    with it. The order is the model's; with `train` each configuration of the path is trained, and the measured gain stands
-    beside the predicted one.
+    The winner is `record.best`. A hyperparameter that hangs on another comes along with it. The order is the model's; with
+    `train` each configuration of the path is trained, and the measured gain stands beside the predicted one.
 
     Args:
         record: a search with at least four trials that have a score.

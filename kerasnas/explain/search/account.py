@@ -134,25 +134,25 @@ def _front(record: SearchRecord) -> Iterator[Sentence]:
 
 
 def _winner(record: SearchRecord) -> Iterator[Sentence]:
-    winner, first, best = record.preferred, record.completed[0], record.best
+    winner, first, other = record.best, record.completed[0], record.preferred
     sign = 1 if record.direction == "max" else -1
     score, start = winner.score or 0.0, first.score or 0.0
-    number, last = _number(record, winner.trial_id), _number(record, best.trial_id)
-    if winner is best:
-        running = any(trial.status == "RUNNING" for trial in record.trials)
-        text = f"Trial {number} {'leads so far' if running else 'won'} with {record.objective} {score:.4g}."
-        yield _sentence(text, winner=number, score=score)
-    else:
-        why = "speak for it" if score == best.score else "say that the better score is partly luck"
-        text = (
-            f"Trial {number} with {record.objective} {score:.4g} is preferred to trial {last} with {best.score:.4g}: all "
-            f"trials together {why}."
-        )
-        yield _sentence(text, winner=number, score=score, best=last, best_score=best.score)
+    number, last = _number(record, winner.trial_id), _number(record, other.trial_id)
+    running = any(trial.status == "RUNNING" for trial in record.trials)
+    text = f"Trial {number} {'leads so far' if running else 'won'} with {record.objective} {score:.4g}."
+    yield _sentence(text, winner=number, score=score)
     if winner is not first:
         gain = sign * (score - start)
         text = f"As measured, that is {abs(gain):.3g} {_better(gain)} than the first trial with a score ({start:.4g})."
         yield _sentence(text, gain_over_first=gain, first_score=start)
+    equals = [_number(record, trial.trial_id) for trial in record.completed if trial.score == score and trial is not winner]
+    if equals:
+        names = _names([f"trial {i}" for i in equals], "and")
+        text = f"{names[0].upper()}{names[1:]} scored the same and {_is(equals)} as good; of equals the earliest is the winner."
+        yield _sentence(text, as_good=tuple(equals))
+    if other.trial_id != winner.trial_id and other.score != score:
+        text = f"The score of the winner is partly luck: all trials together expect more of trial {last} ({other.score:.4g})."
+        yield _sentence(text, expected_best=last, its_score=other.score)
 
 
 def _importances(record: SearchRecord, objective: str, told: Importance | None, seed: int) -> Iterator[Sentence]:
@@ -224,7 +224,7 @@ def _changes(record: SearchRecord) -> Iterator[Sentence]:
 
 def _best(evidence: Evidence, posterior: RewardPosterior, record: SearchRecord, seed: int) -> Iterator[Sentence]:
     draws = posterior.draw(posterior.units, _DRAWS, np.random.default_rng(seed))
-    number = _number(record, record.preferred.trial_id)
+    number = _number(record, record.best.trial_id)
     keys = posterior.encoding.keys(posterior.units)
     mine = keys[evidence.trials.index(number)]
     same = np.array([key == mine for key in keys])
@@ -256,6 +256,10 @@ def _count(number: int, noun: str) -> str:
 
 def _was(number: int) -> str:
     return "was" if number == 1 else "were"
+
+
+def _is(numbers: list[int]) -> str:
+    return "is" if len(numbers) == 1 else "are"
 
 
 def _better(gain: float) -> str:

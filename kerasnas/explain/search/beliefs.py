@@ -37,7 +37,7 @@ class BeliefHistory:
     """What the policy believed over time.
 
     Attributes:
-        winner: values of the winner, `record.preferred`.
+        winner: values of the winner, `record.best`.
         trials: one for each trial, in order.
     """
 
@@ -80,7 +80,7 @@ class BeliefHistory:
 def beliefs(record: SearchRecord) -> BeliefHistory:
     """Return how sure the policy was of each decision at each trial, and how likely it found the winner's value.
 
-    The winner is `record.preferred`. What is recorded are the beliefs of a policy; strategies without one have none.
+    The winner is `record.best`. What is recorded are the beliefs of a policy; strategies without one have none.
 
     Args:
         record: a search with a completed trial.
@@ -89,7 +89,7 @@ def beliefs(record: SearchRecord) -> BeliefHistory:
     """
     if not isinstance(record, SearchRecord):
         raise InvalidArgument(f"Expected a kerasnas.SearchRecord, got {record!r}. SearchRecord.load(folder) makes one.")
-    winner = record.preferred.values
+    winner = record.best.values
     labels = {d.name: _label(d, winner[d.name]) for d in active_decisions(record.decisions, winner)}
     trials = []
     for number, trial in enumerate(record.trials, 1):

@@ -95,7 +95,7 @@ class Counterfactuals:
 def counterfactuals(record: SearchRecord, *, objective: str | None = None) -> Counterfactuals:
     """Predict what each decision of the winner is worth against each other value that it could have had.
 
-    The winner is `record.preferred`. The standard deviation is that of the difference under the joint posterior: what is unsure
+    The winner is `record.best`. The standard deviation is that of the difference under the joint posterior: what is unsure
     about both configurations alike cancels. It is of noise-free scores, so that a single training varies by more.
 
     Args:

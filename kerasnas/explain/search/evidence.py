@@ -88,12 +88,9 @@ def default_choices(record: SearchRecord) -> Choices:
 
 
 def winner_of(record: SearchRecord, evidence: Evidence) -> Choices:
-    """Return the winner: `record.preferred` for the score of a search, the best trial for one of several objectives.
-
-    The preferred trial is the best in the posterior mean; the best single score is partly luck.
-    """
+    """Return the winner: `record.best` for the score of a search, the best trial for one of several objectives."""
     if evidence.objective == record.objective:
-        return dict(record.preferred.values)
+        return dict(record.best.values)
     return dict(evidence.choices[int(evidence.scores.argmax())])
 
 

@@ -153,7 +153,7 @@ def test_beliefs_are_those_of_the_policy(planted, make_record):
     policies = [None, {"b": {"off": 0.5, "on": 0.5}, "c": {"0 to 1": 1.0}}, {"b": {"off": 0.1, "on": 0.9}}, None]
     record = make_record(record.space, values, scores, policies=policies)
     told = beliefs(record)
-    chosen = record.preferred.values["b"]
+    chosen = record.best.values["b"]
     assert told.trials[0].entropy is None
     assert told.trials[3].winner is None
     assert told.trials[1].entropy == {"b": pytest.approx(1.0)}

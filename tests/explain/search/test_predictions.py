@@ -41,7 +41,7 @@ def test_ablation_steps_follow_the_contributions_and_sum_to_the_gain(record, add
     assert sum(step.gain for step in path.steps) == pytest.approx(path.gain)
     assert sum(step.measured for step in path.steps) == pytest.approx(path.measured)
     assert dict(path.start) == {"rate": 0.0, "kernel": 3, "norm": False}
-    assert dict(path.steps[-1].values) == dict(record.preferred.values)
+    assert dict(path.steps[-1].values) == dict(record.best.values)
     assert "measured" in str(path)
     assert path.check.is_reliable
 
@@ -167,7 +167,7 @@ def test_the_root_of_a_covariance_of_any_rank(rank, size, seed):
 
 def test_shapley_values_of_an_additive_score_are_its_terms(record, additive):
     told = shapley_ablation(record)
-    terms = terms_of(dict(record.preferred.values))
+    terms = terms_of(dict(record.best.values))
     for name, value, std in zip(told.names, told.values, told.stds, strict=True):
         assert abs(value - terms[name]) < 3 * std + 0.02
     assert sum(told.values) == pytest.approx(ablation_path(record).gain)
