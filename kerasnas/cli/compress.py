@@ -207,7 +207,9 @@ def _leave(run: "Run", found: "Compression") -> "Compression":
 
     from kerasnas.atomic import atomic_path
 
-    for suffix in (".onnx", ".json", ".keras"):
+    # Without a certificate in between, a kill leaves no file beside the certificate of another one.
+    (run.folder / f"{run.name}-compressed.json").unlink(missing_ok=True)
+    for suffix in (".onnx", ".keras", ".json"):
         with atomic_path(run.folder / f"{run.name}-compressed{suffix}") as draft:
             shutil.copyfile(found.path.with_suffix(suffix), draft)
     run.write("compression.json", {**found.to_dict(), "path": f"{run.name}-compressed.onnx"})

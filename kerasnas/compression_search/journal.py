@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from kerasnas.atomic import write_json
+from kerasnas.compress.kernels import walk_layers
 from kerasnas.compression_search.compression import Candidate, front_of
 from kerasnas.errors import InvalidArgument
 
@@ -24,6 +26,7 @@ class Journal:
     Args:
         folder: of the search.
         arrays: data and weights, whose shapes and checksums say whether another process searched for the same.
+        model: whose layers, and how they are connected, say so, too.
         settings: plain values that all its trials share.
         overwrite: whether an earlier search is deleted.
 
@@ -32,14 +35,21 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, arrays: Sequence[NDArray[Any]], settings: dict[str, Any], *, overwrite: bool = False
+        self,
+        folder: Path,
+        arrays: Sequence[NDArray[Any]],
+        model: keras.Model,
+        settings: dict[str, Any],
+        *,
+        overwrite: bool = False,
     ) -> None:
         self.networks = folder / "networks"
         self._file = folder / "trials.json"
         if overwrite:
             self._file.unlink(missing_ok=True)
-        checksums = [[list(array.shape), zlib.crc32(np.ascontiguousarray(array).data)] for array in arrays]
-        self._claim = json.loads(json.dumps({"data and model": checksums, **settings}))
+        checksums = [_checksum(array) for array in arrays]
+        claim = {"data and weights": checksums, "architecture": _architecture(model), **settings}
+        self._claim = json.loads(json.dumps(claim, default=_plain))
         self.trials: list[dict[str, Any]] = []
         if self._file.exists():
             try:
@@ -84,3 +94,23 @@ class Journal:
     def model_path(self, trial: int) -> Path:
         """Return where the Keras network of a trial lies."""
         return self.networks / f"{trial}.keras"
+
+
+def _checksum(array: NDArray[Any]) -> list[Any]:
+    return [list(array.shape), zlib.crc32(np.ascontiguousarray(array).data)]
+
+
+def _plain(value: Any) -> Any:
+    array = np.asarray(value)
+    return type(value).__name__ if array.dtype == object else array.tolist() if array.ndim == 0 else _checksum(array)
+
+
+def _architecture(model: keras.Model) -> int:
+    """Return a checksum of all layers and how they are connected, whatever they, and the model, are called."""
+    content = keras.saving.serialize_keras_object({"class": type(model).__name__, **model.get_config()})
+    text = json.dumps(content, sort_keys=True, default=str)
+    layers = list(walk_layers(model))
+    inputs = [tensor.name for layer in layers if isinstance(layer, keras.Model) for tensor in layer.inputs]
+    for place, name in enumerate([*(layer.name for layer in layers), *inputs]):
+        text = text.replace(json.dumps(name), f'"layer {place}"')
+    return zlib.crc32(text.encode())

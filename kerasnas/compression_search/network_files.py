@@ -72,11 +72,11 @@ class Bench:
         named = {session.inputs[0][0]: samples}
         with tempfile.TemporaryDirectory(prefix="kerasnas-") as work:
             prepared, made = Path(work) / "prepared.onnx", Path(work) / "made.onnx"
-            if self.formats:
-                prepare(plain, prepared)
             for name in self.formats:
                 target = folder / f"{stem}-{name.replace(' ', '-')}.onnx"
                 try:
+                    if not prepared.exists():
+                        prepare(plain, prepared)
                     write_quantized(prepared, made, FORMATS[name], named)
                     check_standard(made)
                     write_quantized_file(made, target, session, {"format": name, "calibration_samples": len(samples)})

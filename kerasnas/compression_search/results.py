@@ -1,15 +1,19 @@
 """The files that a compression leaves."""
 
+import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from kerasnas.atomic import atomic_path, write_json
+from kerasnas.atomic import write_json
 from kerasnas.compression_search.compression import Compression
 from kerasnas.export import certify
+from kerasnas.export.certificate import certificate_path, check_replaceable
 
 __all__ = ["CHOSEN", "write_chosen", "write_result"]
 
@@ -20,28 +24,47 @@ def write_chosen(
     folder: Path,
     file: Path,
     network: keras.Model,
-    held_out: tuple[Any, Any],
+    samples: tuple[Any, Any],
+    told: str,
+    original: float,
     steps: Sequence[Mapping[str, Any]],
     provenance: Mapping[str, Any],
 ) -> None:
-    """Write the chosen file, its certificate and its network.
+    """Write the chosen file, its certificate and its network; all of an earlier one stays if the file cannot be certified.
 
     Args:
         folder: where they go.
         file: the chosen one.
         network: in Keras.
-        held_out: inputs and classes on which the certificate tells the accuracy.
+        samples: inputs and classes on which the certificate tells the accuracy.
+        told: what these samples are, in words.
+        original: the accuracy of the original's float file on them.
         steps: what was done to the network.
         provenance: where it comes from.
+    Raises:
+        InvalidArgument: if another file than a certificate lies where the certificate would go.
+        ExportMismatch: if the file is not what `network` computes.
     """
     target = folder / CHOSEN
-    with atomic_path(target) as draft:
+    paper = certificate_path(target)
+    check_replaceable(paper)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{CHOSEN}.") as place:
+        draft = Path(place) / CHOSEN
         shutil.copyfile(file, draft)
-    with atomic_path(target.with_suffix(".keras")) as draft:
-        network.save(draft)
-    x, y = held_out
-    # However many classes 8 bits change, the file was chosen by its accuracy.
-    certify(target, model=network, x=x, y=y, compression=steps, provenance=provenance, min_agreement=0.0)
+        x, y = samples
+        # However many classes 8 bits change, the file was chosen by its accuracy.
+        record = certify(draft, model=network, x=x, y=y, compression=steps, provenance=provenance, min_agreement=0.0)
+        words = {name: f"{record.measured[name]}; on {told}" for name in ("accuracy.file", "accuracy.model")}
+        words["accuracy.original"] = "likewise, of the float file of the network before it was compressed"
+        record = replace(
+            record, accuracy={**(record.accuracy or {}), "original": original}, measured={**record.measured, **words}
+        )
+        network.save(draft.with_suffix(".keras"))
+        # Without a certificate between the two, a kill leaves no file beside the certificate of another one.
+        paper.unlink(missing_ok=True)
+        for name in (draft.name, draft.with_suffix(".keras").name):
+            os.replace(Path(place) / name, folder / name)
+        record.write(paper)
 
 
 def write_result(folder: Path, result: Compression) -> None:

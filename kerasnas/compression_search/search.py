@@ -85,7 +85,8 @@ def compress(
         batch_size: rows per training step.
         formats: names from `kerasnas.export.quantization_formats.FORMATS`; "float32" is always tried, too.
         held_out: inputs and labels that the files are judged on, or the share of `data`, in (0, 1), that is split off for it.
-        test: inputs and labels for the last word: nothing is chosen by them.
+        test: inputs and labels for the last word: nothing is chosen by them. The control and the certificate are measured on
+            them; without them on the held-out samples, which flatter what they chose, and that is told with the figures.
         control: whether the chosen network is compared with one of its size from scratch, trained for as long.
         strategy: proposes after the first trials; None is `Dyna`.
         export: further arguments of `to_onnx`, such as labels and preprocessing.
@@ -121,12 +122,8 @@ def compress(
     bench = Bench(tuple(dict.fromkeys(f for f in formats if f != "float32")), calibration, *held, _ROUNDS, dict(export or {}))
     recipe = Recipe(model, epochs)
     folder = Path(directory)
-    journal = Journal(
-        folder,
-        [*train, *held, *model.get_weights()],
-        {"epochs": epochs, "batch_size": batch_size, "formats": list(bench.formats), "seed": seed},
-        overwrite=overwrite,
-    )
+    shared = {"epochs": epochs, "batch_size": batch_size, "formats": bench.formats, "seed": seed, "export": bench.export}
+    journal = Journal(folder, [*train, *held, *model.get_weights()], model, shared, overwrite=overwrite)
     with CompressionProgress(aim, max_trials, enabled=bool(verbose)) as progress:
         search = _Search(model, train, bench, recipe, journal, aim, batch_size, seed, progress)
         search.run(strategy or Dyna(initial=6), max_trials, max_time)
@@ -134,13 +131,18 @@ def compress(
         trial = next(trial for trial in journal.trials if trial["number"] == chosen.trial)
         with keras.saving.custom_object_scope(own_classes(model)):
             network = model if chosen.trial == 0 else load_model(journal.model_path(chosen.trial))
+        samples, told = held, "held-out samples, which also chose it"
+        if exam is not None:
+            samples, told = exam, "test samples, which chose nothing"
         scratch = None
         if control and chosen.trial:
             progress.now("the control: the same size from scratch")
-            scratch = search.control(network, trial["settings"], held, folder)
-        told = None if exam is None else _examine(bench, journal, original, chosen, exam)
+            scratch = search.control(network, trial["settings"], samples, told, folder)
+        examined = None if exam is None else _examine(bench, journal, original, chosen, exam)
+        before = original.accuracy if examined is None else examined["original"]
         steps = [{"method": "prune_channels", **trial["settings"]}] if chosen.trial else []
-        write_chosen(folder, journal.path(chosen), network, held, steps, {"goal": str(aim), "trial": chosen.trial})
+        origin = {"goal": str(aim), "trial": chosen.trial}
+        write_chosen(folder, journal.path(chosen), network, samples, told, before, steps, origin)
         result = Compression(
             path=folder / CHOSEN,
             model=network,
@@ -152,7 +154,7 @@ def compress(
             settings=trial["settings"],
             n_held_out=len(held[1]),
             control=scratch,
-            test=told,
+            test=examined,
             reason=_reason(aim, original, chosen, rows, len(held[1])),
             seconds=journal.seconds,
         )
@@ -203,7 +205,7 @@ class _Search:
             reason = self._goal.hopeless(size, self._best())
             if reason is not None:
                 screened += 1
-                self._journal.add({**trial, "rows": [], "seconds": 0.0, "screened": size, "failure": reason})
+                self._keep({**trial, "rows": [], "seconds": 0.0, "screened": size, "failure": reason})
             else:
                 screened = 0
                 self._try(trial)
@@ -212,7 +214,7 @@ class _Search:
     def judge(self) -> tuple[Candidate, list[Candidate], Candidate]:
         """Return the original's float file, all files, those of the front timed once more in turns, and the chosen one."""
         rows = self._journal.rows
-        front = [row for row in rows if row in front_of(rows) or row == rows[0] or row == self._best()]
+        front = [row for row in self._kept if row in front_of(rows) or row == rows[0] or row == self._best()]
         timed = side_by_side({str(i): self._journal.path(row) for i, row in enumerate(front)}, self._original_file, _ROUNDS)
         again = {
             id(row): replace(row, latency_ms=ms, original_ms=base)
@@ -222,15 +224,17 @@ class _Search:
         base = next(iter(timed.values()))[1]
         rows = [again.get(id(row)) or replace(row, latency_ms=base / row.speedup, original_ms=base) for row in rows]
         original = rows[0]
-        fit = self._goal.choose([row for row in rows if self._journal.path(row).exists()], original)
-        return original, rows, fit or min((row for row in rows if self._journal.path(row).exists()), key=self._goal.excess)
+        kept = [row for row in rows if self._journal.path(row).exists()]
+        return original, rows, self._goal.choose(kept, original) or min(kept, key=self._goal.excess)
 
-    def control(self, network: keras.Model, settings: Mapping[str, Any], held: tuple[Any, Any], folder: Path) -> ScratchControl:
+    def control(
+        self, network: keras.Model, settings: Mapping[str, Any], samples: tuple[Any, Any], told: str, folder: Path
+    ) -> ScratchControl:
         """Compare a network with one from scratch: the same training, and an epoch more for what pruning itself took."""
         result = from_scratch_control(
             network,
             *self._train,
-            held,
+            samples,
             epochs=settings["epochs"] + 1,
             teacher=self._model,
             distill=settings["distill"],
@@ -240,7 +244,7 @@ class _Search:
         )
         with atomic_path(folder / "from-scratch.keras") as draft:
             result.model.save(draft)
-        return result
+        return replace(result, samples=told)
 
     @property
     def _original_file(self) -> Path:
@@ -250,9 +254,13 @@ class _Search:
     def _trained(self) -> int:
         return sum("screened" not in trial for trial in self._journal.trials) - 1
 
+    @property
+    def _kept(self) -> list[Candidate]:
+        """The files that are there: an earlier search for another goal deleted what was of no use to it."""
+        return [row for row in self._journal.rows if self._journal.path(row).exists()]
+
     def _best(self) -> Candidate | None:
-        rows = self._journal.rows
-        return self._goal.choose(rows, rows[0])
+        return self._goal.choose(self._kept, self._journal.rows[0])
 
     def _has_time(self, max_time: float | None) -> bool:
         if max_time is None:
@@ -268,12 +276,15 @@ class _Search:
             small = prune_channels(
                 self._model, *self._train, **trial["settings"], batch_size=self._batch_size, seed=self._seed + trial["number"]
             )
-        except InvalidArgument:
+        except InvalidArgument:  # the data or the model do not fit: no other trial would do better
             raise
         except KerasNASError as error:
-            self._journal.add({**trial, "rows": [], "seconds": time.perf_counter() - start, "failure": str(error)})
+            self._fail(trial, error, start)
         else:
-            self._add(trial, small, start)
+            try:
+                self._add(trial, small, start)
+            except KerasNASError as error:  # a network that cannot be exported
+                self._fail(trial, error, start)
         self._progress.end(self._trained, self._journal.trials[-1], self._best())
 
     def _add(self, trial: dict[str, Any], network: keras.Model, start: float | None = None) -> None:
@@ -285,9 +296,19 @@ class _Search:
         if number:
             with atomic_path(journal.model_path(number)) as draft:
                 network.save(draft)
-        content = {"rows": [row.to_dict() for row in rows], "seconds": time.perf_counter() - start}
-        best = self._goal.choose([*journal.rows, *rows], (journal.rows or rows)[0])
-        journal.add({**trial, **content, "failures": {**failures, **more}}, keep=[] if best is None else [best])
+        content: dict[str, Any] = {"rows": [row.to_dict() for row in rows], "seconds": time.perf_counter() - start}
+        content["failures"] = {**failures, **more}
+        if not rows:
+            content["failure"] = more["float32"]
+        self._keep({**trial, **content}, rows)
+
+    def _fail(self, trial: Mapping[str, Any], error: KerasNASError, start: float) -> None:
+        self._keep({**trial, "rows": [], "seconds": time.perf_counter() - start, "failure": str(error)})
+
+    def _keep(self, trial: dict[str, Any], rows: Sequence[Candidate] = ()) -> None:
+        known = [*self._kept, *rows]
+        best = self._goal.choose(known, known[0])
+        self._journal.add(trial, keep=[] if best is None else [best])
 
     def _tell(self, proposer: Proposer, trial: Mapping[str, Any]) -> None:
         original = self._journal.rows[0]
@@ -329,5 +350,5 @@ def _reason(goal: Goal, original: Candidate, chosen: Candidate, rows: Sequence[C
     return (
         f"{text}: {original.size_bytes / chosen.size_bytes:.1f} times smaller and {chosen.speedup:.1f} times faster than the "
         f"original's float file, with a loss of {100 * chosen.loss:.2f} ± {196 * chosen.loss_error:.2f} points (95 %) on "
-        f"{n_held_out:,} held-out samples."
+        f"{n_held_out:,} held-out samples, which also chose it."
     )

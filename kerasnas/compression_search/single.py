@@ -14,6 +14,7 @@ from kerasnas.compression_search.arrays import labelled
 from kerasnas.compression_search.compression import Compression, front_of
 from kerasnas.compression_search.network_files import FORMATS_TRIED, Bench, check_formats
 from kerasnas.compression_search.results import CHOSEN, write_chosen, write_result
+from kerasnas.errors import KerasNASError
 
 __all__ = ["prune_and_measure"]
 
@@ -42,8 +43,9 @@ def prune_and_measure(
         model: as for `compress`.
         data: inputs and labels to fine-tune on.
         held_out: inputs and labels that the files are judged on.
-        directory: takes compressed.onnx, its certificate compressed.json, compressed.keras, compression.json and
-            compression.png.
+        directory: takes compressed.onnx, its certificate compressed.json, compressed.keras, compression.json,
+            compression.png, and in `pruned` the files of the original (0-*) and of the pruned network (1-*). It may be that
+            of a search, whose trials and files stay.
         formats: names from `kerasnas.export.quantization_formats.FORMATS` that are measured beside float32.
         control: whether a network of that size is trained from scratch for as long.
         export: further arguments of `to_onnx`.
@@ -57,7 +59,7 @@ def prune_and_measure(
         Compression whose chosen file is the pruned network's float file; `goal` is None.
     Raises:
         InvalidArgument: if an argument does not fit.
-        KerasNASError: if training diverges, or a network cannot be exported.
+        KerasNASError: if training diverges, a network cannot be exported, or its float file gives NaN.
     """
     check_formats(formats)
     train, held = labelled(model, data), labelled(model, held_out)
@@ -66,22 +68,27 @@ def prune_and_measure(
     small = prune_channels(model, train[0], train[1], **how, **tuning, batch_size=batch_size, seed=seed)
     few = train[0][np.sort(np.random.default_rng(seed).permutation(len(train[0]))[:_CALIBRATION])]
     bench = Bench([name for name in formats if name != "float32"], few, *held, _ROUNDS, dict(export or {}))
-    networks = folder / "networks"
+    networks = folder / "pruned"
     networks.mkdir(parents=True, exist_ok=True)
-    files = [bench.write(network, networks, str(number))[0] for number, network in enumerate((model, small))]
+    for stale in networks.glob("[01]-*.onnx"):
+        stale.unlink()
+    files, unwritten = zip(*(bench.write(network, networks, str(i)) for i, network in enumerate((model, small))), strict=True)
     original = files[0]["float32"], bench.right(files[0]["float32"])
-    rows = [
-        row
-        for number, network in enumerate((model, small))
-        for row in bench.measure(network, files[number], number, original)[0]
-    ]
+    measured = [bench.measure(network, files[i], i, original) for i, network in enumerate((model, small))]
+    rows = [row for found, _ in measured for row in found]
+    failures = {**unwritten[1], **measured[1][1]}
+    if "float32" in failures:
+        raise KerasNASError(
+            f"The pruned network cannot be used: {failures['float32']} Prune less, or fine-tune it at a lower learning_rate."
+        )
     scratch = None
     if control:
         settings = {**tuning, "epochs": epochs * how.get("steps", 1) + 1, "batch_size": batch_size, "seed": seed}
         scratch = from_scratch_control(small, *train, held, teacher=model, **settings)
     settings = {**{name: getattr(value, "__name__", value) for name, value in how.items()}, **tuning}
     chosen = next(row for row in rows if row.trial == 1 and row.format == "float32")
-    write_chosen(folder, files[1]["float32"], small, held, [{"method": "prune_channels", **settings}], {})
+    steps = [{"method": "prune_channels", **settings}]
+    write_chosen(folder, files[1]["float32"], small, held, "held-out samples", rows[0].accuracy, steps, {})
     result = Compression(
         path=folder / CHOSEN,
         model=small,
@@ -98,6 +105,7 @@ def prune_and_measure(
             f"It is the pruned network in float32: {rows[0].size_bytes / chosen.size_bytes:.1f} times smaller and "
             f"{chosen.speedup:.1f} times faster than the original, with a loss of {100 * chosen.loss:.2f} ± "
             f"{196 * chosen.loss_error:.2f} points (95 %) on {len(held[1]):,} held-out samples."
+            + "".join(f" There is no {name} file of it: {why}" for name, why in failures.items())
         ),
         seconds=time.perf_counter() - start,
     )

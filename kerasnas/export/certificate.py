@@ -17,7 +17,7 @@ from kerasnas.export.certificate_text import certificate_text
 from kerasnas.export.runner import format_of
 from kerasnas.export.self_test import self_test_difference
 
-__all__ = ["Certificate", "certificate_path", "tensor_rows"]
+__all__ = ["Certificate", "certificate_path", "check_replaceable", "tensor_rows"]
 
 
 def certificate_path(file: str | os.PathLike[str]) -> Path:
@@ -39,7 +39,8 @@ class Certificate:
         labels: names of the classes in the order of the output's columns, or None.
         preprocessing: what goes in, as `to_onnx` was told, or None.
         parity: how far the file is from the Keras model, and by which criterion that is well; None without the model.
-        accuracy: share of the samples that the file, and the Keras model, give the right class; None without labels.
+        accuracy: share of the samples that the file, and the Keras model, give the right class, and of a compressed file
+            what the original did; None without labels.
         latency: of one call on this machine, or None.
         compression: what was done to make the model or the file smaller, in order.
         provenance: where the model comes from, or None.
@@ -110,8 +111,7 @@ class Certificate:
         path = Path(os.fspath(path))
         content = self.to_dict()
         check_certificate(content, "this certificate")
-        if path.is_file() and '"kerasnas_certificate"' not in path.read_text(encoding="utf-8", errors="replace"):
-            raise InvalidArgument(f"{path} is no certificate, and is not overwritten. Give the exported file another name.")
+        check_replaceable(path)
         write_text(path, _lines(content))
         return path
 
@@ -162,6 +162,12 @@ class Certificate:
 
     def __str__(self) -> str:
         return certificate_text(self)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise InvalidArgument if another file than a certificate lies at `path`."""
+    if path.is_file() and '"kerasnas_certificate"' not in path.read_text(encoding="utf-8", errors="replace"):
+        raise InvalidArgument(f"{path} is no certificate, and is not overwritten. Give the exported file another name.")
 
 
 def tensor_rows(specs: Any) -> list[dict[str, Any]]:

@@ -27,7 +27,15 @@ class Named:
     kind: Any
 
 
-# A kind is: a word of _WORDS, a list of one kind, an object with the keys that must be there (others may be), Maybe or Named.
+@dataclass(frozen=True)
+class Perhaps:
+    """Of a key that may be missing: what `kind` says where it is there."""
+
+    kind: Any
+
+
+# A kind is: a word of _WORDS, a list of one kind, an object with the keys that must be there (others may be),
+# Maybe, Named or Perhaps.
 _TENSOR = {"name": "text", "shape": [Maybe("count")], "dtype": "text"}
 _SCHEMA: dict[str, Any] = {
     "kerasnas_certificate": "count",
@@ -50,7 +58,7 @@ _SCHEMA: dict[str, Any] = {
             "data": "text",
         }
     ),
-    "accuracy": Maybe({"file": "number", "model": Maybe("number"), "samples": "count"}),
+    "accuracy": Maybe({"file": "number", "model": Maybe("number"), "samples": "count", "original": Perhaps("number")}),
     "latency": Maybe(
         {"median_ms": "number", "p90_ms": "number", "batch_size": "count", "repeats": "count", "threads": "count"}
     ),
@@ -121,10 +129,11 @@ def _problem(kind: Any, value: Any, place: str) -> str | None:
     elif isinstance(kind, Named):
         parts = [(kind.kind, item, f"{place}.{key}") for key, item in value.items()]
     else:
-        missing = [key for key in kind if key not in value]
+        missing = [key for key in kind if key not in value and not isinstance(kind[key], Perhaps)]
         if missing:
             return f"{at} lacks {', '.join(map(repr, missing))}"
-        parts = [(inner, value[key], f"{place}.{key}".lstrip(".")) for key, inner in kind.items()]
+        known = {key: inner.kind if isinstance(inner, Perhaps) else inner for key, inner in kind.items() if key in value}
+        parts = [(inner, value[key], f"{place}.{key}".lstrip(".")) for key, inner in known.items()]
     return next((found for part in parts if (found := _problem(*part))), None)
 
 

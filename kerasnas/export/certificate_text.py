@@ -29,8 +29,11 @@ def certificate_text(certificate: "Certificate") -> str:
     add("labels", None if c.labels is None else _labels(c.labels))
     add("size", f"{c.file['size_bytes'] / 1024:,.1f} KB, {c.file['gzip_bytes'] / 1024:,.1f} KB gzipped")
     if c.accuracy is not None:
-        model = c.accuracy["model"]
-        beside = "" if model is None else f", the Keras model {model:.4f}"
+        beside = "".join(
+            f", {title} {c.accuracy[key]:.4f}"
+            for key, title in (("model", "the Keras model"), ("original", "before compression"))
+            if c.accuracy.get(key) is not None
+        )
         add("accuracy", f"{c.accuracy['file']:.4f} on {c.accuracy['samples']:,} samples{beside}")
     if c.parity is not None:
         known = [d for d in c.parity["max_abs_difference"].values() if d is not None]

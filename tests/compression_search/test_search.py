@@ -1,8 +1,11 @@
-"""The whole search on digits: what is told of the files is what they are, and it goes on after a kill."""
+"""The whole search on digits: what is told of the files is what they are, a kill stops nothing, and mistakes leave no trace."""
 
 import importlib
 import json
 import shutil
+import subprocess
+import sys
+import time
 
 import keras
 import numpy as np
@@ -11,11 +14,13 @@ import pytest
 from sklearn.datasets import load_digits
 
 from kerasnas.compression_search import compress, prune_and_measure
-from kerasnas.errors import InvalidArgument
+from kerasnas.compression_search.results import write_chosen
+from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export import Certificate
 
 layers = keras.layers
 MODULE = importlib.import_module("kerasnas.compression_search.search")
+SINGLE = importlib.import_module("kerasnas.compression_search.single")
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
@@ -75,10 +80,29 @@ def test_the_figures_are_those_of_the_files(found, digits, model):
     assert found.model.count_params() == found.chosen.parameters
     assert found.test["chosen"] == pytest.approx(accuracy(found.path, *digits["test"]))
     assert found.test["original"] == pytest.approx(model.evaluate(*digits["test"], verbose=0)[1])
-    assert found.control.n_held_out == found.n_held_out == 450
-    assert Certificate.load(folder / "compressed.json").check(found.path).passed
+    assert found.n_held_out == 450
+    # The control and the certificate are measured on samples that chose nothing.
+    assert found.control.n_held_out == 447
+    assert found.control.pruned_accuracy == pytest.approx(found.model.evaluate(*digits["test"], verbose=0)[1])
+    certificate = Certificate.load(folder / "compressed.json")
+    assert certificate.check(found.path).passed
+    assert certificate.accuracy == {
+        "file": pytest.approx(found.test["chosen"]),
+        "model": pytest.approx(found.control.pruned_accuracy),
+        "samples": 447,
+        "original": pytest.approx(found.test["original"]),
+    }
+    assert "before compression" in str(certificate)
+    assert certificate.measured["accuracy.file"].endswith("on test samples, which chose nothing")
     printed = str(found)
-    for text in ("original, float32", "times smaller", "450 held-out samples", "447 test samples", "from scratch"):
+    for text in (
+        "original, float32",
+        "times smaller",
+        "450 held-out samples",
+        "447 test samples, which chose",
+        "from scratch",
+        "MACs",
+    ):
         assert text in printed
     for name in ("chart.png", "chart.svg"):
         assert found.save(folder / name).stat().st_size > 3000
@@ -86,34 +110,156 @@ def test_the_figures_are_those_of_the_files(found, digits, model):
         found.save("chart.gif")
 
 
+KILLED = """
+import sys, keras, numpy as np
+from kerasnas.compression_search import compress
+keras.config.disable_interactive_logging()
+data = np.load(sys.argv[2])
+pairs = [(data[f"{name}_x"], data[f"{name}_y"]) for name in ("train", "held_out", "test")]
+compress(keras.models.load_model(sys.argv[1]), pairs[0], held_out=pairs[1], test=pairs[2], max_trials=2, max_loss=0.05,
+         epochs=3, formats=["U8U8"], verbose=0, batch_size=32, directory=sys.argv[3])
+"""
+
+
 @pytest.mark.slow
-def test_it_goes_on_after_a_kill_and_another_goal_needs_no_training(found, model, digits, settings, tmp_path, monkeypatch):
-    folder = tmp_path / "copy"
-    shutil.copytree(found.path.parent, folder)
-    known = json.loads((folder / "trials.json").read_text())
-    known["trials"] = known["trials"][:2]  # the original and the first network
-    (folder / "trials.json").write_text(json.dumps(known))
-    trained = []
-
-    def prune(*args, **kwargs):
-        trained.append(kwargs["ratio"])
-        return MODULE_PRUNE(*args, **kwargs)
-
-    MODULE_PRUNE = MODULE.prune_channels
-    monkeypatch.setattr(MODULE, "prune_channels", prune)
+def test_it_goes_on_after_a_kill(model, digits, settings, tmp_path, monkeypatch):
+    model.save(tmp_path / "model.keras")
+    np.savez(
+        tmp_path / "data.npz",
+        **{f"{name}_{end}": a for name, pair in digits.items() for end, a in zip("xy", pair, strict=True)},
+    )
+    folder = tmp_path / "search"
+    names = [tmp_path / "model.keras", tmp_path / "data.npz", folder]
+    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", KILLED, *map(str, names)])
+    known = []
+    while len(known) < 2:  # the original, and the first network
+        assert process.poll() is None
+        time.sleep(0.02)
+        known = json.loads((folder / "trials.json").read_text())["trials"] if (folder / "trials.json").exists() else []
+    process.kill()  # while the second is trained
+    assert process.wait() == -9
+    before = (folder / "trials.json").read_bytes()
+    assert len(json.loads(before)["trials"]) == 2
+    trained = counted(monkeypatch)
     again = compress(model, digits["train"], max_trials=2, directory=folder, control=False, **settings)
     assert len(trained) == 1
-    assert [(row.trial, row.format, row.accuracy) for row in again.rows] == [
-        (row.trial, row.format, row.accuracy) for row in found.rows
-    ]
-    fast = compress(model, digits["train"], goal="fastest", max_trials=2, directory=folder, control=False, **settings)
-    assert len(trained) == 1
-    assert fast.chosen.speedup == max(row.speedup for row in fast.pareto if row.loss + row.loss_error <= 0.05)
-    with pytest.raises(InvalidArgument, match="another directory"):
-        compress(model, digits["test"], max_trials=2, directory=folder, **settings)
-    (folder / "trials.json").write_text("{")
+    assert json.loads((folder / "trials.json").read_text())["trials"][:2] == json.loads(before)["trials"]
+    assert len(again.rows) == 6
+    assert Certificate.load(folder / "compressed.json").check(again.path).passed
+
+
+def counted(monkeypatch):
+    """Return a list to which each network that is trained adds itself."""
+    trained, prune = [], MODULE.prune_channels
+    monkeypatch.setattr(MODULE, "prune_channels", lambda *a, **k: trained.append(k["ratio"]) or prune(*a, **k))
+    return trained
+
+
+@pytest.fixture
+def copy(found, tmp_path):
+    return shutil.copytree(found.path.parent, tmp_path / "copy")
+
+
+@pytest.mark.slow
+def test_another_goal_needs_no_training(copy, found, model, digits, settings, monkeypatch):
+    trained = counted(monkeypatch)
+    more = {"max_trials": 2, "directory": copy, "control": False, **settings}
+    fast = compress(model, digits["train"], goal="fastest", **more)
+    there = [row for row in fast.rows if (copy / "networks" / f"{row.trial}-{row.format}.onnx").exists()]
+    fit = [row for row in there if row.loss + row.loss_error <= 0.05]
+    alike = [row for row in fit if row.speedup >= max(row.speedup for row in fit) * np.exp(-0.02)]
+    assert fast.chosen in alike
+    assert fast.chosen.accuracy == max(row.accuracy for row in alike)
+    # One that was deleted, since others beat it, would be the only one fast enough for this goal.
+    told = json.loads((copy / "trials.json").read_text())
+    row = found.chosen.to_dict()
+    row |= {"trial": 3, "size_bytes": row["size_bytes"] + 1, "latency_ms": row["latency_ms"] / 1000}
+    row["original_ms"] = row["latency_ms"] * found.chosen.speedup * 0.9
+    told["trials"].append({**told["trials"][-1], "number": 3, "rows": [row]})
+    (copy / "trials.json").write_text(json.dumps(told))
+    none = compress(model, digits["train"], max_latency_ms=row["latency_ms"] * 2, **more)
+    assert "NO FILE" in none.reason
+    assert not trained
+
+
+@pytest.mark.slow
+def test_another_search_is_refused(copy, model, digits, settings):
+    def again(network=model, data=digits["train"], **more):
+        return compress(network, data, max_trials=2, directory=copy, control=False, **settings, **more)
+
+    with pytest.raises(InvalidArgument, match=r"other data and weights\. .*another directory"):
+        again(data=digits["test"])
+    with pytest.raises(InvalidArgument, match=r"other export\."):
+        again(export={"labels": list("abcdefghij")})
+    with pytest.raises(InvalidArgument, match=r"other architecture\."):
+        again(changed(model, activation="elu"))
+    assert again(changed(model, activation="relu")).rows  # other names of the layers are of no account
+    (copy / "trials.json").write_text("{")
     with pytest.raises(InvalidArgument, match="damaged"):
-        compress(model, digits["train"], directory=folder, **settings)
+        again()
+
+
+def changed(model, activation):
+    """Return a twin of the model with other names, and this activation in the first layer."""
+    config = model.get_config()
+    for number, layer in enumerate(config["layers"]):
+        layer["config"]["name"] = f"renamed_{number}"
+    config["layers"][1]["config"]["activation"] = activation
+    twin = keras.Sequential.from_config(config | {"name": "twin"})
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+@pytest.mark.slow
+def test_a_network_that_cannot_be_exported_is_a_failed_trial(copy, model, digits, settings, monkeypatch):
+    told = json.loads((copy / "trials.json").read_text())
+    (copy / "trials.json").write_text(json.dumps({**told, "trials": told["trials"][:1]}))
+    write = MODULE.Bench.write
+
+    def fail(bench, network, folder, stem):
+        write(bench, network, folder, stem)
+        raise ExportMismatch("It is another function.")
+
+    monkeypatch.setattr(MODULE.Bench, "write", fail)
+    more = {"control": False, **settings, "verbose": 1}
+    found = compress(model, digits["train"], max_trials=1, directory=copy, **more)
+    assert found.chosen.trial == 0
+    failed = json.loads((copy / "trials.json").read_text())["trials"][1]
+    assert (failed["failure"], failed["rows"]) == ("It is another function.", [])
+    assert not list((copy / "networks").glob("1*"))
+    # A file that gives no numbers is no better.
+    monkeypatch.setattr(MODULE.Bench, "write", write)
+    monkeypatch.setattr(MODULE, "prune_channels", lambda *_, **__: overflowing(model))
+    x, y = digits["held_out"]
+    far = np.concatenate([x, x[:1] * 1e30]), np.append(y, 0)
+    fresh = {**more, "held_out": far, "formats": [], "directory": copy / "fresh", "max_trials": 1}
+    assert compress(model, digits["train"], **fresh).chosen.trial == 0
+    failed = json.loads((copy / "fresh" / "trials.json").read_text())["trials"][1]
+    assert "NaN" in failed["failure"]
+    monkeypatch.setattr(SINGLE, "prune_channels", lambda *_, **__: overflowing(model))
+    with pytest.raises(KerasNASError, match=r"1-float32\.onnx gives NaN or infinity .* Prune less"):
+        prune_and_measure(model, digits["train"], far, ratio=0.5, formats=[], directory=copy)
+
+
+def overflowing(model):
+    """Return a network of finite weights whose outputs are not numbers for inputs of 1e30."""
+    twin = keras.models.clone_model(model)
+    twin.set_weights([w * 1e3 if w.ndim > 1 else w for w in model.get_weights()])
+    return twin
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_be_certified_leaves_the_earlier_one(copy, found, model, digits):
+    names = ("compressed.onnx", "compressed.json", "compressed.keras")
+    before = [(copy / name).read_bytes() for name in names]
+    with pytest.raises(ExportMismatch):
+        write_chosen(copy, copy / "networks" / "0-float32.onnx", overflowing(model), digits["test"], "", 0.0, [], {})
+    assert [(copy / name).read_bytes() for name in names] == before
+    assert not list(copy.glob(".*"))
+    (copy / "compressed.json").write_text("{}")
+    with pytest.raises(InvalidArgument, match="is no certificate"):
+        write_chosen(copy, copy / "networks" / "0-float32.onnx", model, digits["test"], "", 0.0, [], {})
+    assert (copy / "compressed.onnx").read_bytes() == before[0]
 
 
 @pytest.mark.slow
@@ -123,6 +269,9 @@ def test_a_bound_that_nothing_keeps_is_told(model, digits, tmp_path, capsys):
     assert "NO FILE OF" in found.reason
     assert found.chosen.size_bytes == min(row.size_bytes for row in found.rows)
     assert found.n_held_out == 180
+    told = Certificate.load(tmp_path / "compressed.json")
+    assert (told.accuracy["samples"], told.accuracy["original"]) == (180, found.original.accuracy)
+    assert told.measured["accuracy.file"].endswith("on held-out samples, which also chose it")
     # What leaves more than 1,500 weights was passed over without training.
     trials = json.loads((tmp_path / "trials.json").read_text())["trials"]
     assert sum("screened" in trial for trial in trials) >= 2
@@ -131,13 +280,19 @@ def test_a_bound_that_nothing_keeps_is_told(model, digits, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_one_network_with_all_that_a_search_measures(model, digits, tmp_path):
-    more = {"formats": ["float16"], "epochs": 1, "directory": tmp_path, "control": False}
+def test_one_network_with_all_that_a_search_measures_beside_a_search(copy, model, digits):
+    kept = [copy / "trials.json", *(copy / "networks").iterdir()]
+    before = [file.read_bytes() for file in kept]
+    more = {"formats": ["float16"], "epochs": 1, "directory": copy, "control": False}
     found = prune_and_measure(model, digits["train"], digits["held_out"], macs=0.25, **more)
     assert found.chosen.macs <= found.original.macs / 4
     assert found.goal is None
     assert found.chosen.accuracy == pytest.approx(accuracy(found.path, *digits["held_out"]))
     assert {row.format for row in found.rows} == {"float32", "float16"}
+    assert [file.read_bytes() for file in kept] == before
+    assert set((copy / "networks").iterdir()) == set(kept[1:])
+    accuracies = Certificate.load(copy / "compressed.json").accuracy
+    assert (accuracies["file"], accuracies["original"]) == (found.chosen.accuracy, found.original.accuracy)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ class ScratchControl:
         standard_error: of the difference of the two accuracies, from the samples on which they disagree.
         n_held_out: samples that both were judged on.
         seconds: that the training from scratch took.
+        samples: what these samples are, in words.
     """
 
     model: keras.Model
@@ -41,6 +42,7 @@ class ScratchControl:
     standard_error: float
     n_held_out: int
     seconds: float
+    samples: str = "held-out samples"
 
     @property
     def gain(self) -> float:
@@ -54,15 +56,15 @@ class ScratchControl:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain values that JSON can hold."""
-        names = ("accuracy", "pruned_accuracy", "standard_error", "n_held_out", "seconds")
+        names = ("accuracy", "pruned_accuracy", "standard_error", "n_held_out", "seconds", "samples")
         return {**{name: getattr(self, name) for name in names}, "scratch_wins": self.scratch_wins}
 
     def __str__(self) -> str:
         verdict = "FROM SCRATCH IS BETTER: take control.model" if self.scratch_wins else "pruning is worth it"
         luck = "; within what luck can do" if abs(self.gain) < 1.96 * self.standard_error else ""
         return (
-            f"pruned {self.pruned_accuracy:.4f}, its size from scratch {self.accuracy:.4f} on {self.n_held_out:,} held-out "
-            f"samples ({100 * self.gain:+.2f} ± {196 * self.standard_error:.2f} points{luck}): {verdict}"
+            f"pruned {self.pruned_accuracy:.4f}, its size from scratch {self.accuracy:.4f} on {self.n_held_out:,} "
+            f"{self.samples} ({100 * self.gain:+.2f} ± {196 * self.standard_error:.2f} points{luck}): {verdict}"
         )
 
 
