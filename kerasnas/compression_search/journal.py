@@ -110,7 +110,9 @@ def _architecture(model: keras.Model) -> int:
     content = keras.saving.serialize_keras_object({"class": type(model).__name__, **model.get_config()})
     text = json.dumps(content, sort_keys=True, default=str)
     layers = list(walk_layers(model))
-    inputs = [tensor.name for layer in layers if isinstance(layer, keras.Model) for tensor in layer.inputs]
+    inputs = [
+        tensor._keras_history.operation.name for layer in layers if isinstance(layer, keras.Model) for tensor in layer.inputs
+    ]
     for place, name in enumerate([*(layer.name for layer in layers), *inputs]):
         text = text.replace(json.dumps(name), f'"layer {place}"')
     return zlib.crc32(text.encode())

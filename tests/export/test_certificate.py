@@ -240,6 +240,7 @@ def test_the_page_names_every_key():
         (lambda c: c["file"].update(size_bytes=True), r"a whole number >= 0 at file\.size_bytes, got True"),
         (lambda c: c["inputs"][0]["shape"].append(-1), r"inputs\[0\]\.shape\[4\], got -1"),
         (lambda c: c["accuracy"].update(file="high"), r"a finite number at accuracy\.file, got 'high'"),
+        (lambda c: c["accuracy"].update(original=None), r"a finite number at accuracy\.original, got None"),
         (lambda c: c.update(labels="abc"), "a list at labels, got 'abc'"),
         (lambda c: c.update(model=[]), r"an object at model, got \[\]"),
         (lambda c: c["self_test"].update(range=[1, 0]), r"\[lowest, highest\] at self_test\.range"),
