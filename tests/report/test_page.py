@@ -206,6 +206,9 @@ def test_what_a_compression_search_found(page_of, project, tmp_path):
     assert "It is <the> smallest. On 10,000 test pictures" in page.words
     assert "from scratch is better" in page.words
     assert "<title>network 4, U8S8: 65.9 kB, 0.050 ms, accuracy 0.8920</title>" in page.source
+    told["control"] |= {"n_held_out": 10000, "samples": "test samples, which chose nothing"}
+    (tmp_path / "compression.json").write_text(json.dumps(told))
+    assert "reached 0.8800 on 10,000 test samples, which chose nothing: from scratch is better" in page_of(tmp_path).words
     told |= {"goal": None, "control": None, "test": None}
     (tmp_path / "compression.json").write_text(json.dumps(told))
     assert "from scratch" not in page_of(tmp_path).words
