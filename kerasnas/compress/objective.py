@@ -88,8 +88,9 @@ def choose_objective(model: keras.Model, labels: np.ndarray) -> tuple[Any, Calla
         raise InvalidArgument(f"Expected labels 0 and 1, got {labels.min()} to {labels.max()}. Number the two classes 0 and 1.")
     call = loss if isinstance(loss, keras.losses.Loss) else lambda y, p: keras.ops.mean(loss(y, p))
     if not (sparse or categorical):
-        column = labels.ndim == 1 and len(model.output_shape) == 2 and model.output_shape[1] == 1
-        return call, (lambda y: keras.ops.reshape(y, (-1, 1))) if column else (lambda y: y)  # as Keras' own fit does
+        if labels.ndim == 1 and len(model.output_shape) == 2 and model.output_shape[1] == 1:
+            return call, lambda y: keras.ops.reshape(y, (-1, 1))  # as Keras' own fit does
+        return call, lambda y: y
     if len(model.output_shape) != 2:
         return call, lambda y: y
     classes = model.output_shape[-1]

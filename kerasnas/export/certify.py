@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import platform
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +22,7 @@ from kerasnas.export.certificate import Certificate, certificate_path, tensor_ro
 from kerasnas.export.file_classes import file_classes
 from kerasnas.export.functional_view import functional_view
 from kerasnas.export.measured import measured
+from kerasnas.export.model_digest import model_sha256, weights_sha256
 from kerasnas.export.processor import processor
 from kerasnas.export.quantization import Quantization
 from kerasnas.export.runner import Runner, format_of
@@ -34,7 +34,7 @@ from kerasnas.export.verify import run_keras, verify
 if TYPE_CHECKING:
     from kerasnas.export.onnx_file import OnnxFile
 
-__all__ = ["certify", "weights_sha256"]
+__all__ = ["certify"]
 
 _PACKAGES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
 _PARITY_SAMPLES = 64
@@ -60,7 +60,8 @@ def certify(
 
     Args:
         file: the exported file: a path, an `OnnxFile`, a `Quantization`, or any other record that stands for a path, and
-            has `verification` if it was compared with Keras already.
+            has `verification` if it was compared with Keras already: that counts if neither the file nor `model` was changed
+            since, else they are compared again, by the same bounds.
         model: the Keras model that it was made of; without it its weights, parity and accuracy stay unknown.
         x: samples as the file takes them, shape (samples, ...); several inputs as a list or a dict by name. For accuracy, and,
             where the file was not compared already, parity on the first 64; None compares on random samples.
@@ -120,7 +121,9 @@ def certify(
         outputs=tuple(tensor_rows(runner.output_specs)),
         labels=_from_metadata(runner, "labels", tuple),
         preprocessing=_from_metadata(runner, "preprocessing"),
-        parity=_parity(file, model, samples, lossy=lossy, min_agreement=min_agreement),
+        parity=_parity(
+            file, runner, model, samples, sha256=hashlib.sha256(content).hexdigest(), lossy=lossy, min_agreement=min_agreement
+        ),
         accuracy=None if samples is None or y is None else _accuracy(place, runner, model, samples, y),
         latency=None if latency is None else latency.to_dict(),
         compression=tuple(steps),
@@ -132,20 +135,6 @@ def certify(
     )
     certificate.write(certificate_path(place) if path is None else path)
     return certificate
-
-
-def weights_sha256(model: keras.Model) -> str:
-    """Return the SHA-256 of a model's weights; that of a model that was saved and loaded is the same.
-
-    In the order of `model.weights`, each as the line "DTYPE [SHAPE]", such as "float32 [3, 3, 1, 8]", and its numbers in
-    row-major order, little-endian.
-    """
-    digest = hashlib.sha256()
-    for weight in model.weights:
-        array = np.ascontiguousarray(keras.ops.convert_to_numpy(weight.value))
-        digest.update(f"{array.dtype.name} {list(array.shape)}\n".encode())
-        digest.update((array if sys.byteorder == "little" else array.byteswap()).tobytes())
-    return digest.hexdigest()
 
 
 def _quantized(file: Any, runner: Runner) -> list[dict[str, Any]]:
@@ -168,15 +157,42 @@ def _quantized(file: Any, runner: Runner) -> list[dict[str, Any]]:
 
 
 def _parity(
-    file: Any, model: keras.Model | None, samples: list[np.ndarray] | None, *, lossy: bool, min_agreement: float
+    file: Any,
+    runner: Runner,
+    model: keras.Model | None,
+    samples: list[np.ndarray] | None,
+    *,
+    sha256: str,
+    lossy: bool,
+    min_agreement: float,
 ) -> dict[str, Any] | None:
     verification = getattr(file, "verification", None)
     judged = isinstance(verification, Verification)  # by the export itself
     if not isinstance(verification, Verification):
         if model is None:
             return None
-        few = None if samples is None else [array[:_PARITY_SAMPLES] for array in samples]
-        verification = verify(model, file, few if few is None or len(few) > 1 else few[0])
+        fixed = _fixed_batch(runner)
+        verification = _verify_again(file, model, samples, batch_sizes=(1, 7) if fixed is None else (fixed,))
+    elif model is None:
+        if verification.file_sha256 != sha256:
+            raise ExportMismatch(
+                f"Expected the file that was compared with its Keras model, but {Path(file).name} was changed since. Pass the "
+                "model to compare them again, or the path instead of the record."
+            )
+    elif verification.file_sha256 != sha256 or not _is_same(model, verification.model_sha256):
+        verification = _verify_again(
+            file,
+            model,
+            samples,
+            atol=verification.atol,
+            min_agreement=verification.min_agreement,
+            batch_sizes=verification.batch_sizes,
+        )
+        if not verification.passed:
+            raise ExportMismatch(
+                f"Expected the model that {Path(file).name} was made of, and the file as it was made, but one of them was "
+                f"changed since they were compared: {verification}. Export the model again."
+            )
     told = verification.to_dict()
     if judged or not lossy:
         verification.raise_for_mismatch()
@@ -196,12 +212,25 @@ def _parity(
     return {**told, "passed": True, "reason": None, "criterion": criterion}
 
 
+def _is_same(model: keras.Model, sha256: str | None) -> bool:
+    return sha256 is not None and model_sha256(functional_view(model, allow_texts=True).model) == sha256
+
+
+def _verify_again(file: Any, model: keras.Model, samples: list[np.ndarray] | None, **bounds: Any) -> Verification:
+    few = None if samples is None else [array[:_PARITY_SAMPLES] for array in samples]
+    return verify(model, file, few if few is None or len(few) > 1 else few[0], **bounds)
+
+
+def _fixed_batch(runner: Runner) -> int | None:
+    """Return the only batch size that the file takes, or None."""
+    return next((int(shape[0]) for _, shape, _ in runner.inputs if shape and shape[0] is not None), None)
+
+
 def _accuracy(place: Path, runner: Runner, model: keras.Model | None, samples: list[np.ndarray], y: Any) -> dict[str, Any]:
     labels = check_labels(y, len(samples[0]))
     if len(runner.output_specs) != 1 or len(runner.output_specs[0][1]) != 2:
         raise InvalidArgument("Expected one output of shape (batch, classes) to compare `y` with. Leave out y.")
-    fixed = [shape[0] for _, shape, _ in runner.inputs if shape and shape[0] is not None]
-    size = int(fixed[0]) if fixed else _BATCH
+    size = _fixed_batch(runner) or _BATCH
     batches = []
     for start in range(0, len(labels), size):
         rows = np.arange(start, start + size) % len(labels)  # the last batch is filled up from the first samples

@@ -15,6 +15,7 @@ _SAMPLES = 3
 _NUMBERS = 64  # of each output that are kept
 _FREE_SIZE = 32
 _LEAST_ATOL = 1e-4
+_MOST_SPREAD = 32  # the tolerance, four times the spread, stays below an eighth of the largest output
 _SEED = 0
 
 
@@ -77,7 +78,8 @@ def record_self_test(runner: Runner, plain: Runner, *, lossy: bool = False) -> d
         lossy: whether the file is quantised: then a step of 8 bits is allowed, since other processors round otherwise.
 
     Raises:
-        ExportMismatch: if the file does not run or gives NaN or infinity.
+        ExportMismatch: if the file does not run, gives NaN or infinity, or, unless quantised, gives something else without
+            optimisation, by more than a 32nd of its largest output.
     """
     fixed = [shape[0] for _, shape, _ in runner.inputs if shape and shape[0] is not None]
     batch = int(fixed[0]) if fixed else 1  # one at a time, as a device does, unless the file wants more
@@ -90,6 +92,12 @@ def record_self_test(runner: Runner, plain: Runner, *, lossy: bool = False) -> d
     came, plainly = _outputs(runner, test), _outputs(plain, test)
     spread = max(float(np.max(np.abs(y - z), initial=0.0)) for y, z in zip(came, plainly, strict=True))
     largest = max(float(np.max(np.abs(y), initial=0.0)) for y in came)
+    if not lossy and spread > max(_LEAST_ATOL, largest / _MOST_SPREAD):
+        raise ExportMismatch(
+            "Expected a file of real numbers that gives much the same by optimised and by plain arithmetic, but on the fixed "
+            f"samples they differ by {spread:.3g}, where the largest output is {largest:.3g}. No other machine could be held "
+            "to such outputs: look for a layer that blows up small differences, or inputs outside the range of preprocessing."
+        )
     test["atol"] = max(_LEAST_ATOL * max(1.0, largest), 4 * spread, largest / 128 if lossy else 0.0)
     test["outputs"] = {}
     for (name, _, _), y in zip(runner.output_specs, came, strict=True):

@@ -34,6 +34,9 @@ class Verification:
         data: "given", or how the random samples were drawn.
         runtime: what ran the file, with its version.
         provider: the execution provider of onnxruntime, or the delegate of LiteRT.
+        file_sha256: SHA-256 of the bytes of the file that was compared.
+        model_sha256: SHA-256 of the configuration, weights and vocabularies of the model that it was compared with; None where
+            a layer cannot tell its configuration.
     """
 
     passed: bool
@@ -48,6 +51,8 @@ class Verification:
     data: str
     runtime: str
     provider: str
+    file_sha256: str
+    model_sha256: str | None
 
     @property
     def worst(self) -> float:

@@ -1,10 +1,12 @@
 """Does an ONNX or LiteRT file compute what its Keras model computes?"""
 
+import hashlib
 import math
 import os
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,6 +14,7 @@ import numpy as np
 
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export.functional_view import FunctionalView, functional_view
+from kerasnas.export.model_digest import model_sha256
 from kerasnas.export.samples import check_samples, draw_samples, numpy_dtype
 from kerasnas.export.session import AnySession, open_file
 from kerasnas.export.silence import silence
@@ -73,6 +76,7 @@ def verify(
         raise InvalidArgument(f"Expected batch sizes >= 1, got {batch_sizes!r}. Pass whole numbers such as (1, 7).")
     view = functional_view(model, allow_texts=True)
     session = open_file(file)
+    content = Path(os.fspath(file)).read_bytes()
     if x is None:
         low, high = session.value_range
         samples = draw_samples(view.inputs, _RANDOM_SAMPLES, value_range=(low, high), texts=view.texts)
@@ -120,6 +124,8 @@ def verify(
         data=data,
         runtime=session.runtime,
         provider=session.provider,
+        file_sha256=hashlib.sha256(content).hexdigest(),
+        model_sha256=model_sha256(view.model),
     )
 
 

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -27,9 +28,9 @@ from kerasnas.errors import ExportMismatch, InvalidArgument
 from kerasnas.export import Certificate, certify, quantize, to_onnx
 from kerasnas.export.certificate import certificate_path
 from kerasnas.export.certificate_schema import _SCHEMA, Maybe, Named
-from kerasnas.export.certify import weights_sha256
+from kerasnas.export.model_digest import model_sha256, weights_sha256
 from kerasnas.export.processor import processor
-from kerasnas.export.self_test import fixed_samples
+from kerasnas.export.self_test import fixed_samples, record_self_test
 
 PAGE = Path(__file__).parents[2] / "export" / "CERTIFICATE.md"
 
@@ -307,6 +308,89 @@ def test_no_certificate_where_the_file_does_not_agree(beside, model, perturb):
         certify(path, model=model)
     assert Certificate.load(certificate_path(path)) == certificate  # the earlier one is left, and does not hold
     assert not certificate.check(path).passed
+
+
+def test_a_record_counts_for_its_own_model_and_file_only(tmp_path, scramble):
+    start = keras.Input((4,), name="x")
+    model = scramble(keras.Model(start, layers.Dense(3, activation="softmax")(start)))
+    twin = keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    file = to_onnx(model, tmp_path / "m.onnx", x=np.ones((5, 4)))
+    assert certify(file, model=model).parity["n_samples"] == 5  # as the export found
+    assert certify(file, model=twin).parity["n_samples"] == 5
+    twin.set_weights([w + 0.1 * np.arange(w.size).reshape(w.shape) for w in twin.get_weights()])  # as after more training
+    with pytest.raises(ExportMismatch, match=r"one of them was changed.*Export the model again"):
+        certify(file, model=twin)
+    with pytest.raises(ExportMismatch, match="one of them was changed"):
+        certify(file, model=keras.Sequential([start, layers.Dense(3, activation="softmax")]), x=np.zeros((2, 4)) + 1)
+    other = keras.models.clone_model(model)
+    other.layers[-1].activation = keras.activations.sigmoid  # the same weights, another function
+    other.set_weights(model.get_weights())
+    with pytest.raises(ExportMismatch, match="one of them was changed"):
+        certify(file, model=other)
+    proto = onnx.load(file.path)
+    proto.doc_string = "changed"  # and computes the same
+    onnx.save(proto, file.path)
+    assert certify(file, model=model).parity["n_samples"] == 32  # compared again
+    with pytest.raises(ExportMismatch, match=r"changed since\. Pass the model"):
+        certify(file)
+    to_onnx(twin, file.path)
+    with pytest.raises(ExportMismatch, match="one of them was changed"):
+        certify(file, model=model)
+
+
+def test_the_digest_of_a_model_is_of_all_that_it_computes_by(tmp_path):
+    def network(words, cutoff=6.0):
+        start = keras.Input((2,), dtype="string", name="words")
+        table = layers.StringLookup(name="table")
+        hidden = layers.Embedding(4, 2, embeddings_initializer="ones", name="e")(table(start))
+        table.adapt(words)
+        return keras.Model(start, layers.ReLU(max_value=cutoff, name="r")(hidden), name="m")
+
+    first = network(["a", "a", "b"])
+    digests = [model_sha256(model) for model in (first, network(["b", "b", "a"]), network(["a", "a", "b"], 5.0))]
+    assert len({*digests}) == 3
+    first.save(tmp_path / "m.keras")
+    assert model_sha256(keras.models.load_model(tmp_path / "m.keras")) == model_sha256(network(["a", "a", "b"])) == digests[0]
+
+    class Mute(layers.Layer):
+        def __init__(self, factor):
+            super().__init__()
+            self.factor = factor()
+
+        def call(self, x):
+            return x * self.factor
+
+    start = keras.Input((2,))
+    model = keras.Model(start, Mute(lambda: 2)(start))  # a setting that no file holds
+    assert model_sha256(model) is None
+    file = to_onnx(model, tmp_path / "m.onnx")
+    assert certify(file, model=model).parity["passed"]  # compared again
+    with pytest.raises(ExportMismatch, match="one of them was changed"):
+        certify(file, model=keras.Model(start, Mute(lambda: 3)(start)))
+
+
+def test_a_file_of_fixed_batch_is_compared_at_that(tmp_path, write_linear):
+    start = keras.Input((3,), name="x")
+    model = keras.Model(start, layers.Dense(2, name="y")(start))
+    path = write_linear(tmp_path / "x.onnx", *model.get_weights(), batch=4)
+    assert certify(path, model=model).parity["batch_sizes"] == [4]
+
+
+@pytest.mark.parametrize(("spread", "lossy", "passes"), [(0.06, False, True), (0.07, False, False), (0.5, True, True)])
+def test_a_float_file_that_hangs_on_the_order_of_its_sums_is_refused(spread, lossy, passes):
+    def runner(shift):
+        def run(arrays):
+            return [np.full((len(arrays["x"]), 2), [2 + shift, -1])]
+
+        specs = ("x", (None, 3), "float32"), ("y", (None, 2), "float32")
+        return SimpleNamespace(inputs=specs[:1], output_specs=specs[1:], value_range=(0, 1), run=run)
+
+    if passes:
+        assert record_self_test(runner(0), runner(spread), lossy=lossy)["atol"] == pytest.approx(4 * spread)
+    else:
+        with pytest.raises(ExportMismatch, match=r"differ by 0\.07, where the largest output is 2"):
+            record_self_test(runner(0), runner(spread), lossy=lossy)
 
 
 def test_a_quantised_file_is_judged_by_its_classes(beside, model, data, perturb):

@@ -130,7 +130,8 @@ def test_few_samples_are_tiled_and_all_samples_are_compared(tmp_path, write_line
 
 def test_random_samples_are_the_same_each_time(tmp_path, write_linear):
     file = write_linear(tmp_path / "m.onnx", EYE * 1.1)
-    first, second = verify(linear(EYE), file), verify(linear(EYE), file)
+    model = linear(EYE)
+    first, second = verify(model, file), verify(model, file)
     assert first == second
     assert 0.05 < first.worst <= 0.1 + 1e-6  # uniform in [0, 1]
     assert first.data == "uniform in [0, 1], seed 0"
