@@ -264,7 +264,7 @@ def _rows(run: "Run", exported: list[Exported]) -> list[dict[str, Any]]:
             "accuracy": accuracy["file"],
             "keras_accuracy": accuracy["model"],
             "verification": certificate.parity,
-            "drift": None if maps is None or one.path.suffix != ".onnx" else drift(maps, one.path).to_dict(),
+            "drift": None if maps is None else drift(maps, one.path).to_dict(),
             "latency": certificate.latency,
             **one.facts,
         }

@@ -285,6 +285,8 @@ def test_export_to_litert(digits_net, tmp_path, capsys):
         assert row["latency"]["size_bytes"] == (tmp_path / row["file"]).stat().st_size
         assert row["latency"]["runtime"].startswith("LiteRT")
         assert row["accuracy"] == pytest.approx(plain["accuracy"], abs=0.02)
+        assert row["drift"]["same_class"] == 1
+        assert row["drift"]["rank_correlation"] > 0.8
         assert main(["verify", str(tmp_path / row["file"]), "--no-latency"]) == 0
     assert small["latency"]["size_bytes"] < half["latency"]["size_bytes"] < plain["latency"]["size_bytes"]
     assert "net-int8.tflite and its certificate net-int8.tflite.json" in " ".join(capsys.readouterr().out.split())

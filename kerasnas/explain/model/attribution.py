@@ -25,7 +25,7 @@ class Explained:
     """What a map was made of, so that it can be judged.
 
     Attributes:
-        model: what was explained: a Keras model, an ONNX file or a function.
+        model: what was explained: a Keras model, an ONNX or LiteRT file or a function.
         again: explains a model and images with the same settings; called with `target=`.
     """
 

@@ -1,4 +1,4 @@
-"""Classifiers of which nothing is seen but their answers: an ONNX file, or any function."""
+"""Classifiers of which nothing is seen but their answers: a file, or any function."""
 
 import os
 from collections.abc import Callable
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.file_classifier import FileClassifier
 from kerasnas.explain.model.image_batch import image_batch
-from kerasnas.explain.model.onnx_classifier import OnnxClassifier
 from kerasnas.explain.model.score_view import ScoreView, is_keras_2
 from kerasnas.explain.model.scores import Scores
 
@@ -24,9 +24,9 @@ def scores_of(model: Any, images: ArrayLike) -> Scores:
     """Return the scores of a Keras model, before its softmax, or of a black box.
 
     Args:
-        model: a built Keras 3 Functional or Sequential classifier; the path of an ONNX file, or what
-            stands for one (`OnnxFile`); or a function from float32 images of shape (n, height, width, channels) to an array
-            of shape (n, classes) or (n, 1), such as `model.predict`.
+        model: a built Keras 3 Functional or Sequential classifier; the path of an ONNX or LiteRT file, or
+            what stands for one (`OnnxFile`); or a function from float32 images of shape (n, height, width, channels) to an
+            array of shape (n, classes) or (n, 1), such as `model.predict`.
         images: shape (batch, height, width, channels), as the model takes them.
 
     Raises:
@@ -35,12 +35,12 @@ def scores_of(model: Any, images: ArrayLike) -> Scores:
     if isinstance(model, keras.Model) or is_keras_2(model):
         return ScoreView(model, images)
     if isinstance(model, str | os.PathLike):
-        run, shape = _onnx(model)
-        return BlackBox(run, images, shape)
+        file = _of_images(model)
+        return BlackBox(lambda x: file([x]), images, file.inputs[0].shape, rounding=file.rounding)
     if callable(model):
         return BlackBox(model, images)
     raise InvalidArgument(
-        "Expected a Keras 3 model, the path of an ONNX file, or a function from images to class scores; "
+        "Expected a Keras 3 model, the path of an ONNX or LiteRT file, or a function from images to class scores; "
         f"came {type(model).__module__}.{type(model).__name__}."
     )
 
@@ -55,6 +55,7 @@ class BlackBox(Scores):
         run: takes float32 images of shape (n, height, width, channels), returns an array of shape (n, classes) or (n, 1).
         images: shape (batch, height, width, channels).
         input_shape: what the images must fit, None for any size.
+        rounding: how far answers lie apart at least; what is nearer to 0 or 1 than half of it is taken to be that far.
 
     Raises:
         InvalidArgument: if the images do not fit, or the answers are not as above.
@@ -65,9 +66,12 @@ class BlackBox(Scores):
         run: Callable[[np.ndarray], Any],
         images: ArrayLike,
         input_shape: tuple[int | None, ...] = (None, None, None, None),
+        *,
+        rounding: float = 0.0,
     ) -> None:
         self.images = image_batch(images, input_shape)
         self._run = run
+        self._half_step = rounding / 2
         self.score_kind = "output"
         pixels = self.pixels(0, self.chunk)
         answers = self._answers(pixels)
@@ -78,7 +82,7 @@ class BlackBox(Scores):
             probes = (low + high - pixels, np.full_like(pixels[:1], low), np.full_like(pixels[:1], high))
             answers = np.concatenate([answers, *(self._answers(probe) for probe in probes)])
         within = bool(np.all((answers >= 0) & (answers <= 1)))
-        if within and (self.single or np.allclose(answers.sum(axis=1), 1, atol=1e-3)):
+        if within and (self.single or np.allclose(answers.sum(axis=1), 1, atol=1e-3 + answers.shape[1] * self._half_step)):
             self.score_kind = "log-odds"
         self.sigmoid = self.single or self.score_kind == "log-odds"
 
@@ -91,10 +95,11 @@ class BlackBox(Scores):
                     "Return a score for each of two classes, or probabilities for all images."
                 )
             if self.single:
-                answers = np.clip(answers, _LEAST_SINGLE, 1 - _LEAST_SINGLE)
+                least = max(_LEAST_SINGLE, self._half_step)
+                answers = np.clip(answers, least, 1 - least)
                 others = 1 - answers
             else:  # the sum of the others keeps what 1 - p would round away
-                answers = np.maximum(answers, _LEAST)
+                answers = np.maximum(answers, max(_LEAST, self._half_step))
                 others = np.stack([np.delete(answers, i, axis=1).sum(axis=1) for i in range(self.classes)], axis=1)
             answers = np.log(answers) - np.log(others)
         return np.concatenate([-answers, answers], axis=1) if self.single else answers
@@ -111,14 +116,14 @@ class BlackBox(Scores):
         return answers.astype(np.float64)
 
 
-def _onnx(path: str | os.PathLike[str]) -> tuple[Callable[[np.ndarray], Any], tuple[int | None, ...]]:
-    file = OnnxClassifier(path)
+def _of_images(path: str | os.PathLike[str]) -> FileClassifier:
+    file = FileClassifier(path)
     if len(file.inputs) != 1 or len(file.inputs[0].shape) != 4:
         raise InvalidArgument(
-            f"Expected an ONNX file with one input of shape (batch, height, width, channels); {file.path.name} came with "
+            f"Expected a file with one input of shape (batch, height, width, channels); {file.path.name} came with "
             f"{', '.join(f'{one.name} {one.shape}' for one in file.inputs)}. Wrap it in a function of images."
         )
     (images,) = file.inputs
     if images.dtype is None or images.dtype.kind != "f":
-        raise InvalidArgument(f"Expected an ONNX file that takes floats; {file.path.name} takes {images.kind}. Wrap it.")
-    return lambda x: file([x]), images.shape
+        raise InvalidArgument(f"Expected a file that takes floats; {file.path.name} takes {images.kind}. Wrap it.")
+    return file

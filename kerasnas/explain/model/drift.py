@@ -68,7 +68,8 @@ def drift(attribution: Attribution, model: Any) -> Drift:
 
     Args:
         attribution: maps of the first model, by a method of this package.
-        model: the other model, as the method takes it: for `occlusion` and `rise` also the path of an ONNX file or a function.
+        model: the other model, as the method takes it: for `occlusion` and `rise` also the path of an ONNX or
+            LiteRT file, or a function.
 
     Returns:
         The figures of each image.

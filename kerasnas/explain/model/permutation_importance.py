@@ -142,21 +142,21 @@ def permutation_importance(
     unimportant, and permuted samples may be unlike any real one. It costs 1 + parts * repeats predictions of all samples.
 
     Args:
-        model: built Keras 3 classifier; or a black box: the path of an ONNX file with one output, or any function from a NumPy
-            batch (a dict of them if x is one) to outputs of shape (batch, classes), such as `predict_proba` of a
+        model: built Keras 3 classifier; or a black box: the path of an ONNX or LiteRT file with one output, or any function
+            from a NumPy batch (a dict of them if x is one) to outputs of shape (batch, classes), such as `predict_proba` of a
             scikit-learn model, or what `scores_of` in `black_box.py` returns. One column, or (batch,), stands for two
             classes. A Keras model of one image is taken before its softmax.
         x: shape (batch, height, width, channels) or (batch, features), at least two samples. Of several inputs such arrays
-            in a dict by the names of the inputs, or, for a Keras model or an ONNX file, in a list in their order; the parts
+            in a dict by the names of the inputs, or, for a Keras model or a file, in a list in their order; the parts
             of each are permuted by themselves.
         y: shape (batch,), integer classes.
         patch: side or (height, width) of a patch, pixels; the last of a row or column may be smaller. None: an eighth
             of the smaller side of the image, rounded, at least 2. Not where all inputs are vectors.
         repeats: how often each part is permuted, >= 1. The interval tells more with several.
         loss: "crossentropy" (nats), "brier", or a function (probabilities, labels) -> losses of shape (batch,).
-        from_logits: whether the outputs of an ONNX file, of a function, or of a Keras model of vectors or several inputs
+        from_logits: whether the outputs of a file, of a function, or of a Keras model of vectors or several inputs
             are scores before a softmax (a sigmoid, if there is one output); else they must be probabilities.
-        batch_size: the most samples in one call of `model`. An ONNX file of a fixed batch size is given batches of that size; a
+        batch_size: the most samples in one call of `model`. A file of a fixed batch size is given batches of that size; a
             function is not padded for.
         seed: of the permutations; all parts are permuted alike.
 

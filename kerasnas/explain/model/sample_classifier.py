@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.explain.model.file_classifier import FileClassifier, FileInput
 from kerasnas.explain.model.image_batch import image_batch
 from kerasnas.explain.model.log_probabilities import log_probabilities
-from kerasnas.explain.model.onnx_classifier import OnnxClassifier, OnnxInput
 from kerasnas.explain.model.score_view import ScoreView
 from kerasnas.explain.model.scores import Scores
 
@@ -37,7 +37,7 @@ class SampleClassifier:
 def sample_classifier(
     model: Any, x: ArrayLike | Mapping[str, ArrayLike], *, from_logits: bool, batch_size: int
 ) -> SampleClassifier:
-    """Return a Keras model, an ONNX file, what `scores_of` returns, or a function as a classifier of samples.
+    """Return a Keras model, an ONNX or LiteRT file, what `scores_of` returns, or a function as a classifier of samples.
 
     Args:
         model: as `permutation_importance` takes it.
@@ -60,7 +60,7 @@ def sample_classifier(
         view = ScoreView(model, _by_name(x, [inputs[0].name])[None])
         return _of_images(view, view.images, batch_size)
     if isinstance(model, str | os.PathLike):
-        file = OnnxClassifier(model)
+        file = FileClassifier(model)
         samples: dict[Any, Any] = _by_name(x, [one.name for one in file.inputs])
         samples = {name: _fitted(array, one) for (name, array), one in zip(samples.items(), file.inputs, strict=True)}
         run = _of_file(file)
@@ -81,7 +81,8 @@ def sample_classifier(
         run = _of_function(model, single=not isinstance(x, Mapping))
     else:
         raise InvalidArgument(
-            f"Expected a Keras model, the path of an ONNX file, or a function of a NumPy batch; came {type(model).__name__}."
+            "Expected a Keras model, the path of an ONNX or LiteRT file, or a function of a NumPy batch; "
+            f"came {type(model).__name__}."
         )
 
     def evaluate(batch: Samples) -> np.ndarray:
@@ -103,7 +104,7 @@ def _of_images(scores: Scores, images: np.ndarray, batch_size: int) -> SampleCla
     return SampleClassifier(_checked({None: images}), _batched(evaluate, min(batch_size, scores.chunk)))
 
 
-def _of_file(file: OnnxClassifier) -> Callable[[Samples], Any]:
+def _of_file(file: FileClassifier) -> Callable[[Samples], Any]:
     return lambda batch: file(list(batch.values()))
 
 
@@ -168,10 +169,10 @@ def _by_name(x: Any, names: Sequence[Any]) -> dict[str | None, Any]:
     return dict(zip([None] if len(names) == 1 else names, arrays, strict=True))
 
 
-def _fitted(array: Any, one: OnnxInput) -> np.ndarray:
+def _fitted(array: Any, one: FileInput) -> np.ndarray:
     """Return an array as the file takes it."""
     if one.dtype is None:
-        raise InvalidArgument(f"Expected an ONNX file that takes numbers; its input {one.name!r} takes {one.kind}. Wrap it.")
+        raise InvalidArgument(f"Expected a file that takes numbers; its input {one.name!r} takes {one.kind}. Wrap it.")
     if len(one.shape) == 4:
         values = image_batch(array, one.shape)
     else:
@@ -180,13 +181,13 @@ def _fitted(array: Any, one: OnnxInput) -> np.ndarray:
             size not in (None, came) for size, came in zip(one.shape[1:], values.shape[1:], strict=True)
         ):
             raise InvalidArgument(
-                f"Expected x of shape {one.shape} for the input {one.name!r} of the ONNX file, None for any size; came "
+                f"Expected x of shape {one.shape} for the input {one.name!r} of the file, None for any size; came "
                 f"shape {values.shape}."
             )
     cast = values.astype(one.dtype)
     if one.dtype.kind != "f" and not np.array_equal(cast, values):
         raise InvalidArgument(
-            f"Expected values of type {one.dtype} for the input {one.name!r} of the ONNX file; came {values.dtype} that "
+            f"Expected values of type {one.dtype} for the input {one.name!r} of the file; came {values.dtype} that "
             "it cannot hold. Convert them as the file expects them."
         )
     return cast

@@ -264,7 +264,7 @@ def _instead(model: Any) -> str:
     if isinstance(model, str | os.PathLike) and os.fspath(model).endswith((".keras", ".h5")):
         return "Pass keras.models.load_model(path)."
     if isinstance(model, str | os.PathLike) or callable(model):
-        what = "A function" if callable(model) and not isinstance(model, os.PathLike) else "An ONNX file"
+        what = "A function" if callable(model) and not isinstance(model, os.PathLike) else "A file"
         return (
             f"{what} has answers, but no gradients and no layers to look at: occlusion, rise, shap_values, lime_weights and "
             "permutation_importance explain it; for anything else pass the Keras model."

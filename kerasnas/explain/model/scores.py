@@ -14,7 +14,7 @@ _CHUNK_PIXELS = 1 << 19  # about ten images of 224 x 224 at once, whatever the n
 
 
 class Scores(ABC):
-    """The scores of a classifier, which may be a Keras model, an ONNX file or any function.
+    """The scores of a classifier, which may be a Keras model, an ONNX or LiteRT file or any function.
 
     Attributes:
         images: shape (batch, height, width, channels), the checked input, in its own dtype.

@@ -42,6 +42,15 @@ def test_one_unit_has_two_opposite_classes(cnn, images):
         np.testing.assert_allclose(scores.probabilities(scores.evaluate(images)), np.hstack([1 - p, p]), atol=1e-5)
 
 
+def test_rounded_probabilities_are_nowhere_surer_than_half_a_step(images):
+    exact = np.array([[0.9, 0.07, 0.03], [0.999, 0.0006, 0.0004]])
+    rounded = np.round(exact * 64) / 64  # the sum is not 1
+    box = BlackBox(lambda x: rounded[: len(x)], images[:2], rounding=1 / 64)
+    assert box.score_kind == "log-odds"
+    expected = np.log([[58 / 6, 4 / 60, 2 / 62], [64 / 1, 0.5 / 64.5, 0.5 / 64.5]])
+    np.testing.assert_allclose(box.evaluate(images[:2]), expected)
+
+
 def test_what_is_no_probability_is_explained_as_it_is(images):
     answers = np.array([[0.5, 0.4], [0.1, 0.2], [0.3, 0.3]])
     box = BlackBox(lambda x: answers[: len(x)], images)
@@ -95,9 +104,13 @@ def test_files_that_are_no_classifier_of_images(onnx_file, images, tmp_path):
 
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
+    broken_litert = tmp_path / "broken.tflite"
+    broken_litert.write_bytes(b"no model")
     for path, message in (
         (tmp_path / "none.onnx", "there is none at"),
         (broken, "onnxruntime cannot load"),
+        (tmp_path / "none.tflite", "a LiteRT file; there is none at"),
+        (broken_litert, "can load, but broken.tflite stopped it"),
         (onnx_file(outputs=2), "one output.*scores, twice"),
         (onnx_file(kind=TensorProto.INT32), r"takes floats.*tensor\(int32\)"),
     ):
@@ -123,7 +136,7 @@ def test_functions_that_do_not_answer_with_scores(images, answer, message):
 
 
 def test_what_cannot_be_explained_at_all(images):
-    with pytest.raises(InvalidArgument, match=r"ONNX file, or a function.*builtins\.int"):
+    with pytest.raises(InvalidArgument, match=r"ONNX or LiteRT file, or a function.*builtins\.int"):
         occlusion(3, images)
 
 

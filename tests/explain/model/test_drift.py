@@ -5,7 +5,8 @@ import pytest
 from kerasnas.compress import prune_channels
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain import Attribution, drift, grad_cam, occlusion
-from kerasnas.export import quantize, to_onnx
+from kerasnas.explain.model.black_box import scores_of
+from kerasnas.export import quantize, to_litert, to_onnx
 
 layers = keras.layers
 
@@ -115,6 +116,19 @@ def test_channels_that_do_nothing_may_go_and_others_may_not(half_empty):
     assert kept.same_class.all()
     one_left = drift(maps, prune_channels(model, ratio=0.95))
     assert one_left.rank_correlation.mean() < kept.rank_correlation.mean() - 0.01
+
+
+def test_litert_files_are_explained_as_they_run(half_empty, tmp_path):
+    model, x, _ = half_empty
+    maps = occlusion(model, x[:8])
+    exact = drift(maps, to_litert(model, tmp_path / "exact.tflite"))
+    assert exact.rank_correlation.min() > 0.999
+    found = drift(maps, to_litert(model, tmp_path / "small.tflite", format="int8", calibration=x[:100]))
+    assert found.same_class.all()
+    assert scores_of(tmp_path / "small.tflite", x[:8]).score_kind == "log-odds"
+    assert 0.9 < np.median(found.rank_correlation[~found.blank]) < np.median(exact.rank_correlation)
+    one = to_litert(model, tmp_path / "one.tflite", batch_size=1)
+    np.testing.assert_allclose(drift(maps, one).attribution.values, exact.attribution.values, atol=1e-4)
 
 
 def test_a_quantised_file_is_judged_like_any_other(half_empty, tmp_path):

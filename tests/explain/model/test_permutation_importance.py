@@ -199,7 +199,7 @@ def test_several_inputs_by_name_and_in_order(photo_and_table, rng, tmp_path):
         ({"photo": x["photo"]}, "inputs \\['photo', 'table'\\]; came \\['photo'\\]"),
         ([x["photo"]], "a dict by these names"),
         ({**x, "table": x["table"][:9]}, "came \\[9, 40\\] samples"),
-        ({**x, "table": x["table"][:, :2]}, "input 'table' of the ONNX file"),
+        ({**x, "table": x["table"][:, :2]}, "input 'table' of the file"),
     ):
         with pytest.raises(InvalidArgument, match=message):
             permutation_importance(file, wrong, classes)

@@ -146,7 +146,7 @@ def test_a_dropout_that_is_always_on_is_off_as_in_predict(explain, rng):
 @pytest.mark.parametrize(
     ("model", "advice"),
     [
-        ("model.onnx", "An ONNX file has answers, but no gradients .*: occlusion, rise, shap_values, lime_weights"),
+        ("model.onnx", "A file has answers, but no gradients .*: occlusion, rise, shap_values, lime_weights"),
         (lambda x: x, "A function has answers, but no gradients"),
         ("model.keras", r"Pass keras\.models\.load_model\(path\)"),
         (3, r"came builtins\.int\. Pass the model\."),
