@@ -45,7 +45,7 @@ def main() -> None:
     start = time.perf_counter()
     result = compress(
         original,
-        pairs,
+        *pairs,
         goal=options.goal,
         max_loss=options.max_loss,
         max_bytes=options.max_bytes,

@@ -1,18 +1,23 @@
 """A fitted classifier made smaller: zeros, few values, fewer channels, or whatever a search finds to be best."""
 
 import copy
+import hashlib
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kerasnas.atomic import atomic_path
 from kerasnas.compress import cluster, prune, prune_channels
-from kerasnas.compression_search import compress
+from kerasnas.compression_search import Compression, compress
 from kerasnas.errors import InvalidArgument
+from kerasnas.export import OnnxFile, verify
 from kerasnas.image_data import collect, to_codes, to_images
 
-__all__ = ["compress_classifier"]
+__all__ = ["compress_classifier", "export_chosen"]
 
 
 def compress_classifier(
@@ -33,13 +38,14 @@ def compress_classifier(
         raise InvalidArgument(f"Expected one of {', '.join(told)}, got {' and '.join(given)}. Leave out the others.")
     images, codes = _labelled(classifier, *collect(x, y))
     model, smaller = classifier.model_, copy.copy(classifier)
+    vars(smaller).pop("compression_", None)  # of an earlier model
     if goal is not None:
         for name in ("held_out", "test"):
             if isinstance(kwargs.get(name), tuple):
                 kwargs[name] = _labelled(classifier, *kwargs[name])
         folder = Path(classifier.directory or ".") / classifier.project_name / "compression"
         settings = {"directory": folder, "export": classifier.export_facts(), "seed": classifier.seed or 0, **kwargs}
-        smaller.compression_ = compress(model, (images, codes), goal=goal, **settings)
+        smaller.compression_ = compress(model, images, codes, goal=goal, **settings)
         smaller.model_ = smaller.compression_.model
     elif channels is not None:
         smaller.model_ = prune_channels(model, images, codes, ratio=channels, **kwargs)
@@ -48,6 +54,34 @@ def compress_classifier(
     else:
         smaller.model_ = prune(model, images, codes, sparsity=sparsity, **kwargs)
     return smaller
+
+
+def export_chosen(found: Compression, path: str | os.PathLike[str], x: Any, others: Any) -> OnnxFile:
+    """Copy the file that a search chose to `path`; see `ImageClassifier.export`.
+
+    Raises:
+        InvalidArgument: if other settings are asked for, or the file is no longer there.
+        ExportMismatch: if it does not load, or a float file does not agree with the network.
+    """
+    target = Path(path)
+    if target.suffix != ".onnx":
+        raise InvalidArgument(f"Expected a path that ends in .onnx, got {str(target)!r}. Call it {target.stem}.onnx.")
+    if others:
+        raise InvalidArgument(
+            f"Expected no settings but x, got {', '.join(others)}: the file that the search chose ({found.chosen.format}) is "
+            f"copied as it is, `compression_.path`. Its network in float32: kerasnas.export.to_onnx(model_, ...)."
+        )
+    if not found.path.is_file() or found.sha256 != hashlib.sha256(found.path.read_bytes()).hexdigest():
+        raise InvalidArgument(
+            f"Expected the file that the search chose at {found.path}; it is gone, or another search replaced it. Compress "
+            "again with a directory of its own."
+        )
+    lossy: dict[str, Any] = {"atol": None, "min_agreement": 0.0}  # it was chosen by its accuracy
+    with atomic_path(target) as draft:
+        shutil.copyfile(found.path, draft)
+        verification = verify(found.model, draft, x, **({} if found.chosen.format == "float32" else lossy))
+        verification.raise_for_mismatch()
+        return OnnxFile.of(draft, verification, target)
 
 
 def _labelled(classifier: Any, x: Any, y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:

@@ -15,7 +15,7 @@ from sklearn.metrics import classification_report
 from sklearn.utils.validation import check_is_fitted
 
 import kerasnas
-from kerasnas.classifier_compression import compress_classifier
+from kerasnas.classifier_compression import compress_classifier, export_chosen
 from kerasnas.classifier_files import read_classifier, save_classifier, write_classifier
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.by_name import map_method
@@ -291,14 +291,20 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     def export(self, path: str | os.PathLike[str], *, x: Any = None, **kwargs: Any) -> "OnnxFile | LiteRTFile":
         """Write the model as a verified ONNX or LiteRT file with its labels; see `export.to_onnx`, `export.to_litert`.
 
+        After `compress(goal=...)` the ONNX file is a copy of the one that the search chose, 8 bits included; after `save` and
+        `load` it is one of the network in float32.
+
         Args:
             path: file to write, ending in .onnx or .tflite.
             x: pictures to verify it on; by default random ones in the range of the training data.
-            **kwargs: passed on; `calibration` of a LiteRT file are pictures, too.
+            **kwargs: passed on; `calibration` of a LiteRT file are pictures, too. Nothing after `compress(goal=...)`.
         """
         check_is_fitted(self)
         if kwargs.get("calibration") is not None:
             kwargs["calibration"] = self._images(kwargs["calibration"])
+        found = getattr(self, "compression_", None)
+        if found is not None and found.model is self.model_ and Path(path).suffix != ".tflite":
+            return export_chosen(found, path, None if x is None else self._images(x), kwargs)
         write = kerasnas.export.to_litert if Path(path).suffix == ".tflite" else kerasnas.export.to_onnx
         file: OnnxFile | LiteRTFile = write(
             self.model_,

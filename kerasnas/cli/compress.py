@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from kerasnas.cli.backend_command import BackendCommand
 from kerasnas.cli.options import data_option, image_size_option, model_argument, out_option
@@ -18,6 +19,7 @@ __all__ = ["cluster", "command", "compress", "prune_channels", "search"]
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 _POSITIVE = click.FloatRange(0, min_open=True)
+_OF_A_SEARCH = ("max_loss", "max_bytes", "max_latency_ms", "max_trials", "max_time", "overwrite")
 _GOALS = ["smallest", "fastest", "most-accurate"]
 _WAYS = ("goal", "channels", "macs", "latency_ms", "sparsity", "pattern")  # of which one is taken
 
@@ -65,6 +67,7 @@ def command(model: Path, data: str | None, image_size: Any, out: Path | None, **
     a smaller download, not a faster network; that writes OUT/model-pruned.keras and pruning.json. --clusters makes the download
     smaller still, and writes OUT/model-clustered.keras and clustering.json: it starts from the pruned network, whose zeros it
     keeps, where there is one (made before, or by --sparsity or --pattern beside it), else from MODEL.
+    Exit code 1 if no file of a search keeps the bounds; the one that comes nearest is written all the same.
     """
     from kerasnas.cli.run_folder import Run
     from kerasnas.errors import InvalidArgument
@@ -75,6 +78,12 @@ def command(model: Path, data: str | None, image_size: Any, out: Path | None, **
         raise InvalidArgument(f"Expected one of {_options(_WAYS)}, got {_options(ways)}.")
     if clusters is not None and ways and ways[0] not in ("sparsity", "pattern"):
         raise InvalidArgument(f"Expected --clusters alone, or with --sparsity or --pattern, got it with {_options(ways)}.")
+    context = click.get_current_context()
+    bounds = [name for name in _OF_A_SEARCH if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if bounds and settings["goal"] is None:
+        raise InvalidArgument(
+            f"Expected --goal beside {_options(bounds)}, for a search. Add --goal {', '.join(_GOALS[:-1])} or {_GOALS[-1]}."
+        )
     run = Run.open(model, data=data, image_size=image_size or None, out=out)
     epochs, seed, way = settings["epochs"], settings["seed"], ways[0] if ways else "sparsity"
     if way in ("sparsity", "pattern"):
@@ -86,12 +95,15 @@ def command(model: Path, data: str | None, image_size: Any, out: Path | None, **
         return
     common = {"epochs": epochs or 8, "seed": seed, "control": settings["control"]}
     if way == "goal":
-        names = ("max_loss", "max_bytes", "max_latency_ms", "max_trials", "max_time", "overwrite")
-        found = search(run, goal=settings["goal"].replace("-", " "), **{name: settings[name] for name in names}, **common)
+        bounded = {name: settings[name] for name in _OF_A_SEARCH}
+        found = search(run, goal=settings["goal"].replace("-", " "), **bounded, **common)
     else:
         found = prune_channels(run, **{way: settings[way]}, **common)
     click.echo(str(found))
     click.echo(f"wrote {run.folder}/{run.name}-compressed.onnx")
+    if not found.keeps_bounds:
+        click.echo("kerasnas: no file keeps the bounds; see above", err=True)
+        context.exit(1)
 
 
 def _options(names: Sequence[str]) -> str:
@@ -184,6 +196,9 @@ def search(run: "Run", *, goal: str, **settings: Any) -> "Compression":
 
 def prune_channels(run: "Run", **settings: Any) -> "Compression":
     """Remove channels of the model of `run`, see `compression_search.prune_and_measure`; leave its results."""
+    import warnings
+
+    from kerasnas.compress import AlreadyWithinTarget
     from kerasnas.compression_search import measure_latency, prune_and_measure
     from kerasnas.image_data import to_codes, to_images
 
@@ -196,9 +211,10 @@ def prune_channels(run: "Run", **settings: Any) -> "Compression":
         (to_images(x), to_codes(y, classifier.classes_)) for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test))
     ]
     facts = classifier.export_facts()
-    return _leave(
-        run, prune_and_measure(classifier.model_, *pairs, export=facts, directory=run.folder / "compression", **settings)
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AlreadyWithinTarget)  # the result says so
+        found = prune_and_measure(classifier.model_, *pairs, export=facts, directory=run.folder / "compression", **settings)
+    return _leave(run, found)
 
 
 def _leave(run: "Run", found: "Compression") -> "Compression":

@@ -11,6 +11,7 @@ values, to the same end.
 """
 
 from kerasnas.compress.channels import (
+    AlreadyWithinTarget,
     ChannelReport,
     LayerChannels,
     ScratchControl,
@@ -24,6 +25,7 @@ from kerasnas.compress.sparsity import prune
 from kerasnas.compress.sparsity_report import KernelSparsity, SparsityReport, sparsity_report
 
 __all__ = [
+    "AlreadyWithinTarget",
     "ChannelReport",
     "KernelSparsity",
     "LayerChannels",

@@ -55,6 +55,14 @@ class QuantizedFile:
     def __fspath__(self) -> str:
         return str(self.path)
 
+    def __str__(self) -> str:
+        return (
+            f"{self.path}, {self.size_bytes / 1000:.1f} kB, int8\n"
+            f"  accuracy {self.accuracy:.4f}, the Keras model {self.keras_accuracy:.4f}, on {self.n_measured:,} samples; "
+            f"both give the same class for {self.agreement:.1%}\n"
+            f"  operators: {', '.join(self.operators)}"
+        )
+
 
 def quantize_aware(
     model: keras.Model,

@@ -1,6 +1,6 @@
 """A search for the best way to compress a trained classifier: how far to prune, how to fine-tune, and which file format.
 
-`compress(model, (x, y), goal="smallest", max_loss=0.01)` prunes, fine-tunes and exports candidates, measures each file, and
+`compress(model, x, y, goal="smallest", max_loss=0.01)` prunes, fine-tunes and exports candidates, measures each file, and
 returns the best for the goal with the table of all. `measure_latency` is a cost for `prune_channels(cost=..., target=...)`.
 """
 

@@ -20,7 +20,7 @@ def labelled(model: keras.Model, data: Any) -> tuple[Any, Any]:
         InvalidArgument: if the data or the model are not those of a classifier with one input and one output.
     """
     if not isinstance(data, tuple | list) or len(data) != 2:
-        raise InvalidArgument(f"Expected data as (inputs, labels), got {type(data).__name__}.")
+        raise InvalidArgument(f"Expected data as (inputs, labels), got {type(data).__name__}. Pass labels beside the inputs.")
     if not isinstance(model, keras.Model) or len(model.inputs) != 1 or len(model.outputs) != 1:
         raise InvalidArgument("Expected a built keras.Model with one input and one output.")
     x, y, _ = training_data(model, data[0], data[1], 1, None)

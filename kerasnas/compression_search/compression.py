@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kerasnas.compress import ScratchControl
 
-__all__ = ["Candidate", "Compression", "front_of"]
+__all__ = ["Candidate", "Compression", "front_of", "times"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ class Compression:
         test: "original", "chosen" accuracy, "loss", "loss_error" and "n" on test data that chose nothing; None without.
         reason: why this one, in a few sentences.
         seconds: that the search took.
+        sha256: of the chosen file; a later search in the same directory puts another at `path`.
+        replaces: a sentence on the file of an earlier goal that lay at `path`; None if there was none.
     """
 
     path: Path
@@ -106,6 +108,13 @@ class Compression:
     test: Mapping[str, float] | None
     reason: str
     seconds: float
+    sha256: str | None = None
+    replaces: str | None = None
+
+    @property
+    def keeps_bounds(self) -> bool:
+        """Whether the chosen file keeps the bounds of the goal; without a goal there are none."""
+        return self.goal is None or not self.goal.excess(self.chosen)
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -160,11 +169,18 @@ class Compression:
                 f"{row.macs / 1e6:>8.2f}M"
             )
         lines.append(f"* {self.reason}")
+        if self.replaces is not None:
+            lines.append(self.replaces)
         if self.test is not None:
             lines.append(_test_text(self.test))
         if self.control is not None:
             lines.append(f"Same size from scratch: {self.control}.")
         return "\n".join(lines)
+
+
+def times(ratio: float, more: str, less: str) -> str:
+    """Return "2.0 times faster", or "1.25 times slower" for 0.8."""
+    return f"{ratio:.1f} times {more}" if ratio >= 1 else f"{1 / ratio:.2f} times {less}"
 
 
 def _test_text(test: Mapping[str, float]) -> str:

@@ -49,7 +49,7 @@ class CompressionProgress:
     def resume(self, done: int, best: Candidate | None) -> None:
         """Tell of the trials of an earlier process."""
         if done:
-            self._say(f"Resuming after {done} trials{'' if best is None else f', best so far {_figures(best)}'}")
+            self.say(f"Resuming after {done} trials{'' if best is None else f', best so far {_figures(best)}'}")
 
     def begin(self, number: int, trial: Mapping[str, Any]) -> None:
         """Begin to train a network."""
@@ -62,20 +62,21 @@ class CompressionProgress:
             f"trial {number:>{len(str(self._total))}}/{self._total}  {trial['seconds']:6.1f} s  {_choices(trial['choices'])}: "
         )
         if not rows:
-            self._say(f"{head}failed: {trial['failure']}")
+            self.say(f"{head}failed: {trial['failure']}")
             return
         row = self._goal.choose(rows, rows[0]) or min(rows, key=self._goal.excess)
         note = "breaks a bound" if self._goal.excess(row) else "best so far" if row == best else "not the best"
-        self._say(f"{head}{_figures(row)}, {note}")
+        self.say(f"{head}{_figures(row)}, {note}")
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Leave a line."""
         if self._enabled:
             self._console.print(text, markup=False, soft_wrap=True)
 
 
 def _choices(choices: Mapping[str, Any]) -> str:
-    shape = {"even": "", "global": " globally", "stages": " by stages"}[choices["shape"]]
-    return f"{choices['ratio']:.0%} less{shape} by {choices['importance']}, {choices['epochs']} epochs"
+    shape = {"even": " of each layer", "global": " of the whole", "stages": ", more in some stages"}[choices["shape"]]
+    return f"{choices['ratio']:.0%} of the channels{shape} removed (least {choices['importance']}), {choices['epochs']} epochs"
 
 
 def _figures(row: Candidate) -> str:

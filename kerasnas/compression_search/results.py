@@ -1,5 +1,6 @@
 """The files that a compression leaves."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -12,12 +13,28 @@ import keras
 
 from kerasnas.atomic import write_json
 from kerasnas.compression_search.compression import Compression
-from kerasnas.export import certify
+from kerasnas.compression_search.goal import Goal
+from kerasnas.export import Certificate, certify
 from kerasnas.export.certificate import certificate_path, check_replaceable
 
-__all__ = ["CHOSEN", "write_chosen", "write_result"]
+__all__ = ["CHOSEN", "replaced", "write_chosen", "write_result"]
 
 CHOSEN = "compressed.onnx"
+
+
+def replaced(folder: Path, goal: Goal | None, settings: Mapping[str, Any] | None = None) -> str | None:
+    """Tell which file lies in the folder for another goal, or for other settings where there is none; None for no such file."""
+    try:
+        known = json.loads((folder / "compression.json").read_text(encoding="utf-8"))
+        earlier = None if known["goal"] is None else Goal(**known["goal"])
+        told = known["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not (folder / CHOSEN).exists() or (earlier == goal and (goal is not None or told == json.loads(json.dumps(settings)))):
+        return None
+    how = ", ".join(f"{name} {value}" for name, value in told.items())
+    what = f"the goal {earlier}" if earlier is not None else f"pruning by {how}"
+    return f"{folder / CHOSEN} replaces the file made for {what}. Another directory keeps both."
 
 
 def write_chosen(
@@ -29,7 +46,7 @@ def write_chosen(
     original: float,
     steps: Sequence[Mapping[str, Any]],
     provenance: Mapping[str, Any],
-) -> None:
+) -> Certificate:
     """Write the chosen file, its certificate and its network; all of an earlier one stays if the file cannot be certified.
 
     Args:
@@ -65,6 +82,7 @@ def write_chosen(
         for name in (draft.name, draft.with_suffix(".keras").name):
             os.replace(Path(place) / name, folder / name)
         record.write(paper)
+    return record
 
 
 def write_result(folder: Path, result: Compression) -> None:

@@ -16,14 +16,14 @@ from kerasnas.compress import ScratchControl, from_scratch_control, prune_channe
 from kerasnas.compress.channels.scratch import paired_error
 from kerasnas.compress.clone import own_classes
 from kerasnas.compression_search.arrays import labelled, split
-from kerasnas.compression_search.compression import Candidate, Compression, front_of
+from kerasnas.compression_search.compression import Candidate, Compression, front_of, times
 from kerasnas.compression_search.goal import Goal
 from kerasnas.compression_search.journal import Journal
 from kerasnas.compression_search.network_files import FORMATS_TRIED, LEAST_BYTES, Bench, check_formats, side_by_side
 from kerasnas.compression_search.progress import CompressionProgress
 from kerasnas.compression_search.proposer import Proposer
 from kerasnas.compression_search.recipe import Recipe
-from kerasnas.compression_search.results import CHOSEN, write_chosen, write_result
+from kerasnas.compression_search.results import CHOSEN, replaced, write_chosen, write_result
 from kerasnas.errors import InvalidArgument, KerasNASError
 from kerasnas.keras_file import load_model
 from kerasnas.strategies import Dyna, Strategy
@@ -37,7 +37,8 @@ _SCREENED = 50  # networks in a row that cannot be the best, after which nothing
 
 def compress(
     model: keras.Model,
-    data: tuple[Any, Any],
+    x: Any,
+    y: Any = None,
     *,
     goal: str = "smallest",
     max_loss: float = 0.01,
@@ -67,13 +68,14 @@ def compress(
     killed goes on when it is started again.
 
     Accuracies that choose are those on held-out samples, on which no candidate is trained: give some that the original has not
-    seen either. A stratified share of `data` does, but if the original was trained on it, it is too good there, all losses look
+    seen either. A stratified share of `x` does, but if the original was trained on it, it is too good there, all losses look
     larger than they are, and less is pruned than could be. The best of many on few samples is flattered; so a loss counts with
     its standard error, which more held-out samples make smaller, and the loss on `test` has the last word.
 
     Args:
         model: a built Functional or Sequential classifier, outputs (batch, classes), on the TensorFlow backend; left unchanged.
-        data: inputs, shape (n, ...) as the model takes them, and labels: n class indices or one-hot rows.
+        x: inputs, shape (n, ...) as the model takes them; or the pair of inputs and labels.
+        y: n class indices or one-hot rows.
         goal: "smallest" (file), "fastest" (latency of one sample on one thread here) or "most accurate", which wants a bound.
         max_loss: largest loss of accuracy against the original's float file, a share: 0.01 is one point. The measured loss and
             its standard error together must keep to it. Of no account with "most accurate".
@@ -84,7 +86,7 @@ def compress(
         epochs: of fine-tuning at most, >= 1.
         batch_size: rows per training step.
         formats: names from `kerasnas.export.quantization_formats.FORMATS`; "float32" is always tried, too.
-        held_out: inputs and labels that the files are judged on, or the share of `data`, in (0, 1), that is split off for it.
+        held_out: inputs and labels that the files are judged on, or the share of `x`, in (0, 1), that is split off for it.
         test: inputs and labels for the last word: nothing is chosen by them. The control and the certificate are measured on
             them; without them on the held-out samples, which flatter what they chose, and that is told with the figures.
         control: whether the chosen network is compared with one of its size from scratch, trained for as long.
@@ -101,7 +103,7 @@ def compress(
         InvalidArgument: if an argument is not as described, or the directory holds another search.
         KerasNASError: if the original cannot be exported.
     Example:
-        >>> small = compress(model, (x, y), goal="smallest", max_loss=0.01, test=(x_test, y_test))  # doctest: +SKIP
+        >>> small = compress(model, x, y, goal="smallest", max_loss=0.01, test=(x_test, y_test))  # doctest: +SKIP
         >>> print(small)  # doctest: +SKIP
         >>> small.save("pareto.png")  # doctest: +SKIP
 
@@ -115,7 +117,7 @@ def compress(
         raise InvalidArgument(
             f"Expected a kerasnas.strategies.Strategy or None, got {strategy!r}. Make one, such as Evolution()."
         )
-    train, held = split(model, data, held_out, seed)
+    train, held = split(model, x if y is None else (x, y), held_out, seed)
     exam = None if test is None else labelled(model, test)
     rng = np.random.default_rng(seed)
     calibration = train[0][np.sort(rng.permutation(len(train[0]))[:_CALIBRATION])]
@@ -125,6 +127,9 @@ def compress(
     shared = {"epochs": epochs, "batch_size": batch_size, "formats": bench.formats, "seed": seed, "export": bench.export}
     journal = Journal(folder, [*train, *held, *model.get_weights()], model, shared, overwrite=overwrite)
     with CompressionProgress(aim, max_trials, enabled=bool(verbose)) as progress:
+        replaces = replaced(folder, aim)
+        if replaces is not None:
+            progress.say(replaces)
         search = _Search(model, train, bench, recipe, journal, aim, batch_size, seed, progress)
         search.run(strategy or Dyna(initial=6), max_trials, max_time)
         original, rows, chosen = search.judge()
@@ -142,7 +147,7 @@ def compress(
         before = original.accuracy if examined is None else examined["original"]
         steps = [{"method": "prune_channels", **trial["settings"]}] if chosen.trial else []
         origin = {"goal": str(aim), "trial": chosen.trial}
-        write_chosen(folder, journal.path(chosen), network, samples, told, before, steps, origin)
+        certificate = write_chosen(folder, journal.path(chosen), network, samples, told, before, steps, origin)
         result = Compression(
             path=folder / CHOSEN,
             model=network,
@@ -157,6 +162,8 @@ def compress(
             test=examined,
             reason=_reason(aim, original, chosen, rows, len(held[1])),
             seconds=journal.seconds,
+            sha256=certificate.file["sha256"],
+            replaces=replaces,
         )
         write_result(folder, result)
     return result
@@ -344,11 +351,12 @@ def _examine(bench: Bench, journal: Journal, original: Candidate, chosen: Candid
 
 def _reason(goal: Goal, original: Candidate, chosen: Candidate, rows: Sequence[Candidate], n_held_out: int) -> str:
     fit = sum(not goal.excess(row) for row in rows)
-    text = f"It is the {goal}, of {fit} of {len(rows)} files that keep to it"
+    text = f"The goal was the {goal}: {fit} of {len(rows)} measured files keep these bounds, this is the {goal.best} of them"
     if goal.excess(chosen):
-        text = f"NO FILE OF {len(rows)} IS {str(goal).upper()}; this one comes nearest"
+        text = f"NONE OF THE {len(rows)} MEASURED FILES KEEPS THE BOUNDS ({goal}); this one comes nearest"
     return (
-        f"{text}: {original.size_bytes / chosen.size_bytes:.1f} times smaller and {chosen.speedup:.1f} times faster than the "
-        f"original's float file, with a loss of {100 * chosen.loss:.2f} ± {196 * chosen.loss_error:.2f} points (95 %) on "
-        f"{n_held_out:,} held-out samples, which also chose it."
+        f"{text}: {times(original.size_bytes / chosen.size_bytes, 'smaller', 'larger')} and "
+        f"{times(chosen.speedup, 'faster', 'slower')} than the original's float file, with a loss of "
+        f"{100 * chosen.loss:.2f} ± {196 * chosen.loss_error:.2f} points (95 %) on {n_held_out:,} "
+        "held-out samples, which also chose it."
     )

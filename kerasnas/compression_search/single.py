@@ -11,9 +11,9 @@ import numpy as np
 
 from kerasnas.compress import from_scratch_control, prune_channels
 from kerasnas.compression_search.arrays import labelled
-from kerasnas.compression_search.compression import Compression, front_of
+from kerasnas.compression_search.compression import Compression, front_of, times
 from kerasnas.compression_search.network_files import FORMATS_TRIED, Bench, check_formats
-from kerasnas.compression_search.results import CHOSEN, write_chosen, write_result
+from kerasnas.compression_search.results import CHOSEN, replaced, write_chosen, write_result
 from kerasnas.errors import KerasNASError
 
 __all__ = ["prune_and_measure"]
@@ -82,13 +82,16 @@ def prune_and_measure(
             f"The pruned network cannot be used: {failures['float32']} Prune less, or fine-tune it at a lower learning_rate."
         )
     scratch = None
-    if control:
+    untouched = small.count_params() == model.count_params()
+    if control and not untouched:
         settings = {**tuning, "epochs": epochs * how.get("steps", 1) + 1, "batch_size": batch_size, "seed": seed}
         scratch = from_scratch_control(small, *train, held, teacher=model, **settings)
     settings = {**{name: getattr(value, "__name__", value) for name, value in how.items()}, **tuning}
     chosen = next(row for row in rows if row.trial == 1 and row.format == "float32")
-    steps = [{"method": "prune_channels", **settings}]
-    write_chosen(folder, files[1]["float32"], small, held, "held-out samples", rows[0].accuracy, steps, {})
+    steps = [] if untouched else [{"method": "prune_channels", **settings}]
+    replaces = replaced(folder, None, settings)
+    certificate = write_chosen(folder, files[1]["float32"], small, held, "held-out samples", rows[0].accuracy, steps, {})
+    what = "the network as it was, within the target already: nothing was removed" if untouched else "the pruned network"
     result = Compression(
         path=folder / CHOSEN,
         model=small,
@@ -102,12 +105,14 @@ def prune_and_measure(
         control=scratch,
         test=None,
         reason=(
-            f"It is the pruned network in float32: {rows[0].size_bytes / chosen.size_bytes:.1f} times smaller and "
-            f"{chosen.speedup:.1f} times faster than the original, with a loss of {100 * chosen.loss:.2f} ± "
+            f"It is {what}, in float32: {times(rows[0].size_bytes / chosen.size_bytes, 'smaller', 'larger')} "
+            f"and {times(chosen.speedup, 'faster', 'slower')} than the original, with a loss of {100 * chosen.loss:.2f} ± "
             f"{196 * chosen.loss_error:.2f} points (95 %) on {len(held[1]):,} held-out samples."
             + "".join(f" There is no {name} file of it: {why}" for name, why in failures.items())
         ),
         seconds=time.perf_counter() - start,
+        sha256=certificate.file["sha256"],
+        replaces=replaces,
     )
     write_result(folder, result)
     return result

@@ -52,3 +52,9 @@ class LiteRTFile:
             "labels": None if self.labels is None else list(self.labels),
             "verification": self.verification.to_dict(),
         }
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}, {self.size_bytes / 1000:.1f} kB, {self.format}", f"  {self.verification}"]
+        if self.accuracy is not None:
+            lines.append(f"  accuracy {self.accuracy:.4f}, the Keras model {self.keras_accuracy:.4f}")
+        return "\n".join([*lines, f"  operators: {', '.join(self.operators)}"])

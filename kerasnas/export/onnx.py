@@ -104,15 +104,7 @@ def to_onnx(
         if "(layer '" in str(error):
             raise
         raise type(error)(f"{str(error).rstrip('. ')}. {blame(model, partial(try_onnx, opset=opset, atol=atol))}") from error
-    return OnnxFile(
-        path=target,
-        opset=opset,
-        inputs={value.name: _shape(value) for value in proto.graph.input},
-        outputs={value.name: _shape(value) for value in proto.graph.output},
-        size_bytes=target.stat().st_size,
-        labels=names,
-        verification=verification,
-    )
+    return OnnxFile.of(target, verification)
 
 
 def columns_of(view: FunctionalView) -> int | None:
@@ -139,7 +131,3 @@ def _write_metadata(
     if preprocessing is not None:
         metadata["preprocessing"] = json.dumps(preprocessing)
     onnx.helper.set_model_props(proto, metadata)
-
-
-def _shape(value: "onnx.ValueInfoProto") -> tuple[int | str, ...]:
-    return tuple(dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim)

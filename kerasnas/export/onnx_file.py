@@ -1,11 +1,15 @@
 """What an exported ONNX file is: a frozen record."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kerasnas.export.verification import Verification
+
+if TYPE_CHECKING:
+    import onnx
 
 __all__ = ["OnnxFile"]
 
@@ -35,6 +39,23 @@ class OnnxFile:
     def __fspath__(self) -> str:
         return str(self.path)
 
+    @classmethod
+    def of(cls, file: Path, verification: Verification, path: Path | None = None) -> "OnnxFile":
+        """Return the record of a file, which will lie at `path`; where it is by default."""
+        import onnx
+
+        proto = onnx.load(file, load_external_data=False)
+        known = {entry.key: entry.value for entry in proto.metadata_props}
+        return cls(
+            path=path or file,
+            opset=max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")),
+            inputs={value.name: _shape(value) for value in proto.graph.input},
+            outputs={value.name: _shape(value) for value in proto.graph.output},
+            size_bytes=file.stat().st_size,
+            labels=tuple(json.loads(known["labels"])) if "labels" in known else None,
+            verification=verification,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values that JSON can hold."""
         return {
@@ -46,3 +67,12 @@ class OnnxFile:
             "labels": None if self.labels is None else list(self.labels),
             "verification": self.verification.to_dict(),
         }
+
+    def __str__(self) -> str:
+        tensors = {**self.inputs, **self.outputs}
+        shapes = ", ".join(f"{name} ({', '.join(map(str, shape))})" for name, shape in tensors.items())
+        return f"{self.path}, {self.size_bytes / 1000:.1f} kB, opset {self.opset}\n  {shapes}\n  {self.verification}"
+
+
+def _shape(value: "onnx.ValueInfoProto") -> tuple[int | str, ...]:
+    return tuple(dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim)

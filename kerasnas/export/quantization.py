@@ -99,4 +99,4 @@ class Quantization:
             note = f", {len(c.left_in_float)} left in float" if c.left_in_float else ""
             figures = f"{c.size_bytes / 1000:>9.1f}{c.latency_ms:>9.3f}{c.agreement:>11.4f}{accuracy:>10}"
             lines.append(f"{mark}{c.name:<27}{figures}  {c.fused}{note}")
-        return "\n".join([*lines, self.reason])
+        return "\n".join([*lines, self.reason, f"The file: {self.path}"])

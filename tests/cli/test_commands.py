@@ -213,6 +213,15 @@ def test_compress_for_a_goal_and_by_channels(run, tmp_path, capsys):
     assert told["settings"]["ratio"] == 0.5
     assert told["control"] is None
     capsys.readouterr()
+    assert main([*search[:3], "most-accurate", "--max-bytes", "10", "--max-trials", "0", "--out", str(out)]) == 1
+    captured = capsys.readouterr()
+    assert "KEEPS THE BOUNDS" in captured.out
+    assert "replaces the file made for pruning by ratio 0.5" in captured.out
+    assert "no file keeps the bounds" in captured.err
+    assert main(["compress", str(copied), "--macs", "1e12", "--epochs", "1", "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert "within the target already" in captured.out
+    assert "Warning" not in captured.err
 
 
 @pytest.mark.slow
@@ -426,6 +435,9 @@ def _error(capsys, arguments: list[str]) -> str:
         (["compress", "small.keras", "--clusters", "8", "--channels", "0.5"], "got it with --channels"),
         (["compress", "small.keras", "--clusters", "2"], "--clusters"),
         (["export", "small.keras", "--train"], "--train together with --litert int8"),
+        (["compress", "small.keras", "--data", "digits", "--max-bytes", "5000"], "Expected --goal beside --max-bytes"),
+        (["compress", "small.keras", "--max-loss", "0.01", "--channels", "0.5"], "Expected --goal beside --max-loss"),
+        (["compress", "small.keras", "--max-time", "9", "--max-trials", "12"], "beside --max-trials and --max-time"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):

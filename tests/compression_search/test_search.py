@@ -13,7 +13,9 @@ import onnxruntime
 import pytest
 from sklearn.datasets import load_digits
 
+from kerasnas.compress import AlreadyWithinTarget
 from kerasnas.compression_search import compress, prune_and_measure
+from kerasnas.compression_search.compression import times
 from kerasnas.compression_search.results import write_chosen
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export import Certificate
@@ -55,7 +57,7 @@ def settings(digits):
 @pytest.fixture(scope="module")
 def found(model, digits, settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compression")
-    return compress(model, digits["train"], max_trials=2, directory=folder, **settings)
+    return compress(model, *digits["train"], max_trials=2, directory=folder, **settings)
 
 
 def accuracy(path, x, y):
@@ -165,6 +167,9 @@ def test_another_goal_needs_no_training(copy, found, model, digits, settings, mo
     trained = counted(monkeypatch)
     more = {"max_trials": 2, "directory": copy, "control": False, **settings}
     fast = compress(model, digits["train"], goal="fastest", **more)
+    assert f"replaces the file made for the goal {found.goal}" in fast.replaces
+    assert fast.replaces in str(fast)
+    assert found.replaces is None
     there = [row for row in fast.rows if (copy / "networks" / f"{row.trial}-{row.format}.onnx").exists()]
     fit = [row for row in there if row.loss + row.loss_error <= 0.05]
     alike = [row for row in fit if row.speedup >= max(row.speedup for row in fit) * np.exp(-0.02)]
@@ -266,7 +271,8 @@ def test_a_file_that_cannot_be_certified_leaves_the_earlier_one(copy, found, mod
 def test_a_bound_that_nothing_keeps_is_told(model, digits, tmp_path, capsys):
     tight = {"goal": "most accurate", "max_bytes": 1500, "max_trials": 1, "directory": tmp_path, "control": False}
     found = compress(model, digits["train"], held_out=0.2, formats=["U8U8"], **tight)
-    assert "NO FILE OF" in found.reason
+    assert f"NONE OF THE {len(found.rows)} MEASURED FILES KEEPS THE BOUNDS" in found.reason
+    assert not found.keeps_bounds
     assert found.chosen.size_bytes == min(row.size_bytes for row in found.rows)
     assert found.n_held_out == 180
     told = Certificate.load(tmp_path / "compressed.json")
@@ -306,14 +312,29 @@ def test_one_network_with_all_that_a_search_measures_beside_a_search(copy, model
         ({"max_time": 0}, "max_time > 0"),
         ({"held_out": 1.0}, r"\(0, 1\), got 1.0"),
         ({"held_out": 0.0001}, "enough samples"),
-        ({"data": np.zeros((4, 8, 8, 1))}, "data as"),
-        ({"data": (np.zeros((4, 8, 8, 1)), np.array([0, 1, 2, 10]))}, "from 0 to 9"),
-        ({"data": (np.zeros((4, 8, 8, 1)), np.array([0.5, 1, 2, 3]))}, "class indices"),
-        ({"data": (np.zeros((4, 8, 8, 2)), np.arange(4))}, "inputs of shape"),
+        ({"x": np.zeros((4, 8, 8, 1))}, "data as .* Pass labels"),
+        ({"x": (np.zeros((4, 8, 8, 1)), np.array([0, 1, 2, 10]))}, "from 0 to 9"),
+        ({"x": (np.zeros((4, 8, 8, 1)), np.array([0.5, 1, 2, 3]))}, "class indices"),
+        ({"x": (np.zeros((4, 8, 8, 2)), np.arange(4))}, "inputs of shape"),
     ],
 )
 def test_mistakes(change, message, model, digits, tmp_path):
-    given = {"data": digits["train"], "directory": tmp_path, **change}
+    given = {"x": digits["train"], "directory": tmp_path, **change}
     with pytest.raises(InvalidArgument, match=message):
         compress(model, **given)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_network_within_its_target_is_told(copy, found, model, digits):
+    with pytest.warns(AlreadyWithinTarget, match="within parameters <= 1e"):
+        same = prune_and_measure(model, digits["train"], digits["held_out"], parameters=1e9, formats=[], directory=copy)
+    assert "within the target already: nothing was removed" in same.reason
+    assert same.control is None
+    assert f"replaces the file made for the goal {found.goal}" in same.replaces
+    assert Certificate.load(copy / "compressed.json").compression == ()
+
+
+def test_less_than_once_as_fast_is_slower():
+    assert times(0.8, "faster", "slower") == "1.25 times slower"
+    assert times(3.14, "faster", "slower") == "3.1 times faster"

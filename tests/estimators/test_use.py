@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -237,6 +238,23 @@ def test_compress_by_channels_or_for_a_goal(classifier, tmp_path):
     session = onnxruntime.InferenceSession(str(small.compression_.path), providers=["CPUExecutionProvider"])
     facts = session.get_modelmeta().custom_metadata_map
     assert json.loads(facts["labels"]) == classifier.classes_.tolist()
+    quick = {"max_loss": 1.0, "max_trials": 0, "held_out": judged["held_out"], "verbose": 0}
+    eight = classifier.compress(
+        PIXELS[TRAIN], NAMES[TRAIN], goal="smallest", directory=tmp_path / "8", formats=["U8U8"], **quick
+    )
+    assert eight.compression_.chosen.format == "U8U8"
+    file = eight.export(tmp_path / "goal.onnx", x=PIXELS[TEST])
+    assert file.path.read_bytes() == eight.compression_.path.read_bytes()
+    assert file.labels == tuple(classifier.classes_)
+    assert str(file.path) in str(file)
+    with pytest.raises(InvalidArgument, match="got opset"):
+        eight.export(tmp_path / "other.onnx", opset=15)
+    shutil.copyfile(small.compression_.path, eight.compression_.path)
+    with pytest.raises(InvalidArgument, match="another search replaced it"):
+        eight.export(tmp_path / "other.onnx")
+    assert not (tmp_path / "other.onnx").exists()
+    zeros = eight.compress(PIXELS[TRAIN], NAMES[TRAIN], sparsity=0.5, epochs=1)
+    assert not hasattr(zeros, "compression_")
     with pytest.raises(InvalidArgument, match="got sparsity and goal"):
         classifier.compress(PIXELS, NAMES, sparsity=0.5, goal="smallest")
     with pytest.raises(InvalidArgument, match=r"\['ten'\]"):

@@ -1,6 +1,7 @@
 """Structured pruning: fewer channels, for a model that is smaller and faster."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -24,11 +25,15 @@ from kerasnas.compress.objective import choose_objective
 from kerasnas.compress.training_data import training_data
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["prune_channels"]
+__all__ = ["AlreadyWithinTarget", "prune_channels"]
 
 _IMPORTANCES = ("magnitude", "bn_scale", "taylor")
 _SCOPES = ("layer", "global")
 _TAYLOR_BATCHES = 32
+
+
+class AlreadyWithinTarget(UserWarning):
+    """A model that keeps the target of `prune_channels` as it is: an unchanged copy is returned."""
 
 
 def prune_channels(
@@ -62,6 +67,7 @@ def prune_channels(
 
     Say how far to go by one of `ratio`, `parameters`, `macs`, `size_bytes` and `cost`. The last four are upper bounds, met with
     the smallest ratio that does; below 1 they are a share of what the model has, from 1 on a number. By default ratio is 0.5.
+    A model that keeps its bound already is returned as a copy, untrained, with the warning `AlreadyWithinTarget`.
 
     Without data the kept weights stay as they are, and accuracy falls: fine-tune afterwards. With data, `steps` rounds of
     pruning are each followed by `epochs` of training; after round k of n the share (1 - cos(pi k / n)) / 2 of the way is gone.
@@ -152,6 +158,10 @@ def prune_channels(
         if step in (1, steps) and by_layer is None:
             computed = partial(cost_function, model, dependencies)
             final = goal.ratio(choose, computed, partial(rebuild, current, dependencies, before=kept))
+            if step == 1 and final == 0 and goal.kind != "ratio":
+                text = f"'{model.name}' is within {goal.kind} <= {goal.value:g} already: nothing is removed, nothing trained."
+                warnings.warn(AlreadyWithinTarget(text), stacklevel=2)
+                return rebuild(model, dependencies, kept, before=kept)
         new = choose(final * (1 - math.cos(math.pi * step / steps)) / 2)
         smaller = rebuild(current, dependencies, new, before=kept)
         prove(current, smaller, dependencies, new, before=kept)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasnas.compress import channel_report, prune_channels
+from kerasnas.compress import AlreadyWithinTarget, channel_report, prune_channels
 from kerasnas.compress.channels.costs import cost_function
 from kerasnas.compress.channels.dependencies import dependencies_of
 from kerasnas.compress.channels.fine_tuning import distillation_loss
@@ -74,6 +74,14 @@ def test_a_measured_cost_is_met(mixed):
     pruned = prune_channels(mixed, cost=widest, target=13)
     assert widest(pruned) in (12, 13)
     assert len(seen) < 15
+
+
+def test_a_model_within_its_target_is_returned_as_it_is(mixed):
+    with pytest.warns(AlreadyWithinTarget, match="is within macs <= 1e.12 already"):
+        same = prune_channels(mixed, macs=1e12)
+    assert same is not mixed
+    for old, new in zip(mixed.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 def test_what_cannot_be_reached_names_what_can(mixed):
