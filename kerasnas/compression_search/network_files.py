@@ -17,6 +17,7 @@ from kerasnas.cost import cost_of
 from kerasnas.errors import InvalidArgument, KerasNASError
 from kerasnas.export import benchmark, to_onnx
 from kerasnas.export.file_classes import file_classes
+from kerasnas.export.in_batches import run_in_batches
 from kerasnas.export.quantization_formats import FORMATS, prepare, write_quantized
 from kerasnas.export.quantization_measures import check_standard
 from kerasnas.export.quantized_file import write_quantized_file
@@ -93,9 +94,7 @@ class Bench:
         """
         session = open_session(file)
         (samples,) = check_samples(session.inputs, self.x if x is None else x)
-        name = session.inputs[0][0]
-        outputs = [session.run({name: samples[i : i + _BATCH]})[0] for i in range(0, len(samples), _BATCH)]
-        scores = np.concatenate(outputs)
+        (scores,) = run_in_batches(session, [samples], min(_BATCH, len(samples)))
         if not np.isfinite(scores).all():
             raise KerasNASError(f"{file.name} gives NaN or infinity on the held-out samples.")
         return np.asarray(file_classes(file, scores) == (self.truth if truth is None else truth))

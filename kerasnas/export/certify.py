@@ -21,6 +21,7 @@ from kerasnas.export.benchmark import Latency
 from kerasnas.export.certificate import Certificate, certificate_path, tensor_rows
 from kerasnas.export.file_classes import file_classes
 from kerasnas.export.functional_view import functional_view
+from kerasnas.export.in_batches import run_in_batches
 from kerasnas.export.measured import measured
 from kerasnas.export.model_digest import model_sha256, weights_sha256
 from kerasnas.export.processor import processor
@@ -230,12 +231,7 @@ def _accuracy(place: Path, runner: Runner, model: keras.Model | None, samples: l
     labels = check_labels(y, len(samples[0]))
     if len(runner.output_specs) != 1 or len(runner.output_specs[0][1]) != 2:
         raise InvalidArgument("Expected one output of shape (batch, classes) to compare `y` with. Leave out y.")
-    size = _fixed_batch(runner) or _BATCH
-    batches = []
-    for start in range(0, len(labels), size):
-        rows = np.arange(start, start + size) % len(labels)  # the last batch is filled up from the first samples
-        batches.append(runner.run({name: a[rows] for (name, _, _), a in zip(runner.inputs, samples, strict=True)})[0])
-    given = file_classes(place, np.concatenate(batches)[: len(labels)])
+    given = file_classes(place, run_in_batches(runner, samples, _fixed_batch(runner) or _BATCH)[0])
     known = None
     if model is not None:
         view = functional_view(model, allow_texts=True)

@@ -11,9 +11,12 @@ import numpy as np
 
 import kerasnas
 from kerasnas.atomic import atomic_path
+from kerasnas.decided_classes import model_classes
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export.culprit import blame
+from kerasnas.export.file_classes import file_classes
 from kerasnas.export.functional_view import FunctionalView, functional_view
+from kerasnas.export.in_batches import run_in_batches
 from kerasnas.export.litert_file import LiteRTFile
 from kerasnas.export.onnx import columns_of
 from kerasnas.export.samples import check_labels, check_samples
@@ -21,7 +24,7 @@ from kerasnas.export.saved_model import save_for_litert, signature_names
 from kerasnas.export.tf2onnx_repairs import scope_of
 from kerasnas.export.verify import run_keras, verify
 from kerasnas.export_checks import check_class_names, check_computation, check_preprocessing, check_shares
-from kerasnas.litert import LITERT_FORMATS, LiteRTSession, append_facts, convert_saved_model, open_litert, operators
+from kerasnas.litert import LITERT_FORMATS, append_facts, convert_saved_model, open_litert, operators
 
 __all__ = ["to_litert"]
 
@@ -124,8 +127,9 @@ def to_litert(
             session = open_litert(draft)
             accuracy = keras_accuracy = None
             if samples is not None and len(classes):
-                accuracy = _share(_run_all(session, samples, batch_size or 32), classes)
-                keras_accuracy = _share(run_keras(view, samples)[0], classes)
+                came = file_classes(draft, run_in_batches(session, samples, batch_size or 32)[0])
+                accuracy = float(np.mean(came == classes))
+                keras_accuracy = float(np.mean(model_classes(view.model, run_keras(view, samples)[0]) == classes))
             if accuracy is not None and keras_accuracy is not None and not keras_accuracy - accuracy <= max_loss:
                 raise ExportMismatch(
                     f"Expected a file that loses at most {max_loss:g} of accuracy, but on {len(classes)} samples it has "
@@ -178,20 +182,6 @@ def _convert(view: FunctionalView, format: str, samples: Sequence[np.ndarray], b
         save_for_litert(view, Path(folder), batch_size=batch_size)
         named = dict(zip(signature_names(view)["inputs"], samples, strict=True)) if samples else None
         return convert_saved_model(Path(folder), format=format, samples=named)
-
-
-def _run_all(session: LiteRTSession, samples: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """Return the first output for all samples, run `size` at a time, the last batch filled up from the first samples."""
-    length, names = len(samples[0]), [name for name, _, _ in session.inputs]
-    batches = []
-    for start in range(0, length, size):
-        rows = np.arange(start, start + size) % length
-        batches.append(session.run({name: array[rows] for name, array in zip(names, samples, strict=True)})[0])
-    return np.concatenate(batches)[:length]
-
-
-def _share(scores: np.ndarray, classes: np.ndarray) -> float:
-    return float(np.mean(scores.argmax(axis=1) == classes))
 
 
 def _named(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kerasnas.errors import KerasNASError
+from kerasnas.export.in_batches import run_in_batches
 from kerasnas.export.quantization import QuantizationCandidate
 from kerasnas.export.session import PROVIDER, Session, open_session
 
@@ -43,13 +44,9 @@ def check_standard(path: Path) -> None:
 
 
 def run_all(session: Session, samples: Mapping[str, np.ndarray], size: int) -> list[np.ndarray]:
-    """Return all outputs for all samples, run `size` at a time, the last batch filled up from the first samples."""
-    length = len(next(iter(samples.values())))
-    batches = []
-    for start in range(0, length, size):
-        rows = np.arange(start, start + size) % length
-        batches.append(session.run({name: array[rows] for name, array in samples.items()}))
-    return [np.concatenate(parts)[:length].astype(np.float64) for parts in zip(*batches, strict=True)]
+    """Return all outputs for all samples, run `size` at a time, in double precision."""
+    outputs = run_in_batches(session, [samples[name] for name, _, _ in session.inputs], size)
+    return [array.astype(np.float64) for array in outputs]
 
 
 def measure(

@@ -14,6 +14,7 @@ import numpy as np
 
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export.functional_view import FunctionalView, functional_view
+from kerasnas.export.in_batches import run_in_batches
 from kerasnas.export.model_digest import model_sha256
 from kerasnas.export.samples import check_samples, draw_samples, numpy_dtype
 from kerasnas.export.session import AnySession, open_file
@@ -170,22 +171,11 @@ def _run_file(view: FunctionalView, session: AnySession, samples: list[np.ndarra
     given = _order("outputs", [name for name, _, _ in view.outputs], list(session.outputs))
     if len(given) != len(view.outputs):
         raise ExportMismatch(f"Expected {len(view.outputs)} outputs, {session.path} has {len(given)}. Export it again.")
-    n_samples = len(samples[0])
-    batches = []
-    for start in range(0, n_samples, size):
-        rows = np.arange(start, start + size) % n_samples
-        feed = {
-            name: samples[i][rows].astype(numpy_dtype(dtype)) for i, (name, _, dtype) in zip(fed, session.inputs, strict=True)
-        }
-        try:
-            outputs = session.run(feed)
-        except Exception as error:
-            raise _DoesNotRun(error) from error
-        for array in outputs:
-            if len(array) != size:
-                raise _DoesNotRun(f"an output has shape {array.shape}")
-        batches.append(outputs)
-    whole = [np.concatenate(parts)[:n_samples] for parts in zip(*batches, strict=True)]
+    arrays = [samples[i].astype(numpy_dtype(dtype)) for i, (_, _, dtype) in zip(fed, session.inputs, strict=True)]
+    try:
+        whole = run_in_batches(session, arrays, size)
+    except Exception as error:
+        raise _DoesNotRun(error) from error
     return [whole[given.index(i)] for i in range(len(view.outputs))]
 
 
