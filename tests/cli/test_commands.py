@@ -190,6 +190,7 @@ def test_compress_for_a_goal_and_by_channels(run, tmp_path, capsys):
     chosen = told["rows"][told["chosen"]]
     assert chosen["size_bytes"] == (copied / "model-compressed.onnx").stat().st_size
     assert main(["verify", str(copied / "model-compressed.onnx")]) == 0
+    certified = _read(copied / "model-compressed.json")
     small = keras.models.load_model(copied / "model-compressed.keras")
     assert small.count_params() == chosen["parameters"] < keras.models.load_model(copied / "model.keras").count_params()
     assert main([*search, "--max-trials", "1"]) == 0
@@ -200,6 +201,13 @@ def test_compress_for_a_goal_and_by_channels(run, tmp_path, capsys):
     assert set(rows) == {"model.onnx", "model-compressed.onnx"}
     assert rows["model-compressed.onnx"]["latency"]["size_bytes"] == chosen["size_bytes"]
     assert rows["model-compressed.onnx"].get("format", "float32") == chosen["format"]
+    # Half of the test pictures chose the file: its certificate is about the others, before and after the export.
+    assert certified["accuracy"]["samples"] == 6
+    assert certified["accuracy"]["original"] == told["test"]["original"]
+    again = _read(copied / "model-compressed.json")
+    assert again["accuracy"] == certified["accuracy"]
+    assert again["measured"] == certified["measured"]
+    assert again["created"] >= certified["created"]
     assert main(["report", str(copied)]) == 0
     page = (copied / "report.html").read_text(encoding="utf-8")
     assert "How small and how fast it can be made" in page
