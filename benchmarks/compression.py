@@ -96,7 +96,7 @@ def main() -> None:
         rounds = [{name: benchmark(file) for name, file in files.items()} for _ in range(ROUNDS)]
         quietest = {name: min((one[name] for one in rounds), key=lambda latency: latency.median_ms) for name in files}
         base = quietest["the original"]
-        print("| network | parameters | MACs | accuracy | KB | gzip KB | ms | smaller | faster |")
+        print("| network | parameters | MACs | accuracy | kB | gzip kB | ms | smaller | faster |")
         print(f"|{'---|' * 9}")
         for name, file in files.items():
             model, latency = models.get(name), quietest[name]

@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
     tables = [measure(options, seed) for seed in range(options.seeds)]
-    print("| file | accuracy | agreement | KB | gzip KB | ms |")
+    print("| file | accuracy | agreement | kB | gzip kB | ms |")
     print("|---|---|---|---|---|---|")
     for name in tables[0]:
         rows = np.array([table[name] for table in tables])

@@ -58,7 +58,7 @@ def write_classifier(classifier: Any, folder: Path) -> None:
 def read_classifier(kind: type, path: Path) -> Any:
     """Return a `kind` from what `write_classifier` wrote; see `ImageClassifier.load`."""
     if not ((path / "classifier.json").is_file() and (path / "model.keras").is_file()):
-        raise InvalidArgument(f"Expected a folder with classifier.json and model.keras, as save() writes it, got {path}.")
+        raise InvalidArgument(f"Expected a folder with classifier.json and model.keras, as save() writes it, got '{path}'.")
     try:
         state = json.loads((path / "classifier.json").read_text(encoding="utf-8"))
         classifier = kind(**state["parameters"])

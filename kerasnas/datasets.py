@@ -90,9 +90,10 @@ def load(source: str | os.PathLike[str], *, image_size: tuple[int, int] | None =
         return _from_folder(path, image_size)
     if path.suffix == ".npz" and path.is_file():
         return _from_npz(path)
+    what = "which is none of them" if path.exists() else "but there is no such file or folder"
     raise InvalidArgument(
         f"Expected a dataset of {', '.join(NAMES)}, a folder with one sub-folder of pictures per class, or an .npz file; "
-        f"got {str(source)!r}, which is none of them."
+        f"got {str(source)!r}, {what}."
     )
 
 
@@ -173,11 +174,14 @@ def _read_cifar(path: Path) -> NDArray[np.uint8]:
 
 
 def _from_npz(path: Path) -> Dataset:
+    if not zipfile.is_zipfile(path):
+        raise InvalidArgument(f"{path} cannot be read as plain arrays: it is no .npz file, as numpy.savez writes it.")
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:  # objects would have to be unpickled
-        raise InvalidArgument(f"{path} cannot be read as plain arrays: {error}") from error
+        why = "it holds Python objects; save numbers and strings" if "pickle" in str(error) else error
+        raise InvalidArgument(f"{path} cannot be read as plain arrays: {why}") from error
     if {"x_train", "y_train", "x_test", "y_test"} <= set(arrays):
         return _in_parts(path.stem, *(arrays[name] for name in ("x_train", "y_train", "x_test", "y_test")))
     if {"x", "y"} <= set(arrays):

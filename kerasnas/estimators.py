@@ -345,7 +345,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         if getattr(self, "record_", None):
             best = self.record_.best
-            print(f"Best of {len(self.record_.trials)} trials: {self.record_.objective} {best.score:.4f} ({best.trial_id})")
+            number = 1 + self.record_.trials.index(best)
+            print(f"Best of {len(self.record_.trials)} trials: {self.record_.objective} {best.score:.4f} (trial {number})")
         print("\n".join(f"  {name}: {value}" for name, value in self.best_hyperparameters_.items()))
         self.model_.summary()
 

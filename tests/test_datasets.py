@@ -259,6 +259,15 @@ def test_npz_that_is_none(tmp_path):
         load(tmp_path / "mine.npz")
 
 
+def test_a_file_is_told_from_none_and_from_text(tmp_path):
+    (tmp_path / "text.npz").write_text("x,y")
+    with pytest.raises(InvalidArgument, match=r"no \.npz file") as told:
+        load(tmp_path / "text.npz")
+    assert "pickle" not in str(told.value)
+    with pytest.raises(InvalidArgument, match="no such file or folder"):
+        load(tmp_path / "nowhere.npz")
+
+
 # -- folders --
 
 

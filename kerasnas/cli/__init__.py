@@ -11,6 +11,12 @@ import kerasnas
 
 __all__ = ["main"]
 
+# What an error of the library advises, as the command line calls it.
+_OPTIONS = {
+    "overwrite=True": "--overwrite",
+    "or another project_name": "or another --out",
+    "or another directory": "or another --out",
+}
 _COMMANDS = ("demo", "search", "explain", "retrain", "compress", "export", "verify", "report")
 
 
@@ -63,7 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
 
         if not isinstance(error, KerasNASError):
             raise
-        click.echo(f"kerasnas: error: {' '.join(str(error).split())}", err=True)
+        text = " ".join(str(error).split())
+        for argument, option in _OPTIONS.items():
+            text = text.replace(argument, option)
+        click.echo(f"kerasnas: error: {text}", err=True)
         return 2 if isinstance(error, InvalidArgument | MissingExtra) else 1
     return code if isinstance(code, int) else 0
 

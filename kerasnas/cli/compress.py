@@ -114,8 +114,8 @@ def _options(names: Sequence[str]) -> str:
 def _tell(run: "Run", result: dict[str, Any], done: str) -> None:
     values = f", each kernel has at most {result['values']} values" if "values" in result else ""
     click.echo(
-        f"{result['sparsity']:.0%} of the kernel weights are zero{values}, gzip {result['gzip_bytes_before'] / 1024:.1f} -> "
-        f"{result['gzip_bytes'] / 1024:.1f} KB, test accuracy {result['accuracy_before']:.4f} -> {result['accuracy']:.4f}; "
+        f"{result['sparsity']:.0%} of the kernel weights are zero{values}, gzip {result['gzip_bytes_before'] / 1000:.1f} -> "
+        f"{result['gzip_bytes'] / 1000:.1f} kB, test accuracy {result['accuracy_before']:.4f} -> {result['accuracy']:.4f}; "
         f"wrote {run.folder}/{run.name}-{done}.keras"
     )
 
@@ -223,6 +223,7 @@ def _leave(run: "Run", found: "Compression") -> "Compression":
 
     from kerasnas.atomic import atomic_path
 
+    run.forget_exported(f"{run.name}-compressed", keep=f"{run.name}-compressed.onnx")
     # Without a certificate in between, a kill leaves no file beside the certificate of another one.
     (run.folder / f"{run.name}-compressed.json").unlink(missing_ok=True)
     for suffix in (".onnx", ".keras", ".json"):

@@ -155,7 +155,7 @@ def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder
         "filters.png": lambda: explain.filters(model),
         "activations.png": lambda: explain.activation_maps(model, np.asarray(pictures[chosen])),
         "classes.png": lambda: explain.feature_visualisation(model, None, classes, low=pixels.min(), high=pixels.max()),
-        "layers.png": lambda: explain.layer_importance(model, pictures[few], codes[few], ways=("mean",)),
+        "layers.png": lambda: _worth_of_layers(model, pictures[few], codes[few]),
         "places.png": lambda: explain.permutation_importance(model, pictures[few], codes[few]),
         "confusion.png": lambda: explain.confusion(model, pictures, codes, labels=labels, explain=because),
         "regions.png": lambda: explain.decision_boundary(model, pictures[some], codes[some], labels=labels),
@@ -166,8 +166,23 @@ def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder
             made = make()
         except InvalidArgument as error:
             click.echo(f"no {name}: {error}")
+            (folder / name).unlink(missing_ok=True)  # one of an earlier model
         else:
             made.save(folder / name)
+
+
+def _worth_of_layers(model: Any, x: Any, y: Any) -> Any:
+    """Return what `layer_importance` measured, unless no path leads around any layer: then it is the same for each."""
+    import numpy as np
+
+    from kerasnas.errors import InvalidArgument
+    from kerasnas.explain import layer_importance
+
+    found = layer_importance(model, x, y, ways=("mean",))
+    changes = [row.loss_change for row in found.rows]
+    if len(changes) > 1 and np.ptp(changes) <= 1e-3 * np.abs(changes).max():
+        raise InvalidArgument("No path leads around any layer, and the loss without it is the same for each: it tells nothing.")
+    return found
 
 
 def _choose(codes: Any, probabilities: Any, count: int) -> Any:

@@ -268,6 +268,7 @@ def _rows(run: "Run", exported: list[Exported]) -> list[dict[str, Any]]:
             "sparsity": sparsity_report(model).sparsity,
             "accuracy": accuracy["file"],
             "keras_accuracy": accuracy["model"],
+            "samples": accuracy.get("samples"),
             "verification": certificate.parity,
             "drift": None if maps is None else drift(maps, one.path).to_dict(),
             "latency": certificate.latency,
@@ -311,19 +312,24 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         "latency: median of one picture on one thread, onnxruntime or LiteRT on this CPU; same maps: rank correlation of the "
         f"occlusion maps of {_EXPLAINED} pictures with those of the Keras model before it was pruned"
     )
+    samples = next((row["samples"] for row in rows if row.get("samples")), None)
+    if samples:
+        caption = f"accuracy: on {samples:,} test pictures; {caption}"
     table = Table(caption=caption, caption_justify="left")
     for title in (
         "file",
         "test accuracy",
         "parameters",
         "zero weights",
-        "KB",
-        "gzip KB",
+        "kB",
+        "gzip kB",
         "latency ms",
         "difference from Keras",
         "same maps",
     ):
-        table.add_column(title, justify="left" if title == "file" else "right", no_wrap=title == "file")
+        # A word of a title is not cut where the table is wide: the longest one has its place.
+        longest = max(map(len, title.split()))
+        table.add_column(title, justify="left" if title == "file" else "right", no_wrap=title == "file", min_width=longest)
     for row in rows:
         latency, worst = row["latency"], max(row["verification"]["max_abs_difference"].values())
         table.add_row(
@@ -331,8 +337,8 @@ def print_table(rows: list[dict[str, Any]]) -> None:
             "" if row["accuracy"] is None else f"{row['accuracy']:.4f}",
             f"{row['parameters']:,}",
             f"{row['sparsity']:.0%}",
-            f"{latency['size_bytes'] / 1024:.1f}",
-            f"{latency['gzip_bytes'] / 1024:.1f}",
+            f"{latency['size_bytes'] / 1000:.1f}",
+            f"{latency['gzip_bytes'] / 1000:.1f}",
             f"{latency['median_ms']:.3f}",
             f"{worst:.1e}",
             "" if row["drift"] is None else f"{row['drift']['rank_correlation']:.2f}",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import numpy as np
 
 from kerasnas.atomic import atomic_path, write_json
@@ -107,7 +108,7 @@ class Run:
                 dataset = dataset.take(known["limit"])
             return cls(out or model, model, classifier, dataset)
         if model.suffix != ".keras":
-            raise InvalidArgument(f"Expected a run folder of `kerasnas search` or a .keras file, got {model}.")
+            raise InvalidArgument(f"Expected a run folder of `kerasnas search` or a .keras file, got {str(model)!r}.")
         dataset = load(data, image_size=image_size) if data else None
         return cls(out or model.parent, model, _classifier_of(model, dataset), dataset)
 
@@ -149,7 +150,8 @@ class Run:
 
     def provenance(self) -> dict[str, Any]:
         """Return where the network comes from, as a certificate tells it."""
-        told: dict[str, Any] = {"model": str(self.model.resolve())}
+        model = self.model.resolve()  # named without the path to it, which is nobody else's business
+        told: dict[str, Any] = {"model": model.name}
         if self.data is not None:
             told["data"] = self.data.name
         classifier, record = self.classifier, getattr(self.classifier, "record_", None)
@@ -162,9 +164,12 @@ class Run:
                 "epochs": classifier.epochs_,
             }
         if record is not None:
-            winner = next((trial for trial in record.trials if trial.trial_id == told["trial_id"]), None)
+            ids, path = [trial.trial_id for trial in record.trials], record.path.resolve()
+            place = ids.index(told["trial_id"]) if told["trial_id"] in ids else None
+            winner = None if place is None else record.trials[place]
             told |= {
-                "search": str(record.path.resolve()),
+                "search": f"{model.name}/{path.relative_to(model).as_posix()}" if path.is_relative_to(model) else path.name,
+                "trial": None if place is None else place + 1,  # as the page counts
                 "oracle": record.oracle,
                 "seed": record.seed,
                 "trials": len(record.trials),
@@ -183,8 +188,23 @@ class Run:
         other.model_ = load_model(path)
         return other
 
+    def forget_exported(self, stem: str, *, keep: str | None = None) -> None:
+        """Remove the files made of the network of this name, but for `keep`, and the figures of all: it is to be replaced."""
+        found = [path for name in (f"{stem}.onnx", f"{stem}-*.onnx", f"{stem}-*.tflite") for path in self.folder.glob(name)]
+        names, told = {path.name for path in found}, _read_if_there(self.folder / "verification.json")
+        rows = [row for row in told.get("files", ()) if row["file"] not in names]
+        if len(rows) < len(told.get("files", ())):
+            self.write("verification.json", {**told, "files": rows})
+        gone = sorted(names - {keep})
+        for name in gone:
+            remove_exported(self.folder / name)
+        if gone:
+            them = "it" if len(gone) == 1 else "them"
+            click.echo(f"removed {', '.join(gone)}, made of the earlier {stem}: `kerasnas export` makes {them} anew")
+
     def save_model(self, model: "keras.Model", name: str) -> Path:
-        """Write `model` into the folder."""
+        """Write `model` into the folder; what was exported of an earlier one goes."""
+        self.forget_exported(Path(name).stem)
         with atomic_path(self.folder / name) as draft:
             model.save(draft)
         return self.folder / name

@@ -1,5 +1,6 @@
 """The chart of a compression search: size against accuracy."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,8 +43,7 @@ def draw(axes: Any, told: Mapping[str, Any]) -> dict[str, str]:
         axes.axvline(goal["max_bytes"] / 1000, color=_LINE, lw=0.9, ls="--", zorder=2)
     axes.set_xscale("log")
     sizes = [row["size_bytes"] / 1000 for row in rows]
-    ticks = [step * 10**power for power in range(-1, 7) for step in (1, 2, 5)]
-    inside = [tick for tick in ticks if min(sizes) / 1.5 <= tick <= max(sizes) * 1.5]
+    inside = _ticks(min(sizes), max(sizes))
     axes.set_xticks(inside, [f"{tick:,g}" for tick in inside])
     axes.minorticks_off()
     _name(axes, "original", original, _INK, ha="right")
@@ -57,6 +57,16 @@ def draw(axes: Any, told: Mapping[str, Any]) -> dict[str, str]:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return titles
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return round numbers from `low` to `high`, of the coarsest kind of which there are three; the ends if none."""
+    for steps in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), tuple(step / 10 for step in range(10, 100)), ()):
+        ticks = [step * 10.0**power for power in range(-3, 7) for step in steps]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) >= 3:
+            return inside[:: math.ceil(len(inside) / 8)]
+    return sorted({float(f"{tick:.3g}") for tick in (low, high)})
 
 
 def _name(axes: Any, text: str, row: Mapping[str, Any], colour: str, *, below: bool = False, **style: Any) -> None:

@@ -61,7 +61,7 @@ class Journal:
             if changed:
                 raise InvalidArgument(
                     f"{folder} holds a compression search with other {', '.join(changed)}. Pass overwrite=True to delete "
-                    "it, or another directory (on the command line --overwrite, or another --out)."
+                    "it, or another directory."
                 )
         elif self.networks.exists():
             shutil.rmtree(self.networks)

@@ -27,7 +27,7 @@ def certificate_text(certificate: "Certificate") -> str:
     add("takes", "; ".join(map(_tensor, c.inputs)) + (f"; {_preprocessing(c.preprocessing)}" if c.preprocessing else ""))
     add("gives", "; ".join(map(_tensor, c.outputs)))
     add("labels", None if c.labels is None else _labels(c.labels))
-    add("size", f"{c.file['size_bytes'] / 1024:,.1f} KB, {c.file['gzip_bytes'] / 1024:,.1f} KB gzipped")
+    add("size", f"{c.file['size_bytes'] / 1000:,.1f} kB, {c.file['gzip_bytes'] / 1000:,.1f} kB gzipped")
     if c.accuracy is not None:
         beside = "".join(
             f", {title} {c.accuracy[key]:.4f}"
@@ -46,8 +46,15 @@ def certificate_text(certificate: "Certificate") -> str:
 def _origin(c: "Certificate") -> str | None:
     parts = [] if c.model is None else [f"{c.model['name']}, {c.model['parameters']:,} parameters"]
     told = c.provenance or {}
-    parts += [f"{title} {told[key]}" for title, key in (("search", "search"), ("trial", "trial_id")) if told.get(key)]
+    parts += [f"search {told['search']}"] if told.get("search") else []
+    parts += [f"trial {_trial(told)}"] if told.get("trial") or told.get("trial_id") else []
     return ", ".join(parts)
+
+
+def _trial(told: Any) -> Any:
+    """Return the number of a trial as the page of its search counts, from 1."""
+    name = str(told.get("trial_id"))
+    return told.get("trial") or (int(name) + 1 if name.isdecimal() else name)
 
 
 def _machine(c: "Certificate") -> str:

@@ -204,7 +204,8 @@ def _parity(
     finite = all(difference is not None for difference in told["max_abs_difference"].values())
     criterion = "any finite difference passes a quantised file without classes"
     if least is not None:
-        criterion = f"the same class for {least:.1%}, at least {min_agreement:.1%} is asked of a quantised file"
+        asked = f", at least {min_agreement:.1%} is asked of a quantised file" if min_agreement else ""
+        criterion = f"the same class for {least:.1%}{asked}"
     if not finite or (least is not None and least < min_agreement):
         raise ExportMismatch(
             f"Expected a quantised file that agrees with its Keras model, but {criterion}; {verification}. Quantise it to "

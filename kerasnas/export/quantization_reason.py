@@ -16,6 +16,7 @@ def reason_for(
     fit: Sequence[QuantizationCandidate],
     instructions: str,
     exact: bool | None,
+    n_measured: int,
 ) -> str:
     """Return why `chosen` was picked: its figures beside the float file's, what was fused, and what the processor has.
 
@@ -27,6 +28,7 @@ def reason_for(
         fit: the formats that were accepted.
         instructions: the processor's best for 8-bit arithmetic.
         exact: whether they sum without saturating; None if unknown.
+        n_measured: samples on which the formats were compared.
     """
     plain, others = candidates[0], [c for c in candidates[1:] if c.failure is None]
     what = {"latency": "the fastest", "size": "the smallest", "accuracy": "the one that loses least"}[goal]
@@ -42,7 +44,8 @@ def reason_for(
             f"{chosen.name} is {what} of {len(fit)} of {len(others)} formats that lose at most {max_loss:g}: "
             f"{chosen.latency_ms:.3f} ms against {plain.latency_ms:.3f} ms in float32 "
             f"({plain.latency_ms / chosen.latency_ms:.2g} times the speed), {chosen.size_bytes / 1000:.1f} kB against "
-            f"{plain.size_bytes / 1000:.1f} kB, the same class for {chosen.agreement:.1%} of the samples."
+            f"{plain.size_bytes / 1000:.1f} kB, the same class for {chosen.agreement:.1%} of "
+            f"{n_measured:,} samples."
         )
     shown = chosen if chosen.fused else min((c for c in others if c.fused), key=lambda c: c.latency_ms, default=None)
     if shown is not None:

@@ -114,7 +114,16 @@ def quantize(
         fit = [candidate for candidate in found[1:] if accepts(candidate)]
         chosen = _choose(found[0], fit, goal)
         instructions, exact = instruction_set()
-        reason = reason_for(chosen, found, goal=goal, max_loss=max_loss, fit=fit, instructions=instructions, exact=exact)
+        reason = reason_for(
+            chosen,
+            found,
+            goal=goal,
+            max_loss=max_loss,
+            fit=fit,
+            instructions=instructions,
+            exact=exact,
+            n_measured=len(held[session.inputs[0][0]]),
+        )
         if chosen.name != "float32":
             facts = {
                 "format": chosen.name,

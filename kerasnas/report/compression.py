@@ -26,4 +26,10 @@ def compression(folder: Path) -> dict[str, Any] | None:
         }
         for place in places
     ]
-    return {**told, "count": len(told["rows"]), "rows": rows, "chart": svg(lambda axes: draw(axes, told), 7.6, 3.8)}
+    return {
+        "path": None,
+        **told,
+        "count": len(told["rows"]),
+        "rows": rows,
+        "chart": svg(lambda axes: draw(axes, told), 7.6, 3.8),
+    }

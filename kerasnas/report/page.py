@@ -73,7 +73,7 @@ def write_report(
     ):
         raise InvalidArgument(
             f"Expected a run folder of `kerasnas search`, the project folder of a search, or a folder that `kerasnas explain` "
-            f"or `kerasnas export` wrote into, got {folder}."
+            f"or `kerasnas export` wrote into, got {str(folder)!r}."
         )
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -226,12 +226,12 @@ def _files(folder: Path) -> list[dict[str, Any]] | None:
         return None
     rows = []
     for row in content["files"]:
-        facts = {"drift": None, "certificate": None, "format": None, "reason": None, **row}
+        facts = {"drift": None, "certificate": None, "format": None, "reason": None, "samples": None, **row}
         if facts["drift"]:
             facts["drift"] = {"blank": 0.0, **facts["drift"]}
         differences = row["verification"]["max_abs_difference"].values()
         known = all(d is not None for d in differences)
         worst = max(differences) if known else None
         agreement = min(row["verification"].get("top1_agreement", {}).values(), default=None)
-        rows.append({**facts, "agreement": agreement, "worst": worst, "kb": row["latency"]["size_bytes"] / 1024})
+        rows.append({**facts, "agreement": agreement, "worst": worst, "kb": row["latency"]["size_bytes"] / 1000})
     return rows

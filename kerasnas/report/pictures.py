@@ -82,9 +82,14 @@ def inner_pictures(folder: Path) -> list[dict[str, str]]:
     there = {name: folder / _FOLDER / name for name in _INSIDE if (folder / _FOLDER / name).exists()}
     kinds = {".svg": "image/svg+xml", ".png": "image/png"}
     return [
-        {"title": _INSIDE[name], "image": _uri(path, kinds[path.suffix]), "note": _NOTES.get(name, "")}
+        {"title": _INSIDE[name], "image": _uri(path, kinds[path.suffix]), "note": _note(name, there)}
         for name, path in there.items()
     ]
+
+
+def _note(name: str, there: Mapping[str, Path]) -> str:
+    alike = " The loss without a layer is not shown: where no path leads around any, it is the same for each and tells nothing."
+    return _NOTES.get(name, "") + (alike if name == "structure.svg" and "layers.png" not in there else "")
 
 
 def _trust(told: Any, kind: str, pictures: int) -> dict[str, Any]:

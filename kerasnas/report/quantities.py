@@ -22,7 +22,7 @@ def number(value: Any, digits: int = 4) -> str:
 
 def compact(value: float) -> str:
     """Write a number in at most three digits and a letter: 834, 12.3k, 4.56M."""
-    return _scaled(value, 1000, ("", "k", "M", "G", "T"))
+    return _scaled(value, ("", "k", "M", "G", "T"))
 
 
 def cost(name: str, value: float | None) -> str:
@@ -32,15 +32,15 @@ def cost(name: str, value: float | None) -> str:
     if name == "parameters" and float(value).is_integer():
         return f"{int(value):,}"
     if name == "activation_bytes":
-        return _scaled(value, 1024, (" B", " KB", " MB", " GB", " TB"))
+        return _scaled(value, (" B", " kB", " MB", " GB", " TB"))
     return number(value, 3) if name == "latency_ms" else compact(value)
 
 
-def _scaled(value: float, base: int, units: tuple[str, ...]) -> str:
+def _scaled(value: float, units: tuple[str, ...]) -> str:
     if not math.isfinite(value):
         return str(value)
     power = 0
     # 999.9 would be written as 1000 of its unit.
     while abs(value) >= 999.5 and power < len(units) - 1:
-        value, power = value / base, power + 1
+        value, power = value / 1000, power + 1
     return (f"{value:.0f}" if abs(value) >= 99.95 else f"{value:.3g}") + units[power]

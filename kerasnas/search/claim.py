@@ -41,7 +41,7 @@ class Claim:
         if changed:
             raise InvalidArgument(
                 f"{self._file.parent} holds a search with other {', '.join(map(self._difference(known), changed))}. "
-                "Pass overwrite=True to delete it, or another project_name (on the command line --overwrite, or another --out)."
+                "Pass overwrite=True to delete it, or another project_name."
             )
 
     def _difference(self, known: dict[str, Any]) -> Callable[[str], str]:

@@ -16,9 +16,11 @@ from sklearn.datasets import load_digits
 import kerasnas.cli
 import kerasnas.cli.explain
 import kerasnas.cli.search
-from kerasnas import NASTuner
+from kerasnas import ImageClassifier, NASTuner
 from kerasnas.cli import main
+from kerasnas.cli.run_folder import Run
 from kerasnas.compress.kernels import prunable_kernels
+from kerasnas.errors import InvalidArgument
 from kerasnas.explain import Attribution
 from kerasnas.explain.search import ablation_path, measured_path
 from kerasnas.export import Certificate, Quantization, QuantizationCandidate
@@ -156,6 +158,8 @@ def test_explain_compress_export_report(run, capsys):
         assert certificate["file"]["name"] == row["file"]
         assert certificate["accuracy"] == {"file": row["accuracy"], "model": row["keras_accuracy"], "samples": 12}
         trial = certificate["provenance"]["trial_id"]
+        assert certificate["provenance"]["trial"] == int(trial) + 1
+        assert certificate["provenance"]["search"] == f"{run.name}/search"
         state = _read(next((run / "search").glob(f"trial_{trial}/trial.json")))
         assert certificate["provenance"]["hyperparameters"].items() <= state["hyperparameters"]["values"].items()
         assert certificate["provenance"]["score"] == state["score"]
@@ -254,7 +258,7 @@ def test_a_bare_keras_file_without_data_gets_no_invented_facts(tmp_path):
     assert not (tmp_path / "table-pruned.onnx").exists()
     certificate = Certificate.load(tmp_path / "table.json")
     assert (certificate.accuracy, certificate.labels, certificate.preprocessing) == (None, None, None)
-    assert certificate.provenance == {"model": str(tmp_path / "table.keras")}
+    assert certificate.provenance == {"model": "table.keras"}
 
 
 def test_export_in_fewer_bits(tmp_path, capsys):
@@ -395,6 +399,36 @@ def test_results_elsewhere_keep_the_pruned_model(run, tmp_path):
     }  # fmt: skip
 
 
+def test_the_worth_of_layers_is_told_only_where_a_path_leads_around_one(tmp_path):
+    start = keras.Input((4, 4, 2))
+    one = keras.layers.Conv2D(2, 3, padding="same", name="one")(start)
+    x, y = np.random.default_rng(0).random((20, 4, 4, 2), "float32"), np.arange(20) % 3
+    for inner, told in ((one, False), (keras.layers.Add()([one, start]), True)):
+        network = keras.Model(start, keras.layers.Dense(3, "softmax")(keras.layers.Flatten()(inner)))
+        if told:
+            assert len(kerasnas.cli.explain._worth_of_layers(network, x, y).rows) > 1
+        else:
+            with pytest.raises(InvalidArgument, match="the same for each"):
+                kerasnas.cli.explain._worth_of_layers(network, x, y)
+
+
+def test_a_network_that_is_replaced_leaves_no_exported_file(tmp_path, capsys):
+    for name in ("m-pruned.onnx", "m-pruned-int8.tflite", "m.onnx", "m-compressed.onnx"):
+        (tmp_path / name).write_text("old")
+    rows = [{"file": name} for name in ("m.onnx", "m-pruned.onnx", "m-pruned-int8.tflite", "m-compressed.onnx")]
+    (tmp_path / "verification.json").write_text(json.dumps({"files": rows}))
+    run = Run(tmp_path, tmp_path / "m.keras", ImageClassifier(), None)
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    run.save_model(network, "m-pruned.keras")
+    assert "removed m-pruned-int8.tflite, m-pruned.onnx" in capsys.readouterr().out
+    run.forget_exported("m-compressed", keep="m-compressed.onnx")
+    assert capsys.readouterr().out == ""
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "m.onnx", "m-compressed.onnx", "m-pruned.keras", "verification.json",
+    }  # fmt: skip
+    assert _read(tmp_path / "verification.json") == {"files": [{"file": "m.onnx"}]}
+
+
 # -- mistakes --
 
 
@@ -424,7 +458,7 @@ def _error(capsys, arguments: list[str]) -> str:
         (["explain", "."], "classifier.json and model.keras"),
         (["compress", "."], "classifier.json"),
         (["export", "."], "classifier.json"),
-        (["export", "notes.txt"], "a run folder of `kerasnas search` or a .keras file, got notes.txt"),
+        (["export", "notes.txt"], "a run folder of `kerasnas search` or a .keras file, got 'notes.txt'"),
         (["export", "broken.keras"], "broken.keras cannot be loaded"),
         (["report", "."], "Expected a run folder"),
         (["compress", "small.keras"], "Pass --data"),
@@ -478,6 +512,21 @@ def test_a_model_of_two_outputs(tmp_path, capsys):
     inputs = keras.Input((4,))
     keras.Model(inputs, [keras.layers.Dense(2)(inputs), keras.layers.Dense(3)(inputs)]).save(tmp_path / "two.keras")
     assert "one output" in _error(capsys, ["export", str(tmp_path / "two.keras")])
+
+
+def test_a_text_that_is_called_a_keras_file(tmp_path, capsys):
+    (tmp_path / "text.keras").write_text("not a model")
+    told = _error(capsys, ["export", str(tmp_path / "text.keras")])
+    assert "it is no (zip) file of model.save" in told
+    assert "not found" not in told.lower()
+
+
+def test_advice_is_that_of_the_command_line(monkeypatch, tmp_path, capsys):
+    def refuse(*_, **__):
+        raise InvalidArgument("Pass overwrite=True to delete it, or another project_name.")
+
+    monkeypatch.setattr("kerasnas.report.write_report", refuse)
+    assert "Pass --overwrite to delete it, or another --out." in _error(capsys, ["report", str(tmp_path)])
 
 
 def test_a_bug_is_not_hidden(monkeypatch, tmp_path):

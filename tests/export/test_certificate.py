@@ -511,7 +511,7 @@ def test_the_command(beside, perturb, capsys):
     certificate.write(certificate_path(path))
     assert main(["verify", str(path)]) == 0
     printed = capsys.readouterr().out
-    for text in ("model.onnx holds", "image (batch, 6, 6, 1) float32", "0.7500 on 40 samples", "trial 07", "here"):
+    for text in ("model.onnx holds", "image (batch, 6, 6, 1) float32", "0.7500 on 40 samples", "trial 8", "here"):
         assert text in printed
     assert len(printed.splitlines()) < 24
     onnx.save(perturb(onnx.load(path), 0.5), path)

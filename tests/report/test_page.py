@@ -223,7 +223,7 @@ def test_files_and_pruning(page_of, project, tmp_path):
             "batch_sizes": [1, 7], "n_samples": 64,
         },
         "latency": {
-            "median_ms": 0.0354, "size_bytes": 30720, "gzip_bytes": 20480, "repeats": 200, "batch_size": 1, "threads": 1,
+            "median_ms": 0.0354, "size_bytes": 30000, "gzip_bytes": 20000, "repeats": 200, "batch_size": 1, "threads": 1,
             "runtime": "onnxruntime 1.2.3", "machine": "abacus",
         },
     }  # fmt: skip
@@ -238,8 +238,8 @@ def test_files_and_pruning(page_of, project, tmp_path):
     pruning = {
         "sparsity": 0.5,
         "epochs": 6,
-        "gzip_bytes_before": 20480,
-        "gzip_bytes": 10240,
+        "gzip_bytes_before": 20000,
+        "gzip_bytes": 10000,
         "accuracy_before": 0.97,
         "accuracy": 0.96,
     }
@@ -256,7 +256,7 @@ def test_files_and_pruning(page_of, project, tmp_path):
     assert "model.onnx - 20 90 % 0.88 75 % 3.1 %" in drifts
     assert "other.onnx" not in drifts[: drifts.index("Pruning made")]
     assert "50 % of the kernel weights exactly zero and fine-tuned for 6 epochs" in words
-    assert "20 KB gzipped became 10 KB; test accuracy 0.9700 became 0.9600" in words
+    assert "20 kB gzipped became 10 kB; test accuracy 0.9700 became 0.9600" in words
 
 
 def test_each_chart_of_the_page_is_also_a_file(project, evaluation, tmp_path):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.report import write_report
+from kerasnas.report.pictures import inner_pictures
 
 UNMEASURED = "How far this map can be believed was not measured, and so it is not shown"
 ATTACK = "<script>alert(1)</script>"
@@ -151,3 +152,11 @@ def test_a_folder_without_a_search_has_a_page_of_its_network(page_of, explained,
     assert "All trials" not in page.words
     with pytest.raises(InvalidArgument, match="or a folder that `kerasnas explain`"):
         write_report(tmp_path / "explanations")
+
+
+def test_the_page_says_why_no_layer_is_left_out(tmp_path):
+    (tmp_path / "explanations").mkdir()
+    (tmp_path / "explanations" / "structure.svg").write_text(SVG, encoding="utf-8")
+    assert "the same for each and tells nothing" in inner_pictures(tmp_path)[0]["note"]
+    (tmp_path / "explanations" / "layers.png").write_bytes(b"")
+    assert "the same for each and tells nothing" not in inner_pictures(tmp_path)[0]["note"]

@@ -35,7 +35,7 @@ def test_large_numbers_are_written_short(value, text):
     ("name", "value", "text"),
     [
         ("parameters", 1234567.0, "1,234,567"), ("parameters", 12.5, "12.5"), ("macs", 1234567.0, "1.23M"),
-        ("activation_bytes", 768.0, "768 B"), ("activation_bytes", 2048.0, "2 KB"), ("activation_bytes", 1.5 * 2**20, "1.5 MB"),
+        ("activation_bytes", 768.0, "768 B"), ("activation_bytes", 2000.0, "2 kB"), ("activation_bytes", 1.5e6, "1.5 MB"),
         ("latency_ms", 0.03544, "0.0354"), ("latency_ms", 12.3456, "12.346"), ("macs", None, "n/a"),
     ],
 )  # fmt: skip

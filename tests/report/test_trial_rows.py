@@ -94,8 +94,8 @@ def test_a_curve_that_ends_in_no_number_has_its_cross_at_the_last_epoch(project,
 
 
 COSTS = [
-    {"parameters": 1234.0, "macs": 4_560_000.0, "activation_bytes": 2048.0, "latency_ms": 0.0354},
-    {"parameters": 1235.0, "macs": 789.0, "activation_bytes": 1.5 * 2**20},
+    {"parameters": 1234.0, "macs": 4_560_000.0, "activation_bytes": 2000.0, "latency_ms": 0.0354},
+    {"parameters": 1235.0, "macs": 789.0, "activation_bytes": 1.5e6},
     {},
 ]
 
@@ -103,7 +103,7 @@ COSTS = [
 def test_costs_are_columns_where_they_are_known(project, page_of, tmp_path):
     words = page_of(project(tmp_path, scores=[0.9, 0.8, 0.7], metrics=COSTS)).words
     assert "best epoch parameters MACs activations latency ms seconds choices 1 completed" in words
-    assert "1 completed 0.9 2 1,234 4.56M 2 KB 0.0354 6" in words
+    assert "1 completed 0.9 2 1,234 4.56M 2 kB 0.0354 6" in words
     assert "2 completed 0.8 2 1,235 789 1.5 MB n/a 6" in words
     assert "3 completed 0.7 2 1,236 n/a n/a n/a 6" in words
     assert "MACs: multiply-accumulate operations; activations: the most memory" in words

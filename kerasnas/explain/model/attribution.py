@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attribution", "Explained"]
 
+_NAMED = 10  # classes that are named when maps are printed
 _VIEW_PIXELS = 192  # smaller images are enlarged to about this side
 
 
@@ -88,6 +89,18 @@ class Attribution:
     def __repr__(self) -> str:
         facts = ", ".join(f"{name}={value!r}" for name, value in self.details.items())
         return f"Attribution({self.method}, values of shape {self.values.shape}, targets {self.targets.tolist()}, {facts})"
+
+    def __str__(self) -> str:
+        count, height, width = self.values.shape
+        names = [str(target) if self.labels is None else self.labels[target] for target in self.targets[:_NAMED]]
+        more = f" and {count - _NAMED} more" if count > _NAMED else ""
+        facts = ", ".join(f"{name} {value}" for name, value in self.details.items() if isinstance(value, str | int | float))
+        blank = f"; {self.blank.sum()} of them mark nothing" if self.blank.any() else ""
+        return (
+            f"{self.method}: {count} {'map' if count == 1 else 'maps'} of {height} x {width} pixels for the classes "
+            f"{', '.join(names)}{more}, values from {self.values.min():.3g} to {self.values.max():.3g}{blank}"
+            + (f" ({facts})" if facts else "")
+        )
 
     def __len__(self) -> int:
         return len(self.values)

@@ -14,6 +14,8 @@ from kerasnas.explain.model.randomisation import map_correlation
 
 __all__ = ["Drift", "drift"]
 
+_BY_ANSWERS = ("occlusion", "rise", "shap_values", "lime_weights")  # methods that ask a model for its answers alone
+
 
 @dataclass(frozen=True, eq=False)
 class Drift:
@@ -81,6 +83,12 @@ def drift(attribution: Attribution, model: Any) -> Drift:
     if explained is None:
         raise InvalidArgument("Expected maps by a method of kerasnas.explain; came maps that do not tell how they were made.")
     first = explained.model
+    if not isinstance(model, keras.Model) and attribution.method not in _BY_ANSWERS:
+        raise InvalidArgument(
+            f"Expected a Keras model, for {attribution.method} needs gradients or feature maps, and a file or function gives "
+            f"answers alone; came {type(model).__module__}.{type(model).__name__}. Make the maps by explain.occlusion or "
+            "explain.rise, which take both."
+        )
     if isinstance(first, keras.Model) != isinstance(model, keras.Model):
         first, model = _by_its_answers(first), _by_its_answers(model)
         attribution = explained.again(first, attribution.images, target=attribution.targets)

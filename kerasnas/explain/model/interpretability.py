@@ -45,6 +45,12 @@ class Interpretability(Mapping[str, float]):
     def __repr__(self) -> str:
         return f"Interpretability({', '.join(f'{name}={value:.6g}' for name, value in self.items())})"
 
+    def __str__(self) -> str:
+        width = max(map(len, self), default=0)
+        return "\n".join(
+            f"{name:<{width}}  {f'{value:,.0f}' if value.is_integer() else f'{value:.4g}'}" for name, value in self.items()
+        )
+
     def to_dataframe(self) -> "pd.DataFrame":
         """Return one row for each measure: measure, value."""
         import pandas as pd

@@ -11,13 +11,23 @@ from kerasnas.explain.model.graph_steps import GraphSteps, State
 from kerasnas.explain.model.score_view import ScoreView
 from kerasnas.explain.model.structure import structure
 
-__all__ = ["layer_latency"]
+__all__ = ["LayerLatency", "layer_latency"]
 
 _PICTURES = 32  # at once, so that what it costs to call TensorFlow does not hide the work
 _ROUNDS, _SECONDS = 7, 0.03  # of each layer: so often, or until so long is gone
 
 
-def layer_latency(model: Any, images: ArrayLike) -> dict[str, float]:
+class LayerLatency(dict[str, float]):
+    """Milliseconds for one image by the path of the operation; printed as a table, the slowest first."""
+
+    def __str__(self) -> str:
+        total, width = sum(self.values()), max(map(len, self), default=0)
+        slowest = sorted(self.items(), key=lambda pair: -pair[1])
+        lines = [f"{path:<{width}}  {ms:.4f} ms  {ms / total if total else 0:4.0%}" for path, ms in slowest]
+        return "\n".join([*lines, f"{'together':<{width}}  {total:.4f} ms for one image"])
+
+
+def layer_latency(model: Any, images: ArrayLike) -> LayerLatency:
     """Measure each layer by itself, with what it gets when the model sees the images.
 
     Every layer is compiled as a TensorFlow function and run on up to 32 images at once. What it takes to hand the same tensors
@@ -54,7 +64,7 @@ def layer_latency(model: Any, images: ArrayLike) -> dict[str, float]:
         seconds = _least(steps, state, step, step + 1, count) - _least(steps, state, step, step, count)
         found[path] = 1e3 * max(seconds, 0.0) / count
         state, at = steps.advance(state, step, step + 1), step + 1
-    return found
+    return LayerLatency(found)
 
 
 def _least(steps: GraphSteps, state: State, start: int, stop: int, count: int) -> float:

@@ -93,7 +93,8 @@ class Trust:
             text += f" {self.empty} of the maps mark nothing: they have one value everywhere."
         if self.randomisation is not None:
             mean_rho, size = self.randomisation.mean(), np.abs(self.randomisation).mean()
-            text += f" Rank correlation with the maps of networks with random weights: {mean_rho:.2f}, its size {size:.2f}."
+            text += f" Rank correlation with the maps of networks with random weights: {mean_rho:.2f}, "
+            text += f"{size:.2f} where a map with its sign turned counts as alike."
         else:
             text += f" Not tried with random weights: {self.why_not}"
         if self.completeness_gap is not None:

@@ -4,7 +4,7 @@ import pytest
 
 from kerasnas.compress import prune_channels
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain import Attribution, drift, grad_cam, occlusion
+from kerasnas.explain import Attribution, drift, grad_cam, integrated_gradients, occlusion
 from kerasnas.explain.model.black_box import scores_of
 from kerasnas.export import quantize, to_litert, to_onnx
 
@@ -45,6 +45,14 @@ def test_a_model_that_looks_at_the_opposite_corner(maps):
     assert not drift(attribution, linear(-weights)).same_class.any()
 
 
+def test_a_method_of_gradients_cannot_ask_a_file_or_a_function(maps):
+    weights, _ = maps
+    attribution = integrated_gradients(linear(weights), np.ones((1, 10, 10, 1)), target=0)
+    for other in ("model.onnx", lambda x: x):
+        with pytest.raises(InvalidArgument, match=r"integrated_gradients needs gradients.*explain\.occlusion or explain\.rise"):
+            drift(attribution, other)
+
+
 def test_half_of_the_highest_tenth(maps):
     weights, attribution = maps
     other = weights.copy()
@@ -60,7 +68,7 @@ def test_a_black_box_of_the_same_model_has_not_drifted(cnn, rng):
         found = drift(occlusion(one, images), other)
         assert found.rank_correlation.min() > 0.999
         assert found.same_class.all()
-    with pytest.raises(InvalidArgument, match="Expected a Keras 3 model"):
+    with pytest.raises(InvalidArgument, match="grad_cam needs gradients or feature maps"):
         drift(grad_cam(model, images), lambda x: model.predict(x, verbose=0))
 
 

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 
 from kerasnas.explain import layer_latency, structure
+from kerasnas.explain.model.layer_latency import LayerLatency
 
 layers = keras.layers
 
@@ -37,3 +38,11 @@ def test_nested_and_shared_layers_have_the_paths_of_the_structure(rng):
     assert {row.path for row in drawn.rows if row.latency_ms is not None} == set(found)
     assert len(found) == len(drawn.rows) - 1  # all but the input
     assert sum(name.endswith("inside") for name in found) == 2
+
+
+def test_it_is_printed_as_a_table_with_the_slowest_first():
+    printed = str(LayerLatency({"dense": 0.25, "convolution": 0.75})).splitlines()
+    assert printed[0].split() == ["convolution", "0.7500", "ms", "75%"]
+    assert printed[1].split() == ["dense", "0.2500", "ms", "25%"]
+    assert printed[2].split()[:2] == ["together", "1.0000"]
+    assert len(str(LayerLatency({}))) < 40

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from kerasnas.explain import confusion, decision_boundary, layer_importance, permutation_importance, weight_statistics
+from kerasnas.explain import (
+    Attribution,
+    confusion,
+    decision_boundary,
+    layer_importance,
+    permutation_importance,
+    weight_statistics,
+)
+from kerasnas.explain.model.interpretability import Interpretability
 
 MAKERS = {
     "LayerImportance": lambda model, x, y: layer_importance(model, x, y, repeats=1),
@@ -41,3 +49,15 @@ def test_the_table_of_layers_holds_their_changes(cnn, rng):
     for row in found.rows:
         assert f"{row.loss_change:.4g}" in text
         assert row.layer in text
+
+
+def test_maps_and_measures_are_printed_short():
+    maps = Attribution(np.zeros((12, 4, 4)), np.zeros((12, 4, 4, 1)), np.arange(12), "rise", {"masks": 5, "grid": (3, 3)})
+    assert str(maps) == (
+        "rise: 12 maps of 4 x 4 pixels for the classes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more, values from 0 to 0; "
+        "12 of them mark nothing (masks 5)"
+    )
+    printed = str(Interpretability({"depth_layers": 3.0, "kernel_kurtosis_mean": float("nan"), "macs_count": 1234567.0}))
+    assert [line.split() for line in printed.splitlines()] == [
+        ["depth_layers", "3"], ["kernel_kurtosis_mean", "nan"], ["macs_count", "1,234,567"],
+    ]  # fmt: skip
