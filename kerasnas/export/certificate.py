@@ -144,8 +144,8 @@ class Certificate:
             return CertificateCheck(path, (*findings, Finding("loads", False, str(error))))
         findings.append(Finding("loads", True, runner.runtime))
         pairs = (
-            ("inputs", tensor_rows(runner.inputs), self.inputs),
-            ("outputs", tensor_rows(runner.output_specs), self.outputs),
+            ("inputs", tensor_rows(runner.inputs, runner.stored[0]), self.inputs),
+            ("outputs", tensor_rows(runner.output_specs, runner.stored[1]), self.outputs),
         )
         other = [f"{title}: {came}, certified were {list(was)}" for title, came, was in pairs if came != list(was)]
         findings.append(Finding("tensors", not other, "; ".join(other) or "names, shapes and dtypes as certified"))
@@ -170,9 +170,12 @@ def check_replaceable(path: Path) -> None:
         raise InvalidArgument(f"{path} is no certificate, and is not overwritten. Give the exported file another name.")
 
 
-def tensor_rows(specs: Any) -> list[dict[str, Any]]:
-    """Return names, shapes and dtypes as plain values."""
-    return [{"name": name, "shape": list(shape), "dtype": dtype} for name, shape, dtype in specs]
+def tensor_rows(specs: Any, stored: Any) -> list[dict[str, Any]]:
+    """Return names, shapes and dtypes of the file itself as plain values; `real_dtype`, too, where integers stand for reals."""
+    return [
+        {"name": name, "shape": list(shape), "dtype": dtype, **held, **({"real_dtype": dtype} if held else {})}
+        for (name, shape, dtype), held in zip(specs, stored, strict=True)
+    ]
 
 
 def _no_number(word: str) -> Any:

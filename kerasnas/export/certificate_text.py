@@ -65,7 +65,10 @@ def _machine(c: "Certificate") -> str:
 
 def _tensor(row: Any) -> str:
     shape = ", ".join("batch" if i == 0 and n is None else "any" if n is None else str(n) for i, n in enumerate(row["shape"]))
-    return f"{row['name']} ({shape}) {row['dtype']}"
+    text = f"{row['name']} ({shape}) {row['dtype']}"
+    if "scale" in row:
+        text += f", each for {row['scale']:.4g} * (value - {row['zero_point']}); kerasnas converts {row['real_dtype']} itself"
+    return text
 
 
 def _preprocessing(told: Any) -> str:

@@ -118,8 +118,8 @@ def certify(
             "parameters": int(model.count_params()),
             "weights_sha256": weights_sha256(model),
         },
-        inputs=tuple(tensor_rows(runner.inputs)),
-        outputs=tuple(tensor_rows(runner.output_specs)),
+        inputs=tuple(tensor_rows(runner.inputs, runner.stored[0])),
+        outputs=tuple(tensor_rows(runner.output_specs, runner.stored[1])),
         labels=_from_metadata(runner, "labels", tuple),
         preprocessing=_from_metadata(runner, "preprocessing"),
         parity=_parity(

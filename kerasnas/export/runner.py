@@ -1,7 +1,7 @@
 """A file of any format, opened so that it can be run: what the formats have in common."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,10 @@ class Runner(Protocol):
     @property
     def output_specs(self) -> tuple[TensorSpec, ...]:
         """Name, shape and NumPy dtype of each output."""
+
+    @property
+    def stored(self) -> tuple[Sequence[dict[str, Any]], Sequence[dict[str, Any]]]:
+        """Of each input, and each output: `dtype`, `scale`, `zero_point` of the file's own integers; empty for real numbers."""
 
     @property
     def metadata(self) -> Mapping[str, str]:

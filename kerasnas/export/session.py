@@ -52,6 +52,11 @@ class Session:
         return f"onnxruntime {self.onnxruntime_version}"
 
     @property
+    def stored(self) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
+        """Nothing for each input and output: `run` takes and gives what the file does."""
+        return ({},) * len(self.inputs), ({},) * len(self.output_specs)
+
+    @property
     def value_range(self) -> tuple[float, float]:
         """Lowest and highest input value: `range` of the preprocessing in the metadata, (0, 1) where there is none."""
         try:

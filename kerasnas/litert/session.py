@@ -49,6 +49,12 @@ class LiteRTSession:
         return tuple(name for name, _, _ in self.output_specs)
 
     @property
+    def stored(self) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
+        """Of each input, and of each output: how the file holds it, where integers stand for real numbers; else empty."""
+        rows = tuple(map(_stored, self.tensors))
+        return rows[: len(self.inputs)], rows[len(self.inputs) :]
+
+    @property
     def metadata(self) -> dict[str, str]:
         """What the file says of itself, as texts of JSON: `labels`, `preprocessing`, `quantization` and more."""
         return {key: json.dumps(value) for key, value in self.facts.items() if value is not None}
@@ -153,6 +159,13 @@ def _shape(tensor: Mapping[str, Any]) -> tuple[int | None, ...]:
 
 def _dtype(tensor: Mapping[str, Any]) -> str:
     return "float32" if tensor["quantization"][0] else np.dtype(tensor["dtype"]).name
+
+
+def _stored(tensor: Mapping[str, Any]) -> dict[str, Any]:
+    scale, zero_point = tensor["quantization"]
+    if not scale:
+        return {}
+    return {"dtype": np.dtype(tensor["dtype"]).name, "scale": float(scale), "zero_point": int(zero_point)}
 
 
 def _to_tensor(array: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:

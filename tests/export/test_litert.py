@@ -1,5 +1,6 @@
 """LiteRT files: what is written does what the Keras model does, and what does not is not written."""
 
+import dataclasses
 import importlib
 import json
 import sys
@@ -41,12 +42,17 @@ def model(digits):
     return net
 
 
-def run_plainly(path, x):
-    """Run a file as somebody would who has never heard of kerasnas, sample by sample, integers quantised by hand."""
+def plain_interpreter(path):
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path))
     interpreter.allocate_tensors()
+    return interpreter
+
+
+def run_plainly(path, x):
+    """Run a file as somebody would who has never heard of kerasnas, sample by sample, integers quantised by hand."""
+    interpreter = plain_interpreter(path)
     (given,), (taken,) = interpreter.get_input_details(), interpreter.get_output_details()
     rows = []
     for row in x:
@@ -224,6 +230,17 @@ def test_a_certificate_tells_of_it_and_checks_it(tmp_path, digits, model, format
     assert told.machine["runtime"].startswith("LiteRT ")
     assert [step["format"] for step in told.compression] == (["int8"] if format == "int8" else [])
     assert told.check(file.path).passed
+    interpreter = plain_interpreter(file.path)
+    details = (interpreter.get_input_details()[0], interpreter.get_output_details()[0])
+    for (row,), plain in zip((told.inputs, told.outputs), details, strict=True):
+        assert row["dtype"] == np.dtype(plain["dtype"]).name == ("int8" if format == "int8" else "float32")
+        assert (row.get("scale", 0.0), row.get("zero_point", 0)) == plain["quantization"]
+        assert row.get("real_dtype") == ("float32" if format == "int8" else None)
+    if format == "int8":
+        assert "(batch, 8, 8, 1) int8, each for" in str(told)
+        (row,) = told.inputs
+        other = dataclasses.replace(told, inputs=({**row, "zero_point": row["zero_point"] + 1},))
+        assert [finding.held for finding in other.check(file.path).findings] == [True, True, False, True]
     data = bytearray(file.path.read_bytes())
     data[len(data) // 3] ^= 0xFF
     file.path.write_bytes(data)
