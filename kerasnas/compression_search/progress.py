@@ -76,7 +76,8 @@ class CompressionProgress:
 
 def _choices(choices: Mapping[str, Any]) -> str:
     shape = {"even": " of each layer", "global": " of the whole", "stages": ", more in some stages"}[choices["shape"]]
-    return f"{choices['ratio']:.0%} of the channels{shape} removed (least {choices['importance']}), {choices['epochs']} epochs"
+    epochs = f"{choices['epochs']} epoch{'s' * (choices['epochs'] != 1)}"
+    return f"{choices['ratio']:.0%} of the channels{shape} removed (least {choices['importance']}), {epochs}"
 
 
 def _figures(row: Candidate) -> str:
