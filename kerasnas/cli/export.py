@@ -318,18 +318,16 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     table = Table(caption=caption, caption_justify="left")
     for title in (
         "file",
-        "test accuracy",
+        "test\naccuracy",
         "parameters",
-        "zero weights",
+        "zero\nweights",
         "kB",
-        "gzip kB",
-        "latency ms",
-        "difference from Keras",
-        "same maps",
+        "gzip\nkB",
+        "latency\nms",
+        "difference\nfrom Keras",
+        "same\nmaps",
     ):
-        # A word of a title is not cut where the table is wide: the longest one has its place.
-        longest = max(map(len, title.split()))
-        table.add_column(title, justify="left" if title == "file" else "right", no_wrap=title == "file", min_width=longest)
+        table.add_column(title, justify="left" if title == "file" else "right", no_wrap=title == "file")
     for row in rows:
         latency, worst = row["latency"], max(row["verification"]["max_abs_difference"].values())
         table.add_row(

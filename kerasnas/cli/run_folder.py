@@ -168,7 +168,7 @@ class Run:
             place = ids.index(told["trial_id"]) if told["trial_id"] in ids else None
             winner = None if place is None else record.trials[place]
             told |= {
-                "search": f"{model.name}/{path.relative_to(model).as_posix()}" if path.is_relative_to(model) else path.name,
+                "search": "/".join(path.parts[-2:]),  # the run folder and the project in it
                 "trial": None if place is None else place + 1,  # as the page counts
                 "oracle": record.oracle,
                 "seed": record.seed,

@@ -18,6 +18,7 @@ import kerasnas.cli.explain
 import kerasnas.cli.search
 from kerasnas import ImageClassifier, NASTuner
 from kerasnas.cli import main
+from kerasnas.cli.export import print_table
 from kerasnas.cli.run_folder import Run
 from kerasnas.compress.kernels import prunable_kernels
 from kerasnas.errors import InvalidArgument
@@ -292,6 +293,23 @@ def digits_net(tmp_path_factory) -> Path:
     net.fit(digits.images[..., None], digits.target, epochs=3, verbose=0)
     net.save(path := tmp_path_factory.mktemp("net") / "net.keras")
     return path
+
+
+def test_the_table_of_files_is_whole_in_120_columns(capsys):
+    figures = {"size_bytes": 43_900, "gzip_bytes": 38_500, "median_ms": 0.0089}
+    row = {
+        "file": "model-compressed-int8.tflite", "accuracy": 0.9833, "parameters": 1_210_074, "sparsity": 0.5, "samples": 360,
+        "latency": figures, "verification": {"max_abs_difference": {"y": 2.3e-02}}, "drift": {"rank_correlation": 0.97},
+    }  # fmt: skip
+    print_table([row])
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 120
+    for word in ("accuracy", "parameters", "weights", "gzip", "latency", "difference", "from Keras", "maps", "1,210,074"):
+        assert word in printed
+    assert "\N{HORIZONTAL ELLIPSIS}" not in printed
+    assert sum(line.rstrip().endswith("\N{BOX DRAWINGS LIGHT VERTICAL}") for line in printed.splitlines()) == 1
+    assert "43.9" in printed
+    assert "on 360 test pictures" in printed
 
 
 def test_export_to_litert(digits_net, tmp_path, capsys):
