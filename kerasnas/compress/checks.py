@@ -1,4 +1,4 @@
-"""What fine-tuning through tfmot is checked for before it begins."""
+"""What fine-tuning is checked for before it begins, and after it."""
 
 import math
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 
 from kerasnas.errors import InvalidArgument, KerasNASError
 
-__all__ = ["check_model", "check_parity", "check_settings"]
+__all__ = ["check_converged", "check_model", "check_parity", "check_settings"]
 
 _PARITY = 1e-5  # absolute, relative to the largest output if that is above 1
 
@@ -52,3 +52,9 @@ def check_model(model: Any) -> None:
         raise InvalidArgument(
             f"Expected one input and one output, '{model.name}' has {len(model.inputs)} and {len(model.outputs)}."
         )
+
+
+def check_converged(model: Any, learning_rate: float) -> None:
+    """Raise KerasNASError unless every weight of a model that was trained, in Keras or tf_keras, is a finite number."""
+    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        raise KerasNASError(f"Training diverged at learning_rate={learning_rate}: some weights are NaN. Lower learning_rate.")

@@ -6,13 +6,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasnas.compress.checks import check_model, check_parity, check_settings
+from kerasnas.compress.checks import check_converged, check_model, check_parity, check_settings
 from kerasnas.compress.clone import clone_trained
 from kerasnas.compress.kernels import prunable_kernels
 from kerasnas.compress.objective import choose_objective
 from kerasnas.compress.tfmot import load_tfmot
 from kerasnas.compress.training_data import training_data
-from kerasnas.errors import InvalidArgument, KerasNASError
+from kerasnas.errors import InvalidArgument
 
 __all__ = ["cluster"]
 
@@ -87,8 +87,7 @@ def cluster(
     twin.fit(batches.map(lambda a, b: (a, encode(b))), epochs=epochs, verbose=verbose)
     for kernel, values in zip(kernels, values_of(), strict=True):
         kernel.assign(values)
-    if not all(np.isfinite(weight.numpy()).all() for weight in clustered.weights):
-        raise KerasNASError(f"Training diverged at learning_rate={learning_rate}: some weights are NaN. Lower learning_rate.")
+    check_converged(clustered, learning_rate)
     return clustered
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 import kerasnas
 from kerasnas.atomic import atomic_path
-from kerasnas.compress.checks import check_model, check_parity, check_settings
+from kerasnas.compress.checks import check_converged, check_model, check_parity, check_settings
 from kerasnas.compress.objective import choose_objective
 from kerasnas.compress.tfmot import load_tfmot
 from kerasnas.compress.training_data import training_data
@@ -241,8 +241,7 @@ def _fit(
     twin.compile(tf_keras.optimizers.Adam(rate), loss=plain(lambda labels, predictions: loss(labels, predictions)))
     data = batches.map(plain(lambda a, b: (tf.cast(a, tf.float32), encode(b))))
     twin.fit(data, epochs=epochs, verbose=verbose)
-    if not all(np.isfinite(weight).all() for weight in twin.get_weights()):
-        raise KerasNASError(f"Training diverged at learning_rate={learning_rate}: some weights are NaN. Lower learning_rate.")
+    check_converged(twin, learning_rate)
 
 
 def _save(twin: Any, model: keras.Model, folder: Path) -> None:

@@ -6,14 +6,14 @@ from typing import Any, Literal, get_args
 import keras
 import numpy as np
 
-from kerasnas.compress.checks import check_model, check_parity, check_settings
+from kerasnas.compress.checks import check_converged, check_model, check_parity, check_settings
 from kerasnas.compress.clone import clone_trained
 from kerasnas.compress.kernels import prunable_kernels, walk_layers
 from kerasnas.compress.objective import choose_objective
 from kerasnas.compress.tfmot import load_tfmot
 from kerasnas.compress.training_data import training_data
 from kerasnas.compress.twin import build_twin
-from kerasnas.errors import InvalidArgument, KerasNASError
+from kerasnas.errors import InvalidArgument
 
 __all__ = ["prune"]
 
@@ -107,8 +107,7 @@ def prune(
     for kernel in kernels:
         values = kernel.numpy()
         kernel.assign(_zero_smallest(values, sparsity) if pattern is None else _zero_in_groups(values, *pattern))
-    if not all(np.isfinite(weight.numpy()).all() for weight in pruned.weights):
-        raise KerasNASError(f"Training diverged at learning_rate={learning_rate}: some weights are NaN. Lower learning_rate.")
+    check_converged(pruned, learning_rate)
     return pruned
 
 

@@ -1,4 +1,4 @@
-"""The command line: the whole way on a folder of pictures, exit codes and messages."""
+"""The command line: the whole way on a folder of pictures."""
 
 import json
 import shutil
@@ -27,35 +27,6 @@ from kerasnas.explain.search import ablation_path, measured_path
 from kerasnas.export import Certificate, Quantization, QuantizationCandidate
 from kerasnas.oracles.by_name import BY_NAME
 from kerasnas.record import SearchRecord
-
-
-@pytest.fixture(scope="module")
-def squares(tmp_path_factory) -> Path:
-    """Sixty pictures of a bright square on the left or on the right."""
-    rng = np.random.default_rng(0)
-    folder = tmp_path_factory.mktemp("squares")
-    for i in range(60):
-        pixels = rng.integers(0, 60, (12, 12)).astype("uint8")
-        side = i % 2
-        pixels[4:8, 6 * side + 1 : 6 * side + 5] = 220
-        file = folder / ("left", "right")[side] / f"{i:02d}.png"
-        file.parent.mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(file)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def search(squares, tmp_path_factory) -> list[str]:
-    """The arguments of a search that has been run."""
-    out = tmp_path_factory.mktemp("runs") / "run"
-    arguments = ["search", str(squares), "--out", str(out), "--max-trials", "2", "--epochs", "2", "--space", "tiny", "--quiet"]
-    assert main(arguments) == 0
-    return arguments
-
-
-@pytest.fixture
-def run(search) -> Path:
-    return Path(search[3])
 
 
 def _read(path: Path):
@@ -445,133 +416,6 @@ def test_a_network_that_is_replaced_leaves_no_exported_file(tmp_path, capsys):
         "m.onnx", "m-compressed.onnx", "m-pruned.keras", "verification.json",
     }  # fmt: skip
     assert _read(tmp_path / "verification.json") == {"files": [{"file": "m.onnx"}]}
-
-
-# -- mistakes --
-
-
-def _error(capsys, arguments: list[str]) -> str:
-    """Run a command that must fail; return its one line on stderr."""
-    capsys.readouterr()
-    assert main(arguments) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("kerasnas: error: ")
-    return lines[0]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["search", "mnist"], "Expected a dataset of cifar10, digits"),
-        (["search", "no/such/folder"], "'no/such/folder'"),
-        (["search", "digits", "--limit", "5"], "each of 10 classes, got 5"),
-        (["search", "digits", "--objective", "val_acuracy", "--max-trials", "1"], "'val_acuracy'"),
-        (["search", "digits", "--max-trials", "0"], "--max-trials"),
-        (["search", "digits", "--oracle", "genetic"], "'genetic' is not one of"),
-        (["search", "digits", "--trials", "3"], "No such option"),
-        (["search"], "Missing argument 'DATA'"),
-        (["serch"], "No such command 'serch'"),
-        (["explain", "nowhere"], "'nowhere' does not exist"),
-        (["explain", "."], "classifier.json and model.keras"),
-        (["compress", "."], "classifier.json"),
-        (["export", "."], "classifier.json"),
-        (["export", "notes.txt"], "a run folder of `kerasnas search` or a .keras file, got 'notes.txt'"),
-        (["export", "broken.keras"], "broken.keras cannot be loaded"),
-        (["report", "."], "Expected a run folder"),
-        (["compress", "small.keras"], "Pass --data"),
-        (["export", "small.keras", "--quantize"], "Pass --data"),
-        (["export", "small.keras", "--quantize", "speed"], "'speed' is not one of 'latency'"),
-        (["export", "small.keras", "--opset", "21"], "--opset"),
-        (["verify", "notes.txt"], "ends in .onnx"),
-        (["explain", "small.keras"], "Pass --data"),
-        (["explain", "small.keras", "--data", "digits"], "3 outputs, but the data has 10 classes"),
-        (["compress", "small.keras", "--sparsity", "1"], "--sparsity"),
-        (["compress", "small.keras", "--goal", "tiny"], "'tiny' is not one of"),
-        (["compress", "small.keras", "--goal", "fastest", "--channels", "0.5"], "got --goal and --channels"),
-        (["compress", "small.keras", "--goal", "fastest"], "Pass --data"),
-        (["compress", "small.keras", "--pattern", "4:2"], "M:N with 0 < M < N, got '4:2'"),
-        (["compress", "small.keras", "--pattern", "2:4", "--sparsity", "0.5"], "got --sparsity and --pattern"),
-        (["compress", "small.keras", "--clusters", "8", "--channels", "0.5"], "got it with --channels"),
-        (["compress", "small.keras", "--clusters", "2"], "--clusters"),
-        (["export", "small.keras", "--train"], "--train together with --litert int8"),
-        (["compress", "small.keras", "--data", "digits", "--max-bytes", "5000"], "Expected --goal beside --max-bytes"),
-        (["compress", "small.keras", "--max-loss", "0.01", "--channels", "0.5"], "Expected --goal beside --max-loss"),
-        (["compress", "small.keras", "--max-time", "9", "--max-trials", "12"], "beside --max-trials and --max-time"),
-    ],
-)
-def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    Path("notes.txt").write_text("no model")
-    Path("broken.keras").write_bytes(b"no model")
-    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")]).save("small.keras")
-    assert message in _error(capsys, arguments)
-
-
-def test_a_spoilt_run_folder(run, tmp_path, capsys):
-    (tmp_path / "model.keras").write_bytes(b"no model")
-    shutil.copy(run / "classifier.json", tmp_path)
-    assert "model.keras cannot be loaded" in _error(capsys, ["export", str(tmp_path)])
-
-
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"parameters": {"trials": 3}}', '{"parameters": {}}'])
-def test_a_damaged_description_of_a_run(content, run, tmp_path, capsys):
-    shutil.copy(run / "model.keras", tmp_path)
-    (tmp_path / "classifier.json").write_text(content)
-    assert "classifier.json is damaged" in _error(capsys, ["export", str(tmp_path)])
-
-
-def test_an_impossible_output_folder(run, tmp_path, capsys):
-    (tmp_path / "file").write_text("in the way")
-    assert "file" in _error(capsys, ["export", str(run), "--out", str(tmp_path / "file" / "out")])
-
-
-def test_a_model_of_two_outputs(tmp_path, capsys):
-    inputs = keras.Input((4,))
-    keras.Model(inputs, [keras.layers.Dense(2)(inputs), keras.layers.Dense(3)(inputs)]).save(tmp_path / "two.keras")
-    assert "one output" in _error(capsys, ["export", str(tmp_path / "two.keras")])
-
-
-def test_a_text_that_is_called_a_keras_file(tmp_path, capsys):
-    (tmp_path / "text.keras").write_text("not a model")
-    told = _error(capsys, ["export", str(tmp_path / "text.keras")])
-    assert "it is no (zip) file of model.save" in told
-    assert "not found" not in told.lower()
-
-
-def test_advice_is_that_of_the_command_line(monkeypatch, tmp_path, capsys):
-    def refuse(*_, **__):
-        raise InvalidArgument("Pass overwrite=True to delete it, or another project_name.")
-
-    monkeypatch.setattr("kerasnas.report.write_report", refuse)
-    assert "Pass --overwrite to delete it, or another --out." in _error(capsys, ["report", str(tmp_path)])
-
-
-def test_a_bug_is_not_hidden(monkeypatch, tmp_path):
-    def broken(*args, **kwargs):
-        raise ZeroDivisionError("a bug")
-
-    monkeypatch.setattr(kerasnas.cli.search, "search", broken)
-    with pytest.raises(ZeroDivisionError, match="a bug"):
-        main(["search", "digits", "--out", str(tmp_path)])
-
-
-def test_an_export_that_disagrees_is_exit_code_1(monkeypatch, tmp_path, capsys):
-    def disagree(*args, **kwargs):
-        raise kerasnas.errors.ExportMismatch("differs\nby 0.5")
-
-    monkeypatch.setattr(kerasnas.cli.search, "search", disagree)
-    assert main(["search", "digits", "--out", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == "kerasnas: error: differs by 0.5\n"
-
-
-def test_ctrl_c(monkeypatch, tmp_path, capsys):
-    def interrupt(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(kerasnas.cli.search, "search", interrupt)
-    assert main(["search", "digits", "--out", str(tmp_path)]) == 130
-    assert "interrupted" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("empty", [True, False])

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from kerasnas.compress.channels.importance import layer_at
 from kerasnas.compress.channels.tracer import Path
-from kerasnas.errors import InvalidArgument, KerasNASError
+from kerasnas.compress.checks import check_converged
+from kerasnas.errors import InvalidArgument
 
 __all__ = ["distillation_loss", "fine_tune", "loss_gradients", "with_lessons"]
 
@@ -74,8 +75,7 @@ def fine_tune(
         shuffle=False,
         callbacks=[_Clock(learning_rate, seconds)] if seconds else None,
     )
-    if not all(np.isfinite(weight.numpy()).all() for weight in model.weights):
-        raise KerasNASError(f"Training diverged at learning_rate={learning_rate}: some weights are NaN. Lower learning_rate.")
+    check_converged(model, learning_rate)
 
 
 def with_lessons(
