@@ -64,6 +64,11 @@ def export_chosen(found: Compression, path: str | os.PathLike[str], x: Any, othe
         ExportMismatch: if it does not load, or a float file does not agree with the network.
     """
     target = Path(path)
+    if found.path.suffix != ".onnx":
+        raise InvalidArgument(
+            f"Expected the search to have chosen an ONNX file, it chose {found.chosen.format}. Copy `compression_.path` and "
+            "its certificate."
+        )
     if target.suffix != ".onnx":
         raise InvalidArgument(f"Expected a path that ends in .onnx, got {str(target)!r}. Call it {target.stem}.onnx.")
     if others:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kerasnas.compress import ScratchControl
 
-__all__ = ["Candidate", "Compression", "front_of", "times"]
+__all__ = ["Candidate", "Compression", "file_name", "front_of", "times"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Candidate:
 
     Attributes:
         trial: number of the network; 0 is the original.
-        format: "float32", or a name from `kerasnas.export.quantization_formats.FORMATS`.
+        format: "float32", a name from `kerasnas.export.quantization_formats.FORMATS`, or "LiteRT int8" and the like.
         size_bytes: size of the file, bytes.
         gzip_bytes: its size after gzip at level 9, bytes.
         latency_ms: median of one call with one sample on one thread, milliseconds; the quietest of several rounds.
@@ -66,6 +66,11 @@ class Candidate:
         return cls(**{field.name: content[field.name] for field in fields(cls)})
 
 
+def file_name(stem: str, format: str) -> str:
+    """Return what a file in a format is called: "3-U8S8.onnx", "3-LiteRT-int8.tflite"."""
+    return f"{stem}-{format.replace(' ', '-')}.{'tflite' if format.startswith('LiteRT') else 'onnx'}"
+
+
 def front_of(candidates: list[Candidate]) -> list[Candidate]:
     """Return the candidates that no other beats in accuracy, size and latency together, the smallest first."""
     scores = [(c.accuracy, -c.size_bytes, -c.latency_ms / c.original_ms) for c in candidates]
@@ -78,7 +83,7 @@ class Compression:
     """What `compress` found; it stands wherever a path to the chosen file does.
 
     Attributes:
-        path: the chosen .onnx file.
+        path: the chosen file: .onnx, or .tflite if it is one of LiteRT.
         model: its network in Keras, in float32.
         goal: what was asked for; None if it was one network.
         original: the original's float file.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kerasnas.atomic import write_json
 from kerasnas.compress.kernels import walk_layers
-from kerasnas.compression_search.compression import Candidate, front_of
+from kerasnas.compression_search.compression import Candidate, file_name, front_of
 from kerasnas.errors import InvalidArgument
 
 __all__ = ["Journal"]
@@ -89,7 +89,7 @@ class Journal:
 
     def path(self, row: Candidate) -> Path:
         """Return where the file of a candidate lies."""
-        return self.networks / f"{row.trial}-{row.format.replace(' ', '-')}.onnx"
+        return self.networks / file_name(str(row.trial), row.format)
 
     def model_path(self, trial: int) -> Path:
         """Return where the Keras network of a trial lies."""

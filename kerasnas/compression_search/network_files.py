@@ -12,31 +12,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasnas.compress.channels.scratch import paired_error
-from kerasnas.compression_search.compression import Candidate
+from kerasnas.compression_search.compression import Candidate, file_name
 from kerasnas.cost import cost_of
 from kerasnas.errors import InvalidArgument, KerasNASError
-from kerasnas.export import benchmark, to_onnx
+from kerasnas.export import benchmark, to_litert, to_onnx
 from kerasnas.export.file_classes import file_classes
 from kerasnas.export.in_batches import run_in_batches
 from kerasnas.export.quantization_formats import FORMATS, prepare, write_quantized
 from kerasnas.export.quantization_measures import check_standard
 from kerasnas.export.quantized_file import write_quantized_file
 from kerasnas.export.samples import check_samples
-from kerasnas.export.session import open_session
+from kerasnas.export.session import open_file, open_session
 
-__all__ = ["FORMATS_TRIED", "LEAST_BYTES", "Bench", "check_formats", "side_by_side"]
+__all__ = ["FORMATS_TRIED", "LEAST_BYTES", "LITERT", "Bench", "check_formats", "side_by_side"]
 
 # Half precision, and what 8-bit kernels there are: signed and unsigned activations; the dynamic ones are slow.
 FORMATS_TRIED = ("float16", "S8S8", "U8S8", "U8S8 reduce_range", "U8U8")
 _BATCH, _REPEATS = 256, 60
-LEAST_BYTES = {"float32": 4.0, "float16": 2.0}  # of a weight; the others take one
+# The formats of `to_litert`, by their names here.
+LITERT: dict[str, Any] = {f"LiteRT {name}": name for name in ("float32", "float16", "int8", "int16")}
+# Of a weight; the others take one.
+LEAST_BYTES = {"float32": 4.0, "float16": 2.0, "LiteRT float32": 4.0, "LiteRT float16": 2.0}
 
 
 def check_formats(formats: Sequence[str]) -> None:
     """Raise InvalidArgument unless all are formats that a file can be written in."""
-    unknown = [name for name in formats if name not in FORMATS]
-    if isinstance(formats, str) or unknown:
-        raise InvalidArgument(f"Expected formats from {list(FORMATS)}, got {formats!r}; float32 is always among them.")
+    known = [*FORMATS, *LITERT]
+    if isinstance(formats, str) or any(name not in known for name in formats):
+        raise InvalidArgument(f"Expected formats from {known}, got {formats!r}; float32 is always among them.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,15 +77,22 @@ class Bench:
         with tempfile.TemporaryDirectory(prefix="kerasnas-") as work:
             prepared, made = Path(work) / "prepared.onnx", Path(work) / "made.onnx"
             for name in self.formats:
-                target = folder / f"{stem}-{name.replace(' ', '-')}.onnx"
+                target = folder / file_name(stem, name)
                 try:
+                    if name in LITERT:
+                        said = {key: value for key, value in self.export.items() if key in ("labels", "preprocessing")}
+                        calibration = None if "float" in name else self.calibration
+                        # How often it must agree is the goal's business, which judges it by its accuracy.
+                        to_litert(model, target, format=LITERT[name], calibration=calibration, min_agreement=0.0, **said)
+                        files[name] = target
+                        continue
                     if not prepared.exists():
                         prepare(plain, prepared)
                     write_quantized(prepared, made, FORMATS[name], named)
                     check_standard(made)
                     write_quantized_file(made, target, session, {"format": name, "calibration_samples": len(samples)})
                     files[name] = target
-                except Exception as error:  # of onnxruntime, any: the other formats remain
+                except Exception as error:  # of onnxruntime and LiteRT, any: the other formats remain
                     failures[name] = " ".join(str(error).split())[:200]
         return files, failures
 
@@ -92,7 +102,7 @@ class Bench:
         Raises:
             KerasNASError: if the file gives NaN.
         """
-        session = open_session(file)
+        session = open_file(file)
         (samples,) = check_samples(session.inputs, self.x if x is None else x)
         (scores,) = run_in_batches(session, [samples], min(_BATCH, len(samples)))
         if not np.isfinite(scores).all():

@@ -17,9 +17,12 @@ from kerasnas.compression_search.goal import Goal
 from kerasnas.export import Certificate, certify
 from kerasnas.export.certificate import certificate_path, check_replaceable
 
-__all__ = ["CHOSEN", "replaced", "write_chosen", "write_result"]
+__all__ = ["chosen_path", "replaced", "write_chosen", "write_result"]
 
-CHOSEN = "compressed.onnx"
+
+def chosen_path(folder: Path, file: Path) -> Path:
+    """Return where the chosen file goes: compressed.onnx, or compressed.tflite."""
+    return folder / f"compressed{file.suffix}"
 
 
 def replaced(folder: Path, goal: Goal | None, settings: Mapping[str, Any] | None = None) -> str | None:
@@ -27,14 +30,14 @@ def replaced(folder: Path, goal: Goal | None, settings: Mapping[str, Any] | None
     try:
         known = json.loads((folder / "compression.json").read_text(encoding="utf-8"))
         earlier = None if known["goal"] is None else Goal(**known["goal"])
-        told = known["settings"]
+        told, file = known["settings"], folder / str(known["path"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if not (folder / CHOSEN).exists() or (earlier == goal and (goal is not None or told == json.loads(json.dumps(settings)))):
+    if not file.exists() or (earlier == goal and (goal is not None or told == json.loads(json.dumps(settings)))):
         return None
     how = ", ".join(f"{name} {value}" for name, value in told.items())
     what = f"the goal {earlier}" if earlier is not None else f"pruning by {how}"
-    return f"{folder / CHOSEN} replaces the file made for {what}. Another directory keeps both."
+    return f"The new file replaces the file made for {what}: {file}. Another directory keeps both."
 
 
 def write_chosen(
@@ -62,11 +65,11 @@ def write_chosen(
         InvalidArgument: if another file than a certificate lies where the certificate would go.
         ExportMismatch: if the file is not what `network` computes.
     """
-    target = folder / CHOSEN
+    target = chosen_path(folder, file)
     paper = certificate_path(target)
     check_replaceable(paper)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{CHOSEN}.") as place:
-        draft = Path(place) / CHOSEN
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{target.name}.") as place:
+        draft = Path(place) / target.name
         shutil.copyfile(file, draft)
         x, y = samples
         # However many classes 8 bits change, the file was chosen by its accuracy.
@@ -78,7 +81,10 @@ def write_chosen(
         )
         network.save(draft.with_suffix(".keras"))
         # Without a certificate between the two, a kill leaves no file beside the certificate of another one.
-        paper.unlink(missing_ok=True)
+        for other in (chosen_path(folder, Path(end)) for end in ("_.onnx", "_.tflite")):
+            certificate_path(other).unlink(missing_ok=True)
+            if other != target:
+                other.unlink(missing_ok=True)
         for name in (draft.name, draft.with_suffix(".keras").name):
             os.replace(Path(place) / name, folder / name)
         record.write(paper)

@@ -23,7 +23,7 @@ from kerasnas.compression_search.network_files import FORMATS_TRIED, LEAST_BYTES
 from kerasnas.compression_search.progress import CompressionProgress
 from kerasnas.compression_search.proposer import Proposer
 from kerasnas.compression_search.recipe import Recipe
-from kerasnas.compression_search.results import CHOSEN, replaced, write_chosen, write_result
+from kerasnas.compression_search.results import chosen_path, replaced, write_chosen, write_result
 from kerasnas.errors import InvalidArgument, KerasNASError
 from kerasnas.keras_file import load_model
 from kerasnas.strategies import Dyna, Strategy
@@ -85,15 +85,16 @@ def compress(
         max_time: seconds for the search; no trial begins that is expected to end after it. None for any.
         epochs: of fine-tuning at most, >= 1.
         batch_size: rows per training step.
-        formats: names from `kerasnas.export.quantization_formats.FORMATS`; "float32" is always tried, too.
+        formats: names from `kerasnas.export.quantization_formats.FORMATS`, or "LiteRT float16", "LiteRT int8" and "LiteRT
+            int16" for .tflite files; "float32" is always tried, too.
         held_out: inputs and labels that the files are judged on, or the share of `x`, in (0, 1), that is split off for it.
         test: inputs and labels for the last word: nothing is chosen by them. The control and the certificate are measured on
             them; without them on the held-out samples, which flatter what they chose, and that is told with the figures.
         control: whether the chosen network is compared with one of its size from scratch, trained for as long.
         strategy: proposes after the first trials; None is `Dyna`.
         export: further arguments of `to_onnx`, such as labels and preprocessing.
-        directory: takes compressed.onnx with its certificate compressed.json, compressed.keras, compression.json with all
-            figures, compression.png, and in `networks` the files that no other beats.
+        directory: takes compressed.onnx (or compressed.tflite) with its certificate beside it, compressed.keras,
+            compression.json with all figures, compression.png, and in `networks` the files that no other beats.
         overwrite: whether an earlier search there is deleted instead of resumed.
         seed: of the split, the training and the proposals.
         verbose: 0 for silence, 1 for a line per trial.
@@ -149,7 +150,7 @@ def compress(
         origin = {"goal": str(aim), "trial": chosen.trial}
         certificate = write_chosen(folder, journal.path(chosen), network, samples, told, before, steps, origin)
         result = Compression(
-            path=folder / CHOSEN,
+            path=chosen_path(folder, journal.path(chosen)),
             model=network,
             goal=aim,
             original=original,

@@ -13,7 +13,7 @@ from kerasnas.compress import from_scratch_control, prune_channels
 from kerasnas.compression_search.arrays import labelled
 from kerasnas.compression_search.compression import Compression, front_of, times
 from kerasnas.compression_search.network_files import FORMATS_TRIED, Bench, check_formats
-from kerasnas.compression_search.results import CHOSEN, replaced, write_chosen, write_result
+from kerasnas.compression_search.results import chosen_path, replaced, write_chosen, write_result
 from kerasnas.errors import KerasNASError
 
 __all__ = ["prune_and_measure"]
@@ -70,7 +70,7 @@ def prune_and_measure(
     bench = Bench([name for name in formats if name != "float32"], few, *held, _ROUNDS, dict(export or {}))
     networks = folder / "pruned"
     networks.mkdir(parents=True, exist_ok=True)
-    for stale in networks.glob("[01]-*.onnx"):
+    for stale in networks.glob("[01]-*.*"):
         stale.unlink()
     files, unwritten = zip(*(bench.write(network, networks, str(i)) for i, network in enumerate((model, small))), strict=True)
     original = files[0]["float32"], bench.right(files[0]["float32"])
@@ -93,7 +93,7 @@ def prune_and_measure(
     certificate = write_chosen(folder, files[1]["float32"], small, held, "held-out samples", rows[0].accuracy, steps, {})
     what = "the network as it was, within the target already: nothing was removed" if untouched else "the pruned network"
     result = Compression(
-        path=folder / CHOSEN,
+        path=chosen_path(folder, files[1]["float32"]),
         model=small,
         goal=None,
         original=rows[0],

@@ -19,6 +19,7 @@ from kerasnas.compression_search.compression import times
 from kerasnas.compression_search.results import write_chosen
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export import Certificate
+from kerasnas.litert import open_litert
 
 layers = keras.layers
 MODULE = importlib.import_module("kerasnas.compression_search.search")
@@ -160,6 +161,24 @@ def counted(monkeypatch):
 @pytest.fixture
 def copy(found, tmp_path):
     return shutil.copytree(found.path.parent, tmp_path / "copy")
+
+
+def test_litert_files_compete_and_one_of_another_kind_leaves_nothing_behind(model, digits, settings, tmp_path):
+    more = {**settings, "max_trials": 0, "directory": tmp_path, "formats": ["LiteRT int8", "LiteRT float16", "U8U8"]}
+    small = compress(model, digits["train"], **more)
+    assert {row.format for row in small.rows} == {"float32", "LiteRT int8", "LiteRT float16", "U8U8"}
+    assert small.chosen.format == "LiteRT int8"
+    assert small.path == tmp_path / "compressed.tflite"
+    assert small.chosen.size_bytes == small.path.stat().st_size < min(r.size_bytes for r in small.rows if r != small.chosen)
+    session = open_litert(small.path)
+    scores = [session.run({session.inputs[0][0]: image[None]})[0] for image in digits["held_out"][0]]
+    right = np.concatenate(scores).argmax(axis=1) == digits["held_out"][1]
+    assert small.chosen.accuracy == pytest.approx(right.mean())
+    assert Certificate.load(tmp_path / "compressed.tflite.json").check(small.path).passed
+    best = compress(model, digits["train"], **{**more, "max_loss": 0.0, "max_bytes": 10**6, "goal": "fastest"})
+    left = {path.name for path in tmp_path.glob("compressed.*")}
+    paper = "compressed.json" if best.path.suffix == ".onnx" else "compressed.tflite.json"
+    assert left == {best.path.name, paper, "compressed.keras"}
 
 
 @pytest.mark.slow
