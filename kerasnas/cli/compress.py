@@ -19,7 +19,7 @@ __all__ = ["cluster", "command", "compress", "prune_channels", "search"]
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 _POSITIVE = click.FloatRange(0, min_open=True)
-_OF_A_SEARCH = ("max_loss", "max_bytes", "max_latency_ms", "max_trials", "max_time", "overwrite")
+_OF_A_SEARCH = ("max_loss", "max_bytes", "max_latency_ms", "smaller", "faster", "max_trials", "max_time", "overwrite")
 _GOALS = ["smallest", "fastest", "most-accurate"]
 _WAYS = ("goal", "channels", "macs", "latency_ms", "sparsity", "pattern")  # of which one is taken
 
@@ -44,6 +44,8 @@ class _Pattern(click.ParamType):
 @click.option("--max-loss", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Accuracy that may be lost.")
 @click.option("--max-bytes", type=_POSITIVE, help="Largest file.")
 @click.option("--max-latency-ms", type=_POSITIVE, help="Slowest file, one picture on one thread here.")
+@click.option("--smaller", type=_POSITIVE, help="The file must be so many times smaller than the original's, at least.")
+@click.option("--faster", type=_POSITIVE, help="It must be so many times as fast, at least.")
 @click.option("--max-trials", type=click.IntRange(0), default=12, show_default=True, help="Networks that the search trains.")
 @click.option("--max-time", type=_POSITIVE, help="Seconds of the search at most.")
 @click.option("--channels", type=_SHARE, help="Remove this share of the channels of each layer.")

@@ -39,8 +39,9 @@ def draw(axes: Any, told: Mapping[str, Any]) -> dict[str, str]:
     goal = told["goal"] or {"best": None, "max_bytes": None}
     if goal["best"] in ("smallest", "fastest"):
         axes.axhline(100 * (original["accuracy"] - goal["max_loss"]), color=_LINE, lw=0.9, ls="--", zorder=2)
-    if goal["max_bytes"]:
-        axes.axvline(goal["max_bytes"] / 1000, color=_LINE, lw=0.9, ls="--", zorder=2)
+    allowed = [goal["max_bytes"] or 0, original["size_bytes"] / goal["smaller"] if goal.get("smaller") else 0]
+    if any(allowed):
+        axes.axvline(min(filter(None, allowed)) / 1000, color=_LINE, lw=0.9, ls="--", zorder=2)
     axes.set_xscale("log")
     sizes = [row["size_bytes"] / 1000 for row in rows]
     inside = _ticks(min(sizes), max(sizes))

@@ -37,6 +37,7 @@ class Candidate:
         loss_error: standard error of `loss`, from the samples on which the two disagree.
         parameters: numbers in the weights.
         macs: multiply-accumulates for one sample.
+        original_bytes: size of the original's float file.
     """
 
     trial: int
@@ -50,6 +51,12 @@ class Candidate:
     loss_error: float
     parameters: int
     macs: int
+    original_bytes: int
+
+    @property
+    def reduction(self) -> float:
+        """How many times smaller than the original's float file."""
+        return self.original_bytes / self.size_bytes
 
     @property
     def speedup(self) -> float:
@@ -162,14 +169,15 @@ class Compression:
 
     def __str__(self) -> str:
         """Return the front as a table, and what is to be said of the chosen file."""
-        head = f"{'file':<34}{'accuracy':>9}{'loss, points':>15}{'kB':>9}{'gzip kB':>9}{'ms':>9}{'faster':>8}"
+        head = f"{'file':<32}{'accuracy':>9}{'loss, points':>15}{'kB':>9}{'smaller':>9}{'gzip kB':>9}{'ms':>9}{'faster':>8}"
         lines = [f"{head}{'parameters':>12}{'MACs':>9}"]
         shown = [self.original, *(row for row in self.pareto[::-1] if row is not self.original)]
         for row in shown if self.chosen in shown else [*shown, self.chosen]:
             name = f"{'original' if row.trial == 0 else f'network {row.trial}'}, {row.format}"
             loss = f"{100 * row.loss:.2f} ± {196 * row.loss_error:.2f}"
             lines.append(
-                f"{'*' if row == self.chosen else ' '}{name:<33}{row.accuracy:>9.4f}{loss:>15}{row.size_bytes / 1000:>9.1f}"
+                f"{'*' if row == self.chosen else ' '}{name:<31}{row.accuracy:>9.4f}{loss:>15}{row.size_bytes / 1000:>9.1f}"
+                f"{row.reduction:>8.1f}x"
                 f"{row.gzip_bytes / 1000:>9.1f}{row.latency_ms:>9.4f}{row.speedup:>7.1f}x{row.parameters:>12,}"
                 f"{row.macs / 1e6:>8.2f}M"
             )

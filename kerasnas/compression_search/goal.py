@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["GOALS", "Goal"]
 
 GOALS = ("smallest", "fastest", "most accurate")
+_BOUNDS = ("max_bytes", "max_latency_ms", "smaller", "faster")
 _ALIKE = 0.02
 _LEAST = 1e-9  # by which a broken bound counts at least, however close it is
 _POINT = 0.05  # a loss that is over its bound by so much counts like a file of e times the allowed size
@@ -28,6 +29,8 @@ class Goal:
             error included: the best of many on few samples is flattered. Of no account with "most accurate".
         max_bytes: largest size of the file, bytes; None for any.
         max_latency_ms: largest latency of one sample on one thread on this machine, milliseconds; None for any.
+        smaller: how many times smaller than the original's float file it must be, at least; None for any size.
+        faster: how many times as fast, measured side by side; None for any.
 
     Raises:
         InvalidArgument: for another goal, a bound that is none, or "most accurate" without a bound on size or latency.
@@ -37,20 +40,20 @@ class Goal:
     max_loss: float = 0.01
     max_bytes: float | None = None
     max_latency_ms: float | None = None
+    smaller: float | None = None
+    faster: float | None = None
 
     def __post_init__(self) -> None:
         if self.best not in GOALS:
             raise InvalidArgument(f"Expected a goal of {', '.join(map(repr, GOALS))}, got {self.best!r}.")
         if not (isinstance(self.max_loss, int | float) and 0 <= self.max_loss <= 1):
             raise InvalidArgument(f"Expected max_loss in [0, 1], got {self.max_loss!r}. It is a share: 0.01 is one point.")
-        for name in ("max_bytes", "max_latency_ms"):
+        for name in _BOUNDS:
             bound = getattr(self, name)
             if bound is not None and not (isinstance(bound, int | float) and 0 < bound < math.inf):
                 raise InvalidArgument(f"Expected {name} > 0, or None for no bound, got {bound!r}.")
-        if self.best == "most accurate" and self.max_bytes is None and self.max_latency_ms is None:
-            raise InvalidArgument(
-                "Expected max_bytes or max_latency_ms with the goal 'most accurate': else nothing is to be done."
-            )
+        if self.best == "most accurate" and all(getattr(self, name) is None for name in _BOUNDS):
+            raise InvalidArgument(f"Expected {' or '.join(_BOUNDS)} with the goal 'most accurate': else nothing is to be done.")
 
     def excess(self, row: "Candidate") -> float:
         """Return by how much a file breaks its bounds, all of them added up; 0 where it keeps them."""
@@ -60,8 +63,11 @@ class Goal:
         return max((loss - self.max_loss) / _POINT, _LEAST) + self._too_large(row)
 
     def _too_large(self, row: "Candidate") -> float:
-        pairs = ((row.size_bytes, self.max_bytes), (row.latency_ms, self.max_latency_ms))
-        return sum(max(math.log(value / bound), _LEAST) for value, bound in pairs if bound is not None and value > bound)
+        most = ((row.size_bytes, self.max_bytes), (row.latency_ms, self.max_latency_ms))
+        least = ((row.reduction, self.smaller), (row.speedup, self.faster))
+        over = [value / bound for value, bound in most if bound is not None and value > bound]
+        under = [bound / value for value, bound in least if bound is not None and value < bound]
+        return sum(max(math.log(times), _LEAST) for times in (*over, *under))
 
     def wants_less(self, rows: Sequence["Candidate"]) -> bool:
         """Tell whether a smaller network than that of these files is to be tried next, rather than a larger one."""
@@ -94,19 +100,24 @@ class Goal:
         alike = [row for row in fit if self.merit(row, original) >= best - margin]
         return max(alike, key=lambda row: (row.accuracy, -row.size_bytes, row.speedup), default=None)
 
-    def hopeless(self, least_bytes: float, best: "Candidate | None") -> str | None:
+    def hopeless(self, least_bytes: float, best: "Candidate | None", original: "Candidate") -> str | None:
         """Return why a network whose weights take `least_bytes` at least need not be trained; None if it may do."""
-        if self.max_bytes is not None and least_bytes > self.max_bytes:
-            return f"its weights alone take {least_bytes / 1000:.1f} kB, and {self.max_bytes / 1000:.1f} are allowed"
+        allowed = self._allowed_bytes(original)
+        if least_bytes > allowed:
+            return f"its weights alone take {least_bytes / 1000:.1f} kB, and {allowed / 1000:.1f} are allowed"
         if self.best == "smallest" and best is not None and least_bytes >= best.size_bytes:
             return f"its weights alone take {least_bytes / 1000:.1f} kB, as much as the best file so far"
         return None
 
     def merit_of_size(self, least_bytes: float, original: "Candidate") -> float:
         """Return the best merit that a network of this size could have had."""
-        if self.max_bytes is not None and least_bytes > self.max_bytes:
-            return -1 - math.log(least_bytes / self.max_bytes)
+        allowed = self._allowed_bytes(original)
+        if least_bytes > allowed:
+            return -1 - math.log(least_bytes / allowed)
         return math.log(original.size_bytes / least_bytes)
+
+    def _allowed_bytes(self, original: "Candidate") -> float:
+        return min(self.max_bytes or math.inf, original.size_bytes / self.smaller if self.smaller else math.inf)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the goal as plain values that JSON can hold."""
@@ -117,4 +128,6 @@ class Goal:
         bounds = [] if self.best == "most accurate" else [f"within {points} of accuracy (with its standard error)"]
         bounds += [f"within {self.max_bytes / 1000:g} kB"] if self.max_bytes else []
         bounds += [f"within {self.max_latency_ms:g} ms"] if self.max_latency_ms else []
+        bounds += [f"at least {self.smaller:g} times smaller"] if self.smaller else []
+        bounds += [f"at least {self.faster:g} times faster"] if self.faster else []
         return f"{self.best} {' and '.join(bounds)}"

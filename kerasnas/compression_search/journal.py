@@ -56,6 +56,7 @@ class Journal:
                 known = json.loads(self._file.read_text(encoding="utf-8"))
                 changed = [name for name, value in self._claim.items() if known["of"].get(name) != value]
                 self.trials = known["trials"]
+                _ = self.rows
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise InvalidArgument(f"{self._file} is damaged: {error}. Pass overwrite=True to begin anew.") from error
             if changed:

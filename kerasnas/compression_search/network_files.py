@@ -135,6 +135,7 @@ class Bench:
                 loss_error=paired_error(original[1], right),
                 parameters=cost.parameters,
                 macs=cost.macs,
+                original_bytes=original[0].stat().st_size,
             )
         timed = side_by_side({name: files[name] for name in rows}, original[0], self.rounds)
         return [replace(rows[name], latency_ms=ms, original_ms=base) for name, (ms, base) in timed.items()], failures

@@ -44,6 +44,8 @@ def compress(
     max_loss: float = 0.01,
     max_bytes: float | None = None,
     max_latency_ms: float | None = None,
+    smaller: float | None = None,
+    faster: float | None = None,
     max_trials: int = 12,
     max_time: float | None = None,
     epochs: int = 8,
@@ -81,6 +83,8 @@ def compress(
             its standard error together must keep to it. Of no account with "most accurate".
         max_bytes: largest size of the file, bytes.
         max_latency_ms: largest latency on this machine, milliseconds.
+        smaller: how many times smaller than the original's float file it must be, at least.
+        faster: how many times as fast, measured side by side.
         max_trials: networks to train, >= 0; with 0 the formats of the original are compared.
         max_time: seconds for the search; no trial begins that is expected to end after it. None for any.
         epochs: of fine-tuning at most, >= 1.
@@ -111,7 +115,7 @@ def compress(
     Source:
         He et al. 2018, "AMC", for the idea of learning shares of layers; Liu et al. 2019 for the control.
     """
-    aim = Goal(goal, max_loss, max_bytes, max_latency_ms)
+    aim = Goal(goal, max_loss, max_bytes, max_latency_ms, smaller, faster)
     _check(max_trials, max_time, epochs, batch_size, held_out, seed)
     check_formats(formats)
     if not (strategy is None or isinstance(strategy, Strategy)):
@@ -210,7 +214,7 @@ class _Search:
             trial = {"number": len(self._journal.trials), "choices": choices, "phase": phase}
             trial["settings"] = self._recipe.settings(choices)
             size = self._recipe.parameters(choices) * self._least
-            reason = self._goal.hopeless(size, self._best())
+            reason = self._goal.hopeless(size, self._best(), self._journal.rows[0])
             if reason is not None:
                 screened += 1
                 self._keep({**trial, "rows": [], "seconds": 0.0, "screened": size, "failure": reason})
@@ -356,7 +360,7 @@ def _reason(goal: Goal, original: Candidate, chosen: Candidate, rows: Sequence[C
     if goal.excess(chosen):
         text = f"NONE OF THE {len(rows)} MEASURED FILES KEEPS THE BOUNDS ({goal}); this one comes nearest"
     return (
-        f"{text}: {times(original.size_bytes / chosen.size_bytes, 'smaller', 'larger')} and "
+        f"{text}: {times(chosen.reduction, 'smaller', 'larger')} and "
         f"{times(chosen.speedup, 'faster', 'slower')} than the original's float file, with a loss of "
         f"{100 * chosen.loss:.2f} ± {196 * chosen.loss_error:.2f} points (95 %) on {n_held_out:,} "
         "held-out samples, which also chose it."

@@ -105,7 +105,7 @@ def prune_and_measure(
         control=scratch,
         test=None,
         reason=(
-            f"It is {what}, in float32: {times(rows[0].size_bytes / chosen.size_bytes, 'smaller', 'larger')} "
+            f"It is {what}, in float32: {times(chosen.reduction, 'smaller', 'larger')} "
             f"and {times(chosen.speedup, 'faster', 'slower')} than the original, with a loss of {100 * chosen.loss:.2f} ± "
             f"{196 * chosen.loss_error:.2f} points (95 %) on {len(held[1]):,} held-out samples."
             + "".join(f" There is no {name} file of it: {why}" for name, why in failures.items())

@@ -12,7 +12,7 @@ from kerasnas.errors import InvalidArgument
 
 
 def row(size, ms, loss, trial=1):
-    return Candidate(trial, "U8S8", size, size, ms, 1.0, 0.9 - loss, loss, 0.001, size, size)
+    return Candidate(trial, "U8S8", size, size, ms, 1.0, 0.9 - loss, loss, 0.001, size, size, 1000)
 
 
 ORIGINAL = row(1000, 1.0, 0.0, trial=0)
@@ -23,6 +23,8 @@ goals = st.builds(
     st.floats(0, 0.2),
     st.none() | st.floats(10, 2000),
     st.none() | st.floats(0.05, 5),
+    st.none() | st.floats(0.5, 20),
+    st.none() | st.floats(0.5, 20),
 ) | st.builds(Goal, st.just("most accurate"), st.just(0.01), st.floats(10, 2000))
 
 
@@ -30,6 +32,8 @@ goals = st.builds(
 def test_what_keeps_all_bounds_is_worth_more_than_what_breaks_one(goal, one):
     broken = (goal.best != "most accurate" and one.loss + one.loss_error > goal.max_loss) or (
         one.size_bytes > (goal.max_bytes or math.inf) or one.latency_ms > (goal.max_latency_ms or math.inf)
+        or 1000 / one.size_bytes < (goal.smaller or 0)
+        or 1 / one.latency_ms < (goal.faster or 0)
     )
     assert (goal.excess(one) > 0) == broken
     assert (goal.merit(one, ORIGINAL) < -1) == broken
@@ -71,13 +75,27 @@ def test_merits_and_directions_in_numbers():
     assert not small.wants_less([])  # a training that failed
 
 
+def test_bounds_may_be_told_as_shares_of_the_original():
+    both = Goal("most accurate", smaller=10, faster=3)
+    assert not both.excess(row(100, 1 / 3, 0.2))
+    assert both.excess(row(200, 0.3, 0)) == pytest.approx(math.log(2))
+    assert both.excess(row(200, 0.5, 0)) == pytest.approx(math.log(2) + math.log(1.5))
+    assert both.wants_less([row(200, 0.3, 0), row(90, 0.4, 0)])  # one is too large, the other too slow
+    assert not both.wants_less([row(90, 0.3, 0), row(400, 1, 0)])
+    assert "0.1 are allowed" in both.hopeless(110, None, ORIGINAL)
+    assert both.hopeless(100, None, ORIGINAL) is None
+    assert both.merit_of_size(200, ORIGINAL) == pytest.approx(-1 - math.log(2))
+    assert Goal("smallest", smaller=2, max_bytes=600).merit_of_size(1000, ORIGINAL) == pytest.approx(-1 - math.log(2))
+    assert str(both) == "most accurate at least 10 times smaller and at least 3 times faster"
+
+
 def test_what_cannot_be_the_best_is_not_trained():
     goal = Goal("smallest", max_bytes=500)
-    assert "500" not in (goal.hopeless(400, None) or "")
-    assert goal.hopeless(400, None) is None
-    assert "0.5 are allowed" in goal.hopeless(600, None)
-    assert "as much as the best" in goal.hopeless(300, row(300, 1, 0))
-    assert Goal("fastest").hopeless(300, row(300, 1, 0)) is None
+    assert "500" not in (goal.hopeless(400, None, ORIGINAL) or "")
+    assert goal.hopeless(400, None, ORIGINAL) is None
+    assert "0.5 are allowed" in goal.hopeless(600, None, ORIGINAL)
+    assert "as much as the best" in goal.hopeless(300, row(300, 1, 0), ORIGINAL)
+    assert Goal("fastest").hopeless(300, row(300, 1, 0), ORIGINAL) is None
     assert goal.merit_of_size(250, ORIGINAL) == pytest.approx(math.log(4))
     assert goal.merit_of_size(1000, ORIGINAL) == pytest.approx(-1 - math.log(2))
 
@@ -95,7 +113,9 @@ def test_the_front_has_what_no_other_beats():
         ({"max_loss": 2}, "0.01 is one point"),
         ({"max_bytes": 0}, "max_bytes > 0"),
         ({"max_latency_ms": -1.0}, "max_latency_ms > 0"),
-        ({"best": "most accurate"}, "max_bytes or max_latency_ms"),
+        ({"best": "most accurate"}, "max_bytes or max_latency_ms or smaller or faster"),
+        ({"smaller": 0}, "smaller > 0"),
+        ({"faster": math.inf}, "faster > 0"),
     ],
 )
 def test_mistakes(settings, message):
