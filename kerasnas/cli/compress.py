@@ -134,6 +134,7 @@ def compress(
         **({} if pattern is None else {"pattern": f"{pattern[0]}:{pattern[1]}"}),
         "epochs": epochs,
     }
+    run.forget_clustered()
     run.write("pruning.json", result)
     run.save_model(pruned.model_, f"{run.name}-pruned.keras")
     return result

@@ -202,6 +202,15 @@ class Run:
             them = "it" if len(gone) == 1 else "them"
             click.echo(f"removed {', '.join(gone)}, made of the earlier {stem}: `kerasnas export` makes {them} anew")
 
+    def forget_clustered(self) -> None:
+        """Remove the clustered network, and what was made of it, if it came of a pruned one, which is replaced."""
+        figures, stem = self.folder / "clustering.json", f"{self.name}-clustered"
+        if _read_if_there(figures).get("pruning"):
+            self.forget_exported(stem)
+            for path in (self.folder / f"{stem}.keras", figures):
+                path.unlink(missing_ok=True)
+            click.echo(f"removed {stem}.keras, made of the earlier {self.name}-pruned")
+
     def save_model(self, model: "keras.Model", name: str) -> Path:
         """Write `model` into the folder; what was exported of an earlier one goes."""
         self.forget_exported(Path(name).stem)

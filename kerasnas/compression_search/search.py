@@ -145,7 +145,7 @@ def compress(
         if exam is not None:
             samples, told = exam, "test samples, which chose nothing"
         scratch = None
-        if control and chosen.trial:
+        if control and network.count_params() < model.count_params():
             progress.now("the control: the same size from scratch")
             scratch = search.control(network, trial["settings"], samples, told, folder)
         examined = None if exam is None else _examine(bench, journal, original, chosen, exam)

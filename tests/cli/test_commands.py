@@ -335,6 +335,12 @@ def test_patterns_clusters_and_training_for_8_bits(digits_net, tmp_path, capsys)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "in the pattern 2:4" in page
     assert "at most 8 values in each kernel of the pruned network" in page
+    capsys.readouterr()
+    assert main(["compress", *net, "--sparsity", "0.3", "--epochs", "1"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "removed net-clustered-int8.tflite, net-clustered.onnx" in printed
+    assert "removed net-clustered.keras, made of the earlier net-pruned" in printed
+    assert not [path.name for path in tmp_path.glob("*cluster*")]
 
 
 def test_a_file_that_is_not_better_in_fewer_bits(tmp_path, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -25,15 +26,21 @@ from kerasnas.compress.objective import choose_objective
 from kerasnas.compress.training_data import training_data
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["AlreadyWithinTarget", "prune_channels"]
+__all__ = ["AlreadyWithinTarget", "prune_channels", "unpruned"]
 
 _IMPORTANCES = ("magnitude", "bn_scale", "taylor")
 _SCOPES = ("layer", "global")
 _TAYLOR_BATCHES = 32
+_WHOLE: weakref.WeakSet[keras.Model] = weakref.WeakSet()  # copies from which nothing was removed
 
 
 class AlreadyWithinTarget(UserWarning):
     """A model that keeps the target of `prune_channels` as it is: an unchanged copy is returned."""
+
+
+def unpruned(model: keras.Model) -> bool:
+    """Tell whether `prune_channels` made a model of this process without removing a channel."""
+    return model in _WHOLE
 
 
 def prune_channels(
@@ -161,7 +168,8 @@ def prune_channels(
             if step == 1 and final == 0 and goal.kind != "ratio":
                 text = f"'{model.name}' is within {goal.kind} <= {goal.value:g} already: nothing is removed, nothing trained."
                 warnings.warn(AlreadyWithinTarget(text), stacklevel=2)
-                return rebuild(model, dependencies, kept, before=kept)
+                _WHOLE.add(copy := rebuild(model, dependencies, kept, before=kept))
+                return copy
         new = choose(final * (1 - math.cos(math.pi * step / steps)) / 2)
         smaller = rebuild(current, dependencies, new, before=kept)
         prove(current, smaller, dependencies, new, before=kept)
@@ -179,6 +187,8 @@ def prune_channels(
                 learning_rate=learning_rate,
                 verbose=verbose,
             )
+    if kept.all():
+        _WHOLE.add(current)
     return current
 
 

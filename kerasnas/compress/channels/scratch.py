@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kerasnas.compress.channels.fine_tuning import fine_tune, with_lessons
 from kerasnas.compress.channels.model_check import check_model
+from kerasnas.compress.channels.prune_channels import unpruned
 from kerasnas.compress.clone import compile_as, copy_state, not_rebuilt, own_classes, seed_layers
 from kerasnas.compress.kernels import walk_layers
 from kerasnas.compress.objective import choose_objective
@@ -105,7 +106,8 @@ def from_scratch_control(
     Returns:
         ScratchControl with both accuracies; its `model` is the network from scratch.
     Raises:
-        InvalidArgument: if an argument does not fit, or the outputs or labels are not those of a classifier.
+        InvalidArgument: if an argument does not fit, the outputs or labels are not those of a classifier, or nothing was pruned:
+            `prune_channels` removed no channel, or the teacher is as large.
         KerasNASError: if training diverges.
     Example:
         >>> small = prune_channels(model, x, y, ratio=0.5, epochs=8)  # doctest: +SKIP
@@ -125,6 +127,11 @@ def from_scratch_control(
     if not 0 <= distill <= 1 or (distill and teacher is None):
         raise InvalidArgument(
             f"Expected distill in [0, 1], with a teacher unless it is 0, got {distill!r}, teacher={teacher!r}."
+        )
+    if unpruned(pruned) or (teacher is not None and _shapes(teacher) == _shapes(pruned)):
+        raise InvalidArgument(
+            f"Expected a network with fewer channels than its original, but from '{pruned.name}' none was removed: there is "
+            "nothing to compare. Prune more, or compare networks of one size by evaluate()."
         )
     held_x, held_y, _ = training_data(pruned, *held_out, batch_size, seed)
     truth = class_indices(held_y, pruned.output_shape)
@@ -189,6 +196,10 @@ def paired_error(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     """Return the standard error of the difference of two accuracies on the same samples."""
     difference = one.astype(float) - other.astype(float)
     return float(difference.std() / math.sqrt(len(difference)))
+
+
+def _shapes(model: keras.Model) -> list[tuple[int, ...]]:
+    return [tuple(weight.shape) for weight in model.weights]
 
 
 def _reinitialised(model: keras.Model, seed: int | None) -> keras.Model:

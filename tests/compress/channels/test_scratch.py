@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasnas.compress import from_scratch_control, prune_channels
+from kerasnas.compress import AlreadyWithinTarget, from_scratch_control, prune_channels
 from kerasnas.compress.channels.scratch import paired_error
 from kerasnas.errors import InvalidArgument
 
@@ -53,9 +53,22 @@ def test_it_is_trained_from_other_weights_for_as_long_and_told_apart(task):
 def test_the_clock_ends_the_training(task):
     x, y = task
     network = _network()
-    short = from_scratch_control(network, x, np.eye(2)[y], (x, y), seconds=0.01)
-    longer = from_scratch_control(network, x, y, (x, y), seconds=4, teacher=network, distill=0.5)
+    small = prune_channels(network, ratio=0.5)
+    short = from_scratch_control(small, x, np.eye(2)[y], (x, y), seconds=0.01)
+    longer = from_scratch_control(small, x, y, (x, y), seconds=4, teacher=network, distill=0.5)
     assert short.seconds < 4 <= longer.seconds < 8
+
+
+def test_what_was_not_pruned_is_not_judged(task):
+    x, y = task
+    network = _network()
+    with pytest.warns(AlreadyWithinTarget):
+        same = prune_channels(network, macs=1e9)
+    whole = prune_channels(network, x, y, ratio=0.05, epochs=1)  # of 12 channels that is none
+    assert whole.count_params() == network.count_params()
+    for model, settings in ((same, {}), (whole, {}), (network, {"teacher": network})):
+        with pytest.raises(InvalidArgument, match="none was removed: there is nothing to compare"):
+            from_scratch_control(model, x, y, (x, y), epochs=1, **settings)
 
 
 def test_the_error_of_a_paired_difference():
