@@ -4,20 +4,44 @@ import copy
 import hashlib
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from kerasnas.atomic import atomic_path
 from kerasnas.compress import cluster, prune, prune_channels
-from kerasnas.compression_search import Compression, compress
+from kerasnas.compression_search import compress
 from kerasnas.errors import InvalidArgument
 from kerasnas.export import OnnxFile, verify
 from kerasnas.image_data import collect, to_codes, to_images
 
-__all__ = ["compress_classifier", "export_chosen"]
+__all__ = ["ChosenFile", "compress_classifier", "export_chosen"]
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenFile:
+    """The file that a search for the best compression chose for a classifier.
+
+    Attributes:
+        model: its network; the file counts while that is the classifier's.
+        path: where it lies.
+        format: "float32", "U8S8", "LiteRT int8", ...
+        sha256: of the file.
+    """
+
+    model: keras.Model
+    path: Path
+    format: str
+    sha256: str
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file is still there, and still the same."""
+        return self.path.is_file() and self.sha256 == hashlib.sha256(self.path.read_bytes()).hexdigest()
 
 
 def compress_classifier(
@@ -38,15 +62,17 @@ def compress_classifier(
         raise InvalidArgument(f"Expected one of {', '.join(told)}, got {' and '.join(given)}. Leave out the others.")
     images, codes = _labelled(classifier, *collect(x, y))
     model, smaller = classifier.model_, copy.copy(classifier)
-    vars(smaller).pop("compression_", None)  # of an earlier model
+    for name in ("compression_", "_chosen"):  # of an earlier model
+        vars(smaller).pop(name, None)
     if goal is not None:
         for name in ("held_out", "test"):
             if isinstance(kwargs.get(name), tuple):
                 kwargs[name] = _labelled(classifier, *kwargs[name])
         folder = Path(classifier.directory or ".") / classifier.project_name / "compression"
         settings = {"directory": folder, "export": classifier.export_facts(), "seed": classifier.seed or 0, **kwargs}
-        smaller.compression_ = compress(model, images, codes, goal=goal, **settings)
-        smaller.model_ = smaller.compression_.model
+        smaller.compression_ = found = compress(model, images, codes, goal=goal, **settings)
+        smaller.model_ = found.model
+        smaller._chosen = ChosenFile(found.model, found.path, found.chosen.format, str(found.sha256))
     elif channels is not None:
         smaller.model_ = prune_channels(model, images, codes, ratio=channels, **kwargs)
     elif clusters is not None:
@@ -56,7 +82,7 @@ def compress_classifier(
     return smaller
 
 
-def export_chosen(found: Compression, path: str | os.PathLike[str], x: Any, others: Any) -> OnnxFile:
+def export_chosen(found: ChosenFile, path: str | os.PathLike[str], x: Any, others: Any) -> OnnxFile:
     """Copy the file that a search chose to `path`; see `ImageClassifier.export`.
 
     Raises:
@@ -66,17 +92,16 @@ def export_chosen(found: Compression, path: str | os.PathLike[str], x: Any, othe
     target = Path(path)
     if found.path.suffix != ".onnx":
         raise InvalidArgument(
-            f"Expected the search to have chosen an ONNX file, it chose {found.chosen.format}. Copy `compression_.path` and "
-            "its certificate."
+            f"Expected the search to have chosen an ONNX file, it chose {found.format}. Copy it from {found.path}."
         )
     if target.suffix != ".onnx":
         raise InvalidArgument(f"Expected a path that ends in .onnx, got {str(target)!r}. Call it {target.stem}.onnx.")
     if others:
         raise InvalidArgument(
-            f"Expected no settings but x, got {', '.join(others)}: the file that the search chose ({found.chosen.format}) is "
-            f"copied as it is, `compression_.path`. Its network in float32: kerasnas.export.to_onnx(model_, ...)."
+            f"Expected no settings but x, got {', '.join(others)}: the file that the search chose ({found.format}) is copied "
+            f"as it is, {found.path}. Its network in float32: kerasnas.export.to_onnx(model_, ...)."
         )
-    if not found.path.is_file() or found.sha256 != hashlib.sha256(found.path.read_bytes()).hexdigest():
+    if not found.is_there:
         raise InvalidArgument(
             f"Expected the file that the search chose at {found.path}; it is gone, or another search replaced it. Compress "
             "again with a directory of its own."
@@ -84,7 +109,7 @@ def export_chosen(found: Compression, path: str | os.PathLike[str], x: Any, othe
     lossy: dict[str, Any] = {"atol": None, "min_agreement": 0.0}  # it was chosen by its accuracy
     with atomic_path(target) as draft:
         shutil.copyfile(found.path, draft)
-        verification = verify(found.model, draft, x, **({} if found.chosen.format == "float32" else lossy))
+        verification = verify(found.model, draft, x, **({} if found.format == "float32" else lossy))
         verification.raise_for_mismatch()
         return OnnxFile.of(draft, verification, target)
 

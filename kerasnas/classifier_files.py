@@ -1,8 +1,10 @@
-"""A fitted classifier as a folder: `model.keras` and `classifier.json`."""
+"""A fitted classifier as a folder: `model.keras`, `classifier.json`, and the file that a compression chose."""
 
 import json
 import os
+import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,14 @@ import numpy as np
 
 import kerasnas
 from kerasnas.atomic import atomic_path, write_json
+from kerasnas.classifier_compression import ChosenFile
 from kerasnas.errors import InvalidArgument
 from kerasnas.keras_file import load_model
 from kerasnas.record import SearchRecord
 
 __all__ = ["read_classifier", "save_classifier", "write_classifier"]
+
+_CHOSEN = ("chosen.onnx", "chosen.tflite")
 
 
 def save_classifier(classifier: Any, target: Path) -> None:
@@ -27,6 +32,8 @@ def save_classifier(classifier: Any, target: Path) -> None:
         draft.mkdir()  # with the usual permissions, unlike the temporary folder itself
         write_classifier(classifier, draft)
         if target.exists():  # file by file: it may hold exports, a report or the search, too
+            for name in _CHOSEN:
+                (target / name).unlink(missing_ok=True)
             for file in draft.iterdir():
                 os.replace(file, target / file.name)
         else:
@@ -34,7 +41,8 @@ def save_classifier(classifier: Any, target: Path) -> None:
 
 
 def write_classifier(classifier: Any, folder: Path) -> None:
-    """Write the two files into an existing folder."""
+    """Write the files into an existing folder."""
+    chosen = _write_chosen(classifier, folder)
     with atomic_path(folder / "model.keras") as draft:
         classifier.model_.save(draft)
     settings = {name: str(v) if isinstance(v, Path) else v for name, v in classifier.get_params().items()}
@@ -48,6 +56,7 @@ def write_classifier(classifier: Any, folder: Path) -> None:
             "best_hyperparameters": classifier.best_hyperparameters_,
             "epochs": classifier.epochs_,
             "history": classifier.history_,
+            "chosen": chosen,
             "members": getattr(classifier, "members_", None),
             "project": str(classifier.record_.path.resolve()) if getattr(classifier, "record_", None) else None,
             "parameters": {name: v for name, v in settings.items() if isinstance(v, str | int | float | bool | None)},
@@ -68,9 +77,33 @@ def read_classifier(kind: type, path: Path) -> Any:
         classifier.epochs_, classifier.history_ = state["epochs"], state["history"]
         classifier.members_ = state.get("members") or {}
         project = Path(state["project"] or "")
+        chosen = state.get("chosen")
+        place, form, digest = (chosen[name] for name in ("file", "format", "sha256")) if chosen else ("", "", "")
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidArgument(f"{path}/classifier.json is damaged: {type(error).__name__} {error}.") from error
     classifier.model_ = load_model(path / "model.keras")
+    if chosen:
+        classifier._chosen = ChosenFile(classifier.model_, path / Path(place).name, form, digest)
     if state["project"] and any(project.glob("trial_*/trial.json")):
         classifier.record_ = SearchRecord.load(project)
     return classifier
+
+
+def _write_chosen(classifier: Any, folder: Path) -> dict[str, str] | None:
+    """Copy the file that a compression chose into the folder, in place of an earlier one; return how to find it."""
+    for name in _CHOSEN:
+        (folder / name).unlink(missing_ok=True)
+    found = getattr(classifier, "_chosen", None)
+    if found is None or found.model is not classifier.model_:
+        return None
+    if not found.is_there:
+        warnings.warn(
+            f"The file that the compression chose, {found.path}, is gone or was replaced: only its network is saved, in "
+            "float32.",
+            stacklevel=4,
+        )
+        return None
+    place = folder / f"chosen{found.path.suffix}"
+    with atomic_path(place) as draft:
+        shutil.copyfile(found.path, draft)
+    return {"file": place.name, "format": found.format, "sha256": found.sha256}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kerasnas.cost.graph import graph_of
 
-__all__ = ["decided_classes", "model_classes", "single_threshold"]
+__all__ = ["decided_classes", "model_classes", "model_threshold", "single_threshold"]
 
 _SIGMOIDS = frozenset({"sigmoid", "hardsigmoid", "logistic"})
 # What a probability may pass through on its way out, as Keras, ONNX and LiteRT call it: quantised files, means of networks.
@@ -53,15 +53,18 @@ def single_threshold(ends: Iterable[Hashable], makers: Makers) -> float:
 
 def model_classes(model: keras.Model, outputs: NDArray[Any]) -> NDArray[np.int64]:
     """Return the class of each row of what a Functional or Sequential model with one output gave."""
-    if outputs.shape[1] > 1:
-        return decided_classes(outputs, 0.0)
+    return decided_classes(outputs, 0.0 if outputs.shape[1] > 1 else model_threshold(model))
+
+
+def model_threshold(model: keras.Model) -> float:
+    """Return above what the single column of a Functional or Sequential model means class 1."""
     graph = graph_of(model)
     makers = {
         made.number: (_operator(call.operation), [tensor.number for tensor in call.inputs])
         for call in graph.calls
         for made in call.outputs
     }
-    return decided_classes(outputs, single_threshold([tensor.number for tensor in graph.outputs], makers))
+    return single_threshold([tensor.number for tensor in graph.outputs], makers)
 
 
 def _operator(operation: Any) -> str:

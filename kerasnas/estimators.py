@@ -19,7 +19,7 @@ from kerasnas.classifier_compression import compress_classifier, export_chosen
 from kerasnas.classifier_files import read_classifier, save_classifier, write_classifier
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.by_name import map_method
-from kerasnas.image_data import channel_statistics, check_lengths, collect, split, to_codes, to_images
+from kerasnas.image_data import channel_statistics, check_lengths, collect, pixel_range, split, to_codes, to_images
 from kerasnas.oracles.by_name import BY_NAME
 from kerasnas.search.claim import Claim
 from kerasnas.search.final_fit import final_fit
@@ -64,7 +64,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         epochs_: epochs of the final training: if the winner's trial was stopped early, up to the last that equals its best.
         members_: trial id to share in the output of each network of the winner.
         history_: metrics of the final training, name to one value per epoch.
-        pixel_range_: lowest and highest pixel value seen in training.
+        pixel_range_: lowest and highest pixel value seen in training; 0 and 255 of pictures in bytes.
     Example:
         >>> from sklearn.datasets import load_digits
         >>> digits = load_digits()
@@ -183,7 +183,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = classes
         self.best_hyperparameters_ = dict(final.best.values)
         self.epochs_, self.history_, self.members_ = final.epochs, dict(final.history), dict(final.weights)
-        self.pixel_range_ = (float(min(train[0].min(), valid[0].min())), float(max(train[0].max(), valid[0].max())))
+        self.pixel_range_ = pixel_range(train[0], valid[0])
         self.model_ = final.model
         try:
             self._check_probabilities(train[0][:8])
@@ -291,8 +291,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     def export(self, path: str | os.PathLike[str], *, x: Any = None, **kwargs: Any) -> "OnnxFile | LiteRTFile":
         """Write the model as a verified ONNX or LiteRT file with its labels; see `export.to_onnx`, `export.to_litert`.
 
-        After `compress(goal=...)` the ONNX file is a copy of the one that the search chose, 8 bits included; after `save` and
-        `load` it is one of the network in float32.
+        After `compress(goal=...)` the ONNX file is a copy of the one that the search chose, 8 bits included; so it is after
+        `save` and `load`.
 
         Args:
             path: file to write, ending in .onnx or .tflite.
@@ -302,7 +302,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         if kwargs.get("calibration") is not None:
             kwargs["calibration"] = self._images(kwargs["calibration"])
-        found = getattr(self, "compression_", None)
+        found = getattr(self, "_chosen", None)
         if found is not None and found.model is self.model_ and Path(path).suffix != ".tflite":
             return export_chosen(found, path, None if x is None else self._images(x), kwargs)
         write = kerasnas.export.to_litert if Path(path).suffix == ".tflite" else kerasnas.export.to_onnx
@@ -318,7 +318,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `model.keras`, which plain Keras loads, and `classifier.json` into the folder `path`.
 
-        They replace those of an earlier classifier; other files stay. The search itself stays in its project folder.
+        After `compress(goal=...)` the file that was chosen goes there, too, as chosen.onnx or chosen.tflite. They replace those
+        of an earlier classifier; other files stay. The search itself stays in its project folder.
 
         Raises:
             InvalidArgument: if `path` exists and is no saved classifier.
@@ -327,7 +328,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         save_classifier(self, Path(path))
 
     def write_files(self, folder: str | os.PathLike[str]) -> None:
-        """Write `model.keras` and `classifier.json` into an existing folder, beside what is there."""
+        """Write the files of `save` into an existing folder, beside what is there."""
         check_is_fitted(self)
         write_classifier(self, Path(folder))
 

@@ -8,7 +8,9 @@ from sklearn.model_selection import train_test_split
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["channel_statistics", "check_lengths", "collect", "encode_labels", "split", "to_codes", "to_images"]
+__all__ = ["channel_statistics", "check_lengths", "collect", "encode_labels", "pixel_range", "split", "to_codes", "to_images"]
+
+_FEW_BITS = 16  # the brightest of scikit-learn's digits
 
 
 def collect(x: Any, y: Any = None) -> tuple[Any, Any]:
@@ -91,6 +93,16 @@ def to_images(x: Any, *, name: str = "x") -> NDArray[Any]:
         if not np.isfinite(images).all():
             raise InvalidArgument(f"Expected finite numbers in {name}, got NaN or infinity. Clean or fill them first.")
     return images
+
+
+def pixel_range(*images: NDArray[Any]) -> tuple[float, float]:
+    """Return which pixel values stand for black and white in pictures of one kind.
+
+    0 and 255 for bytes, however dark the pictures are, unless they hold nothing above 16 and so are not of 8 bits; else the
+    lowest and the highest value that there is.
+    """
+    low, high = float(min(part.min() for part in images)), float(max(part.max() for part in images))
+    return (0.0, 255.0) if high > _FEW_BITS and all(part.dtype == np.uint8 for part in images) else (low, high)
 
 
 def encode_labels(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:

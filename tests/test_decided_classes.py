@@ -25,6 +25,7 @@ def _ended(kind):
         "swish": lambda: layers.Activation("swish")(score),  # has a sigmoid within, and does not end in one
         "inner": lambda: layers.Reshape((1,))(inner(start)),
         "sigmoid": lambda: sigmoid,
+        "hard": lambda: layers.Activation("hard_sigmoid")(score),  # goes into a file in pieces
         "mean": lambda: layers.Average()([sigmoid, inner(start)]),
         "shares": lambda: layers.Add()([layers.Rescaling(0.3)(sigmoid), layers.Rescaling(0.7)(ops.sigmoid(score))]),
         "linear": lambda: layers.Activation("linear", dtype="float32")(sigmoid),
@@ -32,14 +33,14 @@ def _ended(kind):
     return keras.Model(start, ends[kind]())
 
 
-@pytest.mark.parametrize("kind", ["score", "tanh", "swish", "inner", "sigmoid", "mean", "shares", "linear"])
+@pytest.mark.parametrize("kind", ["score", "tanh", "swish", "inner", "sigmoid", "hard", "mean", "shares", "linear"])
 def test_the_threshold_of_a_single_column(kind, tmp_path):
     model = _ended(kind)
     outputs = np.array([[-0.1], [0.1], [0.4], [0.6]])
     expected = [0, 1, 1, 1] if kind in ("score", "tanh", "swish") else [0, 0, 0, 1]
     assert model_classes(model, outputs).tolist() == expected
     assert file_classes(to_onnx(model, tmp_path / "m.onnx"), outputs).tolist() == expected
-    if kind in ("score", "sigmoid", "mean"):
+    if kind in ("score", "sigmoid", "hard", "mean"):
         for form in ("float32", "int8"):
             calibration = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
             file = to_litert(model, tmp_path / f"{form}.tflite", format=form, calibration=calibration, min_agreement=0)

@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.image_data import channel_statistics, check_lengths, collect, encode_labels, split, to_codes, to_images
+from kerasnas.image_data import (
+    channel_statistics,
+    check_lengths,
+    collect,
+    encode_labels,
+    pixel_range,
+    split,
+    to_codes,
+    to_images,
+)
 
 _INTEGERS = st.lists(st.integers(-(2**62), 2**62), min_size=2, max_size=30)
 _STRINGS = st.lists(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=6), min_size=2)
@@ -309,3 +318,18 @@ def test_validation_split_outside_its_range(share):
 def test_too_few_samples_to_split():
     with pytest.raises(InvalidArgument, match="enough samples"):
         split(X[:2], [0, 1], 0.1, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (np.array([[3, 100]], "uint8"), (0, 255)),  # dark, and of 8 bits all the same
+        (np.array([[3, 100]], "uint16"), (3, 100)),
+        (np.array([[3, 100]], "float32"), (3, 100)),
+        (np.array([[0, 16]], "uint8"), (0, 16)),  # scikit-learn's digits
+        (np.array([[0, 1]], "uint8"), (0, 1)),  # black and white
+    ],
+)
+def test_bytes_go_from_0_to_255_however_dark(images, expected):
+    assert pixel_range(images) == expected
+    assert pixel_range(images[:, :1], images) == expected

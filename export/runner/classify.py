@@ -85,6 +85,9 @@ def ending(model: bytes) -> str:
     (graph,) = (value for number, value in fields(memoryview(model)) if number == 7)  # ModelProto.graph
     makers: dict[bytes, tuple[str, list[bytes]]] = {}
     ends: list[bytes] = []
+    entries = [dict(fields(value)) for number, value in fields(memoryview(model)) if number == 14]  # ModelProto.metadata_props
+    if any(bytes(entry.get(1, b"")) == b"threshold" and bytes(entry.get(2, b"")) == b"0.5" for entry in entries):
+        return "sigmoid"  # a hard one, perhaps, which stands in the file in pieces
     for number, value in fields(graph):
         if number == 1:  # GraphProto.node
             node = [(part, bytes(text)) for part, text in fields(value) if part in (1, 2, 4)]  # input, output, op_type

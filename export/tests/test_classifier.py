@@ -65,6 +65,9 @@ def test_a_sigmoid_inside_the_network_is_not_its_end(write_model):
     assert ending(model.SerializeToString()) == "softmax"
     model.graph.node[1].op_type = "Sigmoid"  # further in
     assert ending(model.SerializeToString()) == "softmax"
+    # What stands in the file in pieces may be told in words.
+    assert ending(write_model(KERNEL[:, :1], end=None, threshold=0.5).read_bytes()) == "sigmoid"
+    assert ending(write_model(KERNEL[:, :1], end=None, threshold=0.0).read_bytes()) == "scores"
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ const PASSING = new Set(
 
 /** Return what the answers of a ModelProto are: "softmax" or "sigmoid", which are probabilities, or "scores". */
 export function ending(model) {
+  if (readMetadata(model).threshold === "0.5") return "sigmoid"; // a hard one, perhaps, which stands in the file in pieces
   const [graph] = all(model, 7); // ModelProto.graph
   const makers = new Map();
   const ends = [];

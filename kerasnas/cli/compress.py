@@ -223,15 +223,20 @@ def prune_channels(run: "Run", **settings: Any) -> "Compression":
 def _leave(run: "Run", found: "Compression") -> "Compression":
     """Put the chosen file, its certificate, its network and the table where the run's results are."""
     import shutil
+    from dataclasses import replace
 
     from kerasnas.atomic import atomic_path
+    from kerasnas.export import Certificate
 
     run.forget_exported(f"{run.name}-compressed", keep=f"{run.name}-compressed.onnx")
     # Without a certificate in between, a kill leaves no file beside the certificate of another one.
     (run.folder / f"{run.name}-compressed.json").unlink(missing_ok=True)
-    for suffix in (".onnx", ".keras", ".json"):
+    for suffix in (".onnx", ".keras"):
         with atomic_path(run.folder / f"{run.name}-compressed{suffix}") as draft:
             shutil.copyfile(found.path.with_suffix(suffix), draft)
+    certificate = Certificate.load(found.path.with_suffix(".json"))
+    named = replace(certificate, file={**certificate.file, "name": f"{run.name}-compressed.onnx"})
+    named.write(run.folder / f"{run.name}-compressed.json")
     run.write("compression.json", {**found.to_dict(), "path": f"{run.name}-compressed.onnx"})
     return found
 

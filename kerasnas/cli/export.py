@@ -116,6 +116,8 @@ def export(
     """Export the networks of `run`, and certify the files; return one row of figures for each file."""
     if quantize is not None or any(format.startswith("int") for format in litert):
         _ = run.required_data  # before the work of exporting
+    if train:
+        _check_trainable(run)
     settings = {"atol": atol, "opset": opset, "slim": slim}
     exported = [_made(run, variant) if variant.file else _to_onnx(run, variant, **settings) for variant in run.variants()]
     if quantize is not None:
@@ -126,6 +128,19 @@ def export(
     rows = _rows(run, exported)
     run.write("verification.json", {"files": rows})
     return rows
+
+
+def _check_trainable(run: "Run") -> None:
+    """Refuse a network that cannot be trained for 8 bits before any file is written."""
+    from kerasnas.compress.quantize_aware import trainable_twin
+
+    for variant in run.variants():
+        if not _is_clustered(variant):
+            trainable_twin(variant.classifier.model_)
+
+
+def _is_clustered(variant: "Variant") -> bool:
+    return any(step["method"] == "cluster" for step in variant.compression)
 
 
 def _made(run: "Run", variant: "Variant") -> Exported:
@@ -179,8 +194,7 @@ def _trained(run: "Run", variant: "Variant", format: str) -> Exported:
     from kerasnas.compress import quantize_aware
     from kerasnas.image_data import to_codes
 
-    methods = [step["method"] for step in variant.compression]
-    if "cluster" in methods:
+    if _is_clustered(variant):
         plain = _to_litert(run, variant, format)
         return Exported(variant, plain.file, {**plain.facts, "reason": "Not trained for 8 bits: that would undo its clusters."})
     path, data, classifier = run.folder / f"{variant.name}-{format}.tflite", run.required_data, variant.classifier
@@ -192,7 +206,7 @@ def _trained(run: "Run", variant: "Variant", format: str) -> Exported:
         to_codes(data.y_train, classifier.classes_),
         path,
         validation_data=(_pixels(data.x_test[compared]), to_codes(data.y_test[compared], classifier.classes_)),
-        preserve_sparsity="prune" in methods,
+        preserve_sparsity=any(step["method"] == "prune" for step in variant.compression),
         seed=0,
         **classifier.export_facts(),
     )

@@ -15,7 +15,7 @@ from kerasnas.datasets import Dataset, load
 from kerasnas.errors import InvalidArgument
 from kerasnas.estimators import ImageClassifier
 from kerasnas.export.certificate import certificate_path
-from kerasnas.image_data import encode_labels
+from kerasnas.image_data import encode_labels, pixel_range
 from kerasnas.keras_file import load_model
 
 if TYPE_CHECKING:
@@ -239,7 +239,6 @@ def _classifier_of(path: Path, data: Dataset | None) -> ImageClassifier:
         raise InvalidArgument(
             f"{path} has {outputs} outputs, but the data has {len(classifier.classes_)} classes: pass the data it was made for."
         )
-    pixels = data.x_train if data is not None else np.asarray([0.0, 255.0])
-    classifier.pixel_range_ = (float(pixels.min()), float(pixels.max()))
+    classifier.pixel_range_ = (0.0, 255.0) if data is None else pixel_range(data.x_train)
     classifier.best_hyperparameters_, classifier.epochs_, classifier.history_ = {}, 0, {}
     return classifier

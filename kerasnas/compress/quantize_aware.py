@@ -21,7 +21,7 @@ from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export_checks import check_class_names, check_computation, check_preprocessing, check_shares
 from kerasnas.litert import append_facts, convert_saved_model, open_litert, operators
 
-__all__ = ["QuantizedFile", "quantize_aware"]
+__all__ = ["QuantizedFile", "quantize_aware", "trainable_twin"]
 
 
 @dataclass(frozen=True)
@@ -130,16 +130,14 @@ def quantize_aware(
         raise InvalidArgument(f"Expected a path that ends in .tflite, got {str(target)!r}. Call it {target.stem}.tflite.")
     check_settings(epochs, batch_size, learning_rate)
     check_shares(max_loss=max_loss, min_agreement=min_agreement)
-    check_model(model)
-    check_computation(model)
-    if len(model.output_shape) != 2 or model.output_shape[1] < 2:
-        raise InvalidArgument(f"Expected an output of shape (batch, classes), '{model.name}' has {model.output_shape}.")
+    plain = trainable_twin(model)
     names = check_class_names(labels, model.output_shape[1])
     check_preprocessing(preprocessing)
     x_train, y_train, x_test, y_test = _split(model, x, y, validation_data, batch_size)
     inputs, classes, batches = training_data(model, x_train, y_train, batch_size, seed)
     loss, encode = choose_objective(model, classes)
-    twin = _quantized_twin(model, inputs, preserve_sparsity)
+    check_parity(model, plain, inputs[:8])
+    twin = _quantized(model, plain, preserve_sparsity)
     _fit(twin, batches, loss, encode, epochs, learning_rate, seed, verbose)
     with atomic_path(target) as draft, tempfile.TemporaryDirectory(prefix="kerasnas-") as folder:
         _save(twin, model, Path(folder))
@@ -191,8 +189,17 @@ def _split(model: keras.Model, x: Any, y: Any, validation: Any, batch_size: int)
     return x_train, y_train, np.asarray(x_test, "float32"), y_test.argmax(axis=1) if one_hot else y_test.reshape(-1)
 
 
-def _quantized_twin(model: keras.Model, inputs: np.ndarray, preserve_sparsity: bool) -> Any:
-    tfmot = load_tfmot()
+def trainable_twin(model: keras.Model) -> Any:
+    """Return a classifier rebuilt in tf_keras, of layers that tfmot can train for 8 bits.
+
+    Raises:
+        InvalidArgument: if it is none, or tfmot does not take a layer; all such layers are named.
+    """
+    check_model(model)
+    check_computation(model)
+    if len(model.output_shape) != 2 or model.output_shape[1] < 2:
+        raise InvalidArgument(f"Expected an output of shape (batch, classes), '{model.name}' has {model.output_shape}.")
+    load_tfmot()
     import tf_keras
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_registry
 
@@ -206,8 +213,11 @@ def _quantized_twin(model: keras.Model, inputs: np.ndarray, preserve_sparsity: b
             return isinstance(before, foldable)
         return isinstance(layer, layers.SeparableConv2D) or bool(registry.supports(layer))
 
-    plain = translate(model, supports)
-    check_parity(model, plain, inputs[:8])
+    return translate(model, supports)
+
+
+def _quantized(model: keras.Model, plain: Any, preserve_sparsity: bool) -> Any:
+    tfmot = load_tfmot()
     combine = tfmot.experimental.combine
     scheme = {"scheme": combine.Default8BitPrunePreserveQuantizeScheme()} if preserve_sparsity else {}
     keras_tools = tfmot.quantization.keras

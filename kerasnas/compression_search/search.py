@@ -165,7 +165,7 @@ def compress(
             n_held_out=len(held[1]),
             control=scratch,
             test=examined,
-            reason=_reason(aim, original, chosen, rows, len(held[1])),
+            reason=_reason(aim, chosen, rows, len(held[1])),
             seconds=journal.seconds,
             sha256=certificate.file["sha256"],
             replaces=replaces,
@@ -354,7 +354,7 @@ def _examine(bench: Bench, journal: Journal, original: Candidate, chosen: Candid
     return {**figures, "loss": figures["original"] - figures["chosen"], "loss_error": paired_error(right, left)}
 
 
-def _reason(goal: Goal, original: Candidate, chosen: Candidate, rows: Sequence[Candidate], n_held_out: int) -> str:
+def _reason(goal: Goal, chosen: Candidate, rows: Sequence[Candidate], n_held_out: int) -> str:
     fit = sum(not goal.excess(row) for row in rows)
     text = f"The goal was the {goal}: {fit} of {len(rows)} measured files keep these bounds, this is the {goal.best} of them"
     if goal.excess(chosen):

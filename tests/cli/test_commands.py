@@ -167,6 +167,7 @@ def test_compress_for_a_goal_and_by_channels(run, tmp_path, capsys):
     assert chosen["size_bytes"] == (copied / "model-compressed.onnx").stat().st_size
     assert main(["verify", str(copied / "model-compressed.onnx")]) == 0
     certified = _read(copied / "model-compressed.json")
+    assert certified["file"]["name"] == "model-compressed.onnx"
     small = keras.models.load_model(copied / "model-compressed.keras")
     assert small.count_params() == chosen["parameters"] < keras.models.load_model(copied / "model.keras").count_params()
     assert main([*search, "--max-trials", "1"]) == 0
@@ -300,6 +301,14 @@ def test_export_to_litert(digits_net, tmp_path, capsys):
         assert main(["verify", str(tmp_path / row["file"]), "--no-latency"]) == 0
     assert small["latency"]["size_bytes"] < half["latency"]["size_bytes"] < plain["latency"]["size_bytes"]
     assert "net-int8.tflite and its certificate net-int8.tflite.json" in " ".join(capsys.readouterr().out.split())
+
+
+def test_training_that_is_refused_leaves_no_file(tmp_path, capsys):
+    hidden = [keras.layers.Flatten(), keras.layers.Dense(8, "relu"), keras.layers.LayerNormalization(name="odd")]
+    keras.Sequential([keras.Input((8, 8, 1)), *hidden, keras.layers.Dense(10, "softmax")]).save(tmp_path / "net.keras")
+    assert main(["export", str(tmp_path / "net.keras"), "--data", "digits", "--litert", "int8", "--train"]) == 2
+    assert "'odd' (LayerNormalization) is not supported there" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["net.keras"]
 
 
 @pytest.mark.slow

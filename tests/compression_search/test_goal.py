@@ -31,7 +31,8 @@ goals = st.builds(
 @given(goals, numbers)
 def test_what_keeps_all_bounds_is_worth_more_than_what_breaks_one(goal, one):
     broken = (goal.best != "most accurate" and one.loss + one.loss_error > goal.max_loss) or (
-        one.size_bytes > (goal.max_bytes or math.inf) or one.latency_ms > (goal.max_latency_ms or math.inf)
+        one.size_bytes > (goal.max_bytes or math.inf)
+        or one.latency_ms > (goal.max_latency_ms or math.inf)
         or 1000 / one.size_bytes < (goal.smaller or 0)
         or 1 / one.latency_ms < (goal.faster or 0)
     )

@@ -247,12 +247,22 @@ def test_compress_by_channels_or_for_a_goal(classifier, tmp_path):
     assert file.path.read_bytes() == eight.compression_.path.read_bytes()
     assert file.labels == tuple(classifier.classes_)
     assert str(file.path) in str(file)
+    eight.save(tmp_path / "saved")
+    loaded = ImageClassifier.load(tmp_path / "saved")
+    assert loaded.export(tmp_path / "loaded.onnx").path.read_bytes() == file.path.read_bytes()
+    classifier.save(tmp_path / "saved")
+    assert {path.name for path in (tmp_path / "saved").iterdir()} == {"model.keras", "classifier.json"}
     with pytest.raises(InvalidArgument, match="got opset"):
         eight.export(tmp_path / "other.onnx", opset=15)
     shutil.copyfile(small.compression_.path, eight.compression_.path)
     with pytest.raises(InvalidArgument, match="another search replaced it"):
         eight.export(tmp_path / "other.onnx")
     assert not (tmp_path / "other.onnx").exists()
+    with pytest.warns(UserWarning, match=r"only its network is saved, in float32"):
+        eight.save(tmp_path / "saved")
+    assert ImageClassifier.load(tmp_path / "saved").export(tmp_path / "float.onnx").path.stat().st_size > 2 * len(
+        file.path.read_bytes()
+    )
     zeros = eight.compress(PIXELS[TRAIN], NAMES[TRAIN], sparsity=0.5, epochs=1)
     assert not hasattr(zeros, "compression_")
     with pytest.raises(InvalidArgument, match="got sparsity and goal"):

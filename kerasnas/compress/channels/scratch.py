@@ -106,8 +106,8 @@ def from_scratch_control(
     Returns:
         ScratchControl with both accuracies; its `model` is the network from scratch.
     Raises:
-        InvalidArgument: if an argument does not fit, the outputs or labels are not those of a classifier, or nothing was pruned:
-            `prune_channels` removed no channel, or the teacher is as large.
+        InvalidArgument: if an argument does not fit, the outputs or labels are not those of a classifier, or nothing was
+            pruned: `prune_channels` removed no channel, or the teacher is as large.
         KerasNASError: if training diverges.
     Example:
         >>> small = prune_channels(model, x, y, ratio=0.5, epochs=8)  # doctest: +SKIP
