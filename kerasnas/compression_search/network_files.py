@@ -26,8 +26,9 @@ from kerasnas.export.session import open_file, open_session
 
 __all__ = ["FORMATS_TRIED", "LEAST_BYTES", "LITERT", "Bench", "check_formats", "side_by_side"]
 
-# Half precision, and what 8-bit kernels there are: signed and unsigned activations; the dynamic ones are slow.
-FORMATS_TRIED = ("float16", "S8S8", "U8S8", "U8S8 reduce_range", "U8U8")
+# Half precision, weights alone in 8 bits, and what 8-bit kernels there are: signed and unsigned activations; the dynamic ones
+# are slow.
+FORMATS_TRIED = ("float16", "int8 weights", "S8S8", "U8S8", "U8S8 reduce_range", "U8U8")
 _BATCH, _REPEATS = 256, 60
 # The formats of `to_litert`, by their names here.
 LITERT: dict[str, Any] = {f"LiteRT {name}": name for name in ("float32", "float16", "int8", "int16")}

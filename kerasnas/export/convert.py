@@ -7,6 +7,7 @@ import keras
 
 from kerasnas.errors import KerasNASError
 from kerasnas.export import tf2onnx_repairs as repairs
+from kerasnas.export.constant_shapes import constant_shapes
 from kerasnas.export.early_layout import layout_first
 from kerasnas.export.functional_view import FunctionalView
 from kerasnas.export.op_handlers import layer_of, op_handlers
@@ -47,6 +48,7 @@ def convert(view: FunctionalView, *, opset: int) -> "onnx.ModelProto":
     _name_shapes(proto.graph.input, view.inputs)
     _name_shapes(proto.graph.output, view.outputs)
     layout_first(proto)
+    constant_shapes(proto)
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:

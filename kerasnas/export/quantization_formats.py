@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from kerasnas.export.eight_bit_weights import with_eight_bit_weights
+
 __all__ = ["FORMATS", "QuantizationFormat", "prepare", "write_quantized"]
 
 _CALIBRATION_BATCH = 32
@@ -21,8 +23,9 @@ class QuantizationFormat:
     """How weights and activations are held.
 
     Attributes:
-        kind: "float16"; "dynamic" (8 bits, the range of activations is found at each call) or "static" (8 bits, the range is
-            that of calibration samples, written as QuantizeLinear and DequantizeLinear).
+        kind: "float16"; "weights" (8 bits in the file, of which onnxruntime makes float when it opens it); "dynamic" (8 bits,
+            the range of activations is found at each call) or "static" (8 bits, the range is that of calibration samples,
+            written as QuantizeLinear and DequantizeLinear).
         activations: 8-bit type of the activations of a static format.
         weights: 8-bit type of the weights.
         per_channel: whether each output channel has its own scale.
@@ -30,7 +33,7 @@ class QuantizationFormat:
         calibration: "MinMax", or "Percentile", which cuts off the outermost 0.001 % of the values.
     """
 
-    kind: Literal["float16", "dynamic", "static"]
+    kind: Literal["float16", "weights", "dynamic", "static"]
     activations: Literal["int8", "uint8"] = "uint8"
     weights: Literal["int8", "uint8"] = "int8"
     per_channel: bool = True
@@ -40,6 +43,7 @@ class QuantizationFormat:
 
 FORMATS: Mapping[str, QuantizationFormat] = {
     "float16": QuantizationFormat("float16"),
+    "int8 weights": QuantizationFormat("weights"),
     "dynamic": QuantizationFormat("dynamic"),
     "S8S8": QuantizationFormat("static", "int8", "int8"),
     "S8S8 per tensor": QuantizationFormat("static", "int8", "int8", per_channel=False),
@@ -112,6 +116,9 @@ def write_quantized(
     with _quiet():
         if how.kind == "float16":
             onnx.save(_to_float16(onnx.load(prepared), left_in_float), target)
+            return
+        if how.kind == "weights":
+            onnx.save(with_eight_bit_weights(onnx.load(prepared), left_in_float), target)
             return
         weights = {"int8": quantization.QuantType.QInt8, "uint8": quantization.QuantType.QUInt8}
         common = {

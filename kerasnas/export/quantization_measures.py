@@ -99,7 +99,7 @@ def measure(
         accuracy=accuracy,
         loss=1 - agreement,
         kernels=kernels,
-        fused="" if name in ("float32", "float16") else f"{eight} of {eight + rest}",
+        fused="" if name in ("float32", "float16", "int8 weights") else f"{eight} of {eight + rest}",
         left_in_float=tuple(left_in_float),
     )
 
