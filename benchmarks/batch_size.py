@@ -20,7 +20,7 @@ from image_search import data
 from kerasnas.cost import cost_of
 from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.image_data import channel_statistics
-from kerasnas.search.compilation import steps_per_execution
+from kerasnas.search.execution import steps_per_execution
 from kerasnas.search.fit_input import steady_input
 from kerasnas.spaces import ConvDense
 from kerasnas.strategies.space import random_choices

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from kerasnas.atomic import write_json
+
 EPOCHS, BATCH, PATIENCE = 10, 64, 3
 
 
@@ -78,6 +80,13 @@ class Clock:
         return result
 
 
+def machine() -> dict[str, Any]:
+    """Return the processor's name, its 8-bit arithmetic, and how many cores this process may use."""
+    from kerasnas.export.processor import processor
+
+    return {"cpu": (found := processor())["cpu"], "int8": found["int8"], "cores": len(os.sched_getaffinity(0))}
+
+
 def arguments(description: str | None, results: Path) -> argparse.ArgumentParser:
     """Return a parser of the arguments that all these benchmarks take."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -114,6 +123,7 @@ def in_own_process(
         package = str(Path(__file__).resolve().parents[1])  # where the interpreter has no kerasnas
         found = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         subprocess.run([*command, "--run", str(draft)], check=True, env=os.environ | {"PYTHONPATH": found})
-        draft.rename(file)
+        write_json(file, json.loads(draft.read_text("utf-8")) | {"machine": machine()})
+        draft.unlink()
     result: dict[str, Any] = json.loads(file.read_text("utf-8"))
     return result

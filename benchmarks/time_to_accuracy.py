@@ -20,8 +20,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 from image_search import BATCH, EPOCHS, PATIENCE, Clock, arguments, data, in_own_process
+
+from kerasnas.atomic import atomic_path
 
 METHODS = (
     "kerasnas",
@@ -116,44 +120,92 @@ def reached(points: list[dict[str, Any]], accuracy: float) -> float | None:
     return next((p["seconds"] for p in points if (p["test"] or 0.0) >= accuracy), None)
 
 
-def report(results: dict[str, list[dict[str, Any]]]) -> None:
+def final(runs: list[dict[str, Any]]) -> list[float]:
+    """Return the test accuracy at the end of each run, 0 of one that has no network."""
+    return [(r["points"][-1]["test"] or 0.0) if r["points"] else 0.0 for r in runs]
+
+
+def report(task: str, results: dict[str, list[dict[str, Any]]]) -> None:
     """Print the table: final accuracies, and when each method came to the best peer's final accuracy."""
-    finals = {m: [r["points"][-1]["test"] or 0.0 for r in runs if r["points"]] for m, runs in results.items()}
-    peers = {m: float(np.mean(v)) for m, v in finals.items() if not m.startswith("kerasnas") and v}
-    goal = max(peers.values(), default=float("nan"))
-    print(f"| method | seeds | trials | test accuracy at the end | seconds to {goal:.4f} | outside of fit |")
+    peers = [float(np.mean(final(runs))) for m, runs in results.items() if not m.startswith("kerasnas")]
+    goal = max(peers, default=float("nan"))
+    print(f"\n{task}: " + "; ".join(sorted({describe(r) for runs in results.values() for r in runs})))
+    print(f"| method | runs | trials | test accuracy at the end | seconds to {goal:.4f} | outside of fit |")
     print("|---|---|---|---|---|---|")
     for method, runs in results.items():
-        runs = [r for r in runs if r["points"]]
-        if not runs:
-            continue
         times = [reached(r["points"], goal) for r in runs]
         when = ", ".join("never" if t is None else f"{t:.0f}" for t in times)
-        spread = f" ± {np.std(finals[method], ddof=1):.4f}" if len(runs) > 1 else ""
-        outside = [1 - r["fit_seconds"] / r["seconds"] for r in runs if r["fit_seconds"] is not None]
+        spread = f" ± {np.std(final(runs), ddof=1):.4f}" if len(runs) > 1 else ""
+        outside = [1 - r["fit_seconds"] / r["seconds"] for r in runs if r.get("fit_seconds") is not None]
         trials = ", ".join(str(len(r["points"])) for r in runs)
         share = f"{np.mean(outside):.1%}" if outside else ""
-        print(f"| {method} | {len(runs)} | {trials} | {np.mean(finals[method]):.4f}{spread} | {when} | {share} |")
+        print(f"| {method} | {len(runs)} | {trials} | {np.mean(final(runs)):.4f}{spread} | {when} | {share} |")
+
+
+def describe(result: dict[str, Any]) -> str:
+    """Return what a run was made on."""
+    machine = result["machine"]
+    return f"{machine['cores']} core(s) of an {machine['cpu']}, {machine['int8']}"
+
+
+def plot(tasks: dict[str, dict[str, list[dict[str, Any]]]], path: Path) -> None:
+    """Draw the test accuracy of what would be given out over the seconds, a panel for each task, a line for each run."""
+    mpl.use("Agg")
+    figure, axes = plt.subplots(1, len(tasks), figsize=(5.2 * len(tasks), 4.2), squeeze=False, layout="constrained")
+    methods = [m for m in METHODS if any(m in results for results in tasks.values())]
+    for axis, (task, results) in zip(axes.flat, tasks.items(), strict=True):
+        for index, method in enumerate(methods):
+            style = {"color": mpl.colormaps["tab10"](index % 10), "linewidth": 2.2 if method == METHODS[0] else 1.3}
+            for run, result in enumerate(results.get(method, [])):
+                points = [p for p in result["points"] if p["test"] is not None]
+                seconds, accuracy = [p["seconds"] for p in points], [p["test"] for p in points]
+                if points:
+                    seconds, accuracy = [*seconds, max(result["seconds"], seconds[-1])], [*accuracy, accuracy[-1]]
+                axis.step(seconds, accuracy, where="post", label=None if run else method, **style)
+        lowest = min(final(runs)[0] for runs in results.values())
+        axis.set(title=task, xlabel="seconds", ylabel="test accuracy of the best network so far", xlim=(0, None))
+        axis.set_ylim(bottom=max(0.0, lowest - 0.1))
+        axis.grid(alpha=0.25)
+        axis.legend(loc="lower right", frameon=False)
+    with atomic_path(path) as draft:
+        figure.savefig(draft, dpi=110)
+    plt.close(figure)
+
+
+def kept(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Return all results of a folder, by task and method."""
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for method in METHODS:
+        label = method.replace(" ", "_")
+        for file in sorted(folder.glob(f"*-{label}-*.json")):
+            data, limit, budget = file.name.split(f"-{label}-")[0].split("-")
+            task = f"{data}, {limit} pictures, {budget} s"
+            found.setdefault(task, {}).setdefault(method, []).append(json.loads(file.read_text("utf-8")))
+    return found
 
 
 def main() -> None:
-    parser = arguments(__doc__, Path("time_to_accuracy"))
+    parser = arguments(__doc__, Path(__file__).parent / "measured" / "time_to_accuracy")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS[:-1]))
     parser.add_argument("--autokeras", default=sys.executable, help="a Python that has it: see autokeras_search.py")
+    parser.add_argument("--kept", action="store_true", help="make no runs: show all that the folder of results has")
     options = parser.parse_args()
     if options.run:
         (method,) = options.methods
         result = run(method, options.data, options.limit, options.budget, options.seeds)
         options.run.write_text(json.dumps(result), encoding="utf-8")
         return
-    results: dict[str, list[dict[str, Any]]] = {method: [] for method in options.methods}
-    for seed in range(options.seeds):
+    for seed in range(0 if options.kept else options.seeds):
         for method in options.methods:
             python, script = sys.executable, __file__
             if method == "AutoKeras":
                 python, script = options.autokeras, str(Path(__file__).with_name("autokeras_search.py"))
-            results[method].append(in_own_process(script, options, seed, ["--methods", method], python=python))
-    report(results)
+            in_own_process(script, options, seed, ["--methods", method], python=python)
+    tasks = kept(options.results)
+    for task, results in tasks.items():
+        report(task, results)
+    if tasks:
+        plot(tasks, options.results / "curves.png")
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ class _Fit:
         known = tuner.oracle.get_trial(trial.trial_id)
         keras.utils.set_random_seed((tuner.oracle.seed + seed) % 2**32)
         model = tuner.load_model(known) if trial.inherited else hypermodel.build(known.hyperparameters)
-        tuner.choose_execution(model, len(data[0]), self._batch_size, epochs)
+        tuner.choose_execution(model, len(data[0]), self._batch_size)
         with steady_input(model, f"{tuner.oracle.seed}/final/{seed}"):
             history = hypermodel.fit(
                 known.hyperparameters, model, *data, epochs=epochs, batch_size=self._batch_size, verbose=self._bar, **kwargs

@@ -45,18 +45,18 @@ def bound_arguments(fit: Callable[..., Any], args: Sequence[Any], kwargs: Mappin
 
 
 def read_in_order(
-    arguments: dict[str, Any], seed: str, *, adjust: Callable[[Batches, int], None] = lambda *_: None
+    arguments: dict[str, Any], seed: str, *, adjust: Callable[[Batches], None] = lambda *_: None
 ) -> keras.callbacks.Callback:
     """Replace arrays among the arguments of `fit` by batches; return the callback that puts each epoch in its order.
 
     Args:
         arguments: as `bound_arguments` returns them; changed in place. Data sets stay as they are.
         seed: what the order follows from.
-        adjust: called with the batches and the epochs.
+        adjust: called with the batches.
     """
     batches = _in_order(arguments, zlib.crc32(seed.encode()))
     if batches is not None:
-        adjust(batches, int(arguments["epochs"]))
+        adjust(batches)
         # For data sets Keras looks every class up in `class_weight`, and for batches only those that are there.
         arguments["x"] = batches if arguments["class_weight"] else as_fast_input(batches)
         _read_validation_fast(arguments, batches.batch_size)

@@ -132,8 +132,8 @@ class TrialTraining:
             inherited = inherit(model, parent)
             content["inherited"] = {"trial": donor.trial_id, "share": inherited.share}
 
-    def _adjust(self, model: keras.Model, batches: Batches, epochs: int) -> None:
-        self._tuner.choose_execution(model, batches.samples, batches.batch_size, epochs)
+    def _adjust(self, model: keras.Model, batches: Batches) -> None:
+        self._tuner.choose_execution(model, batches.samples, batches.batch_size)
         if self._live is not None and len(batches[0]) > 1:
             self._live.watch(*batches[0][:2])
 

@@ -20,9 +20,9 @@ from kerasnas.oracles.excuses import is_out_of_memory
 from kerasnas.record import SearchRecord
 from kerasnas.search.best_epoch import load_weights
 from kerasnas.search.checkpoints import Checkpoints
-from kerasnas.search.compilation import choose_execution
 from kerasnas.search.data_check import check_data, check_input_shape, check_objective
 from kerasnas.search.disk import disk_full
+from kerasnas.search.execution import choose_execution
 from kerasnas.search.isolation import TrialProcess
 from kerasnas.search.limits import Limits
 from kerasnas.search.live_log import LiveLog
@@ -61,8 +61,6 @@ class NASTuner(kt.Tuner):
         limits: what no network may exceed, known before it is trained: a mapping with any of "parameters", "macs",
             "activation_bytes" and "latency_ms". A proposal that breaks one is replaced, without a trial or a failure; needs
             an oracle of kerasnas.
-        compilation: "auto" lets TensorFlow, on a CPU, take several training steps at once, and compile with XLA only where that
-            is expected to pay: see `kerasnas.search.compilation`. False leaves that as the HyperModel compiled the model.
         tensorboard: True writes logs for TensorBoard into `project_name/tensorboard`, on every backend.
         isolate: True runs the trials in a process of its own, which is reused: one that uses up the memory, or crashes, is
             then a failed trial and not the end. Data must be arrays.
@@ -87,7 +85,6 @@ class NASTuner(kt.Tuner):
         stopping: StoppingRule | str | None = None,
         inherit: bool = False,
         limits: Mapping[str, float] | None = None,
-        compilation: bool | str = "auto",
         tensorboard: bool = False,
         isolate: bool = False,
         keep_checkpoints: int = 3,
@@ -106,9 +103,7 @@ class NASTuner(kt.Tuner):
         self.limits = Limits.of(limits)
         if self.limits != Limits() and not isinstance(oracle, StrategyOracle):
             raise InvalidArgument(f"`limits` need an oracle of kerasnas, such as DynaOracle, got {type(oracle).__name__}.")
-        if compilation not in ("auto", False):
-            raise InvalidArgument(f"Expected `compilation` to be 'auto' or False, got {compilation!r}.")
-        self.inherit, self.compilation = inherit, compilation
+        self.inherit = inherit
         oracle.verbose = 0  # its display is replaced by SearchProgress
         folder = Path(directory or ".") / (project_name or "untitled_project")
         # A worker that starts after the chief would delete the search that is running.
@@ -280,10 +275,9 @@ class NASTuner(kt.Tuner):
         finally:
             self._training = None
 
-    def choose_execution(self, model: keras.Model, samples: int, batch_size: int, epochs: int) -> None:
-        """Let TensorFlow run a training on arrays as it is fastest on a CPU; see `compilation`."""
-        if self.compilation == "auto":
-            choose_execution(model, samples, int(batch_size), epochs, hears_batches=has_batch_hooks(self))
+    def choose_execution(self, model: keras.Model, samples: int, batch_size: int) -> None:
+        """Let TensorFlow run a training on arrays as it is fastest on a CPU; see `kerasnas.search.execution`."""
+        choose_execution(model, samples, int(batch_size), hears_batches=has_batch_hooks(self))
 
     def _run_isolated(self, process: TrialProcess, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         path, shown = self._history.path, 0
