@@ -3,7 +3,7 @@
 Each network is trained on random pictures as a trial is: with validation, and with a last batch that is not full, for
 which XLA compiles once more. A line for each way of running it: the seconds that the first epoch takes longer than the
 fastest one (tracing and compilation), CPU seconds of the same, and milliseconds of a training step of the fastest epoch,
-validation not counted. The constants of kerasnas/search/compilation.py come from it.
+validation not counted. kerasnas/search/execution.py follows from it.
 
     python benchmarks/compilation.py                                    # about half an hour on two cores
     python benchmarks/compilation.py --networks tiny-default --batches 32 64 128 --steps 1 8 32

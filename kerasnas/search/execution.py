@@ -13,8 +13,7 @@ def choose_execution(model: keras.Model, samples: int, batch_size: int, *, hears
     """Let TensorFlow run several steps at once on a CPU; nothing is changed on other devices and backends.
 
     A model that was compiled for several steps is left as it is. XLA is left to Keras, which does not use it where there is
-    only a CPU: there it takes longer to begin than a small network takes to train, and with oneDNN its steps are slower, too
-    (`benchmarks/compilation.py`).
+    only a CPU: with oneDNN a step through XLA takes 3 to 11 times as long there (`benchmarks/compilation.py`).
 
     Args:
         model: a compiled model.

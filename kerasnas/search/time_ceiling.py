@@ -84,17 +84,18 @@ class TimeCeiling:
     def overrun(self, epochs: int) -> str | None:
         """Return why the present trial is to end after `epochs` epochs: it takes far longer than it may; None if not.
 
-        The first epoch tells nothing: it holds what comes before the training.
+        The first epoch does not tell how long the others will be: it holds what comes before the training.
         """
         (before, then), now = self._lap, self._budget.trial_seconds
         self._lap = (epochs, now)
-        if epochs < 2 or before != epochs - 1 or epochs >= self._epochs or (ceiling := self.seconds) is None:
+        if epochs >= self._epochs or (ceiling := self.seconds) is None:
             return None
-        whole = now + (self._epochs - epochs) * (now - then)
+        tells = epochs >= 2 and before == epochs - 1
+        whole = now + (self._epochs - epochs) * (now - then) * tells
         allowed = max(ceiling, self._granted)
         if whole <= _FAR * allowed:
             return None
-        return f"it would take {_rounded(whole)}; {_rounded(allowed)} are allowed so early"
+        return f"it would take {'' if tells else 'more than '}{_rounded(whole)}; {_rounded(allowed)} are allowed so early"
 
     def forgive(self) -> None:
         """Let what was too long before be proposed again, if it may be trained now."""

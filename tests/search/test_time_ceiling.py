@@ -138,7 +138,10 @@ def test_a_training_that_takes_far_longer_than_it_may_is_ended(clock, tmp_path):
     assert after(1, 15) is None  # the first epoch holds more than a training
     assert after(2, 16) == "it would take 24 s; 10 s are allowed so early"
     assert [after(1, 15), after(2, 15.5)] == [None, None]  # 19.5 s in all
-    assert after(4, 25) is None  # the epoch before was not seen
+    assert after(4, 20) is None  # the epoch before was not seen
+    assert after(5, 22) == "it would take 32 s; 10 s are allowed so early"
+    assert after(1, 21) == "it would take more than 21 s; 10 s are allowed so early"
+    assert after(4, 25) == "it would take more than 25 s; 10 s are allowed so early"
     assert after(5, 29) == "it would take 49 s; 10 s are allowed so early"
     assert after(10, 99) is None  # it is over
 
