@@ -15,11 +15,26 @@ if TYPE_CHECKING:
     from kerasnas.compression_search import Compression
     from kerasnas.estimators import ImageClassifier
 
-__all__ = ["cluster", "command", "compress", "prune_channels", "search"]
+__all__ = ["FORMATS", "cluster", "command", "compress", "prune_channels", "search"]
+
+# Those of kerasnas.export.quantization_formats and compression_search.network_files, whose import would take seconds.
+FORMATS = [
+    "float16",
+    "int8 weights",
+    "dynamic",
+    "S8S8",
+    "S8S8 per tensor",
+    "U8S8",
+    "U8S8 reduce_range",
+    "U8U8",
+    "U8U8 percentile",
+]
+FORMATS += ["LiteRT float32", "LiteRT float16", "LiteRT int8", "LiteRT int16"]
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 _POSITIVE = click.FloatRange(0, min_open=True)
-_OF_A_SEARCH = ("max_loss", "max_bytes", "max_latency_ms", "smaller", "faster", "max_trials", "max_time", "overwrite")
+_BOUNDS = ("max_loss", "max_bytes", "max_latency_ms", "smaller", "faster")
+_OF_A_SEARCH = (*_BOUNDS, "format", "max_trials", "max_time", "overwrite")
 _GOALS = ["smallest", "fastest", "most-accurate"]
 _WAYS = ("goal", "channels", "macs", "latency_ms", "sparsity", "pattern")  # of which one is taken
 
@@ -46,6 +61,13 @@ class _Pattern(click.ParamType):
 @click.option("--max-latency-ms", type=_POSITIVE, help="Slowest file, one picture on one thread here.")
 @click.option("--smaller", type=_POSITIVE, help="The file must be so many times smaller than the original's, at least.")
 @click.option("--faster", type=_POSITIVE, help="It must be so many times as fast, at least.")
+@click.option(
+    "--format",
+    multiple=True,
+    type=click.Choice(FORMATS),
+    metavar="FORMAT",
+    help=f"Try files in this format beside float32, such as 'LiteRT int8'; may be given several times. {', '.join(FORMATS)}.",
+)
 @click.option("--max-trials", type=click.IntRange(0), default=12, show_default=True, help="Networks that the search trains.")
 @click.option("--max-time", type=_POSITIVE, help="Seconds of the search at most.")
 @click.option("--channels", type=_SHARE, help="Remove this share of the channels of each layer.")
@@ -64,11 +86,12 @@ def command(model: Path, data: str | None, image_size: Any, out: Path | None, **
 
     With --goal a search finds how far each part is pruned, how it is fine-tuned, and the file format; half of the test pictures
     judge the candidates, the other half has the last word. The same command resumes it. With --channels, --macs or
-    --latency-ms channels go: the network is really smaller and faster. Both write OUT/model-compressed.onnx, its certificate
-    model-compressed.json, model-compressed.keras and compression.json. --sparsity and --pattern make weights exactly zero:
-    a smaller download, not a faster network; that writes OUT/model-pruned.keras and pruning.json. --clusters makes the download
-    smaller still, and writes OUT/model-clustered.keras and clustering.json: it starts from the pruned network, whose zeros it
-    keeps, where there is one (made before, or by --sparsity or --pattern beside it), else from MODEL.
+    --latency-ms channels go: the network is really smaller and faster. Both write OUT/model-compressed.onnx (.tflite, if a
+    LiteRT format was asked for and chosen), its certificate, model-compressed.keras and compression.json. --sparsity and
+    --pattern make weights exactly zero: a smaller download, not a faster network; that writes OUT/model-pruned.keras and
+    pruning.json. --clusters makes the download smaller still, and writes OUT/model-clustered.keras and clustering.json: it
+    starts from the pruned network, whose zeros it keeps, where there is one (made before, or by --sparsity or --pattern
+    beside it), else from MODEL.
     Exit code 1 if no file of a search keeps the bounds; the one that comes nearest is written all the same.
     """
     from kerasnas.cli.run_folder import Run
@@ -97,12 +120,13 @@ def command(model: Path, data: str | None, image_size: Any, out: Path | None, **
         return
     common = {"epochs": epochs or 8, "seed": seed, "control": settings["control"]}
     if way == "goal":
-        bounded = {name: settings[name] for name in _OF_A_SEARCH}
+        bounded = {name: settings[name] for name in _OF_A_SEARCH if name != "format"}
+        bounded |= {"formats": settings["format"]} if settings["format"] else {}
         found = search(run, goal=settings["goal"].replace("-", " "), **bounded, **common)
     else:
         found = prune_channels(run, **{way: settings[way]}, **common)
     click.echo(str(found))
-    click.echo(f"wrote {run.folder}/{run.name}-compressed.onnx")
+    click.echo(f"wrote {run.folder}/{_kept_name(run, found)}")
     if not found.keeps_bounds:
         click.echo("kerasnas: no file keeps the bounds; see above", err=True)
         context.exit(1)
@@ -226,19 +250,29 @@ def _leave(run: "Run", found: "Compression") -> "Compression":
     from dataclasses import replace
 
     from kerasnas.atomic import atomic_path
+    from kerasnas.cli.run_folder import remove_exported
     from kerasnas.export import Certificate
+    from kerasnas.export.certificate import certificate_path
 
-    run.forget_exported(f"{run.name}-compressed", keep=f"{run.name}-compressed.onnx")
+    name = _kept_name(run, found)
+    target, network = run.folder / name, run.folder / f"{run.name}-compressed.keras"
+    for earlier in (target.with_suffix(".onnx"), target.with_suffix(".tflite")):
+        if earlier != target:
+            remove_exported(earlier)
+    run.forget_exported(target.stem, keep=name)
     # Without a certificate in between, a kill leaves no file beside the certificate of another one.
-    (run.folder / f"{run.name}-compressed.json").unlink(missing_ok=True)
-    for suffix in (".onnx", ".keras"):
-        with atomic_path(run.folder / f"{run.name}-compressed{suffix}") as draft:
-            shutil.copyfile(found.path.with_suffix(suffix), draft)
-    certificate = Certificate.load(found.path.with_suffix(".json"))
-    named = replace(certificate, file={**certificate.file, "name": f"{run.name}-compressed.onnx"})
-    named.write(run.folder / f"{run.name}-compressed.json")
-    run.write("compression.json", {**found.to_dict(), "path": f"{run.name}-compressed.onnx"})
+    certificate_path(target).unlink(missing_ok=True)
+    for made, place in ((found.path, target), (found.path.with_suffix(".keras"), network)):
+        with atomic_path(place) as draft:
+            shutil.copyfile(made, draft)
+    certificate = Certificate.load(certificate_path(found.path))
+    replace(certificate, file={**certificate.file, "name": name}).write(certificate_path(target))
+    run.write("compression.json", {**found.to_dict(), "path": name})
     return found
+
+
+def _kept_name(run: "Run", found: "Compression") -> str:
+    return f"{run.name}-compressed{found.path.suffix}"
 
 
 def _halves(labels: Any) -> tuple[Any, Any]:

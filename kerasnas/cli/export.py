@@ -89,7 +89,7 @@ def command(
     Writes OUT/model.onnx, model-pruned.onnx and model-clustered.onnx where there are such models, with --quantize also
     NAME-quantized.onnx, with --litert also NAME-FORMAT.tflite, a certificate beside each (model.json; see `kerasnas verify`),
     and verification.json. A file that does not agree with its Keras model is not written. What `kerasnas compress` chose
-    together with its format, model-compressed.onnx, is measured beside them.
+    together with its format, model-compressed.onnx (or .tflite), is measured beside them.
     """
     from kerasnas.cli.run_folder import Run
     from kerasnas.errors import InvalidArgument
@@ -146,7 +146,7 @@ def _is_clustered(variant: "Variant") -> bool:
 def _made(run: "Run", variant: "Variant") -> Exported:
     """Return the file that was chosen with its format, in the folder of the results."""
     from kerasnas.atomic import atomic_path
-    from kerasnas.export.session import open_session
+    from kerasnas.export.session import open_file
 
     file = variant.file
     assert file is not None
@@ -154,7 +154,7 @@ def _made(run: "Run", variant: "Variant") -> Exported:
     if target.resolve() != file.resolve():
         with atomic_path(target) as draft:
             shutil.copyfile(file, draft)
-    told = open_session(target).metadata.get("quantization")
+    told = open_file(target).metadata.get("quantization")
     facts = {"format": json.loads(told)["format"]} if told else {}
     return Exported(variant, target, {**facts, **({"reason": variant.reason} if variant.reason else {})})
 

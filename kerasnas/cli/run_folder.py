@@ -140,12 +140,13 @@ class Run:
             before = told.pop("pruning", None)
             made = (*([before] if before else []), {"method": "cluster", **told})
             found.append(Variant(clustered.stem, self._with_model(clustered), made))
-        if small is not None and small.with_suffix(".onnx").exists():
+        ends = () if small is None else (small.with_suffix(".onnx"), small.with_suffix(".tflite"))
+        file = next((end for end in ends if end.exists()), None)
+        if small is not None and file is not None:
             told = _read_if_there(small.with_name("compression.json"))
             settings = told.get("settings")
             channels = ({"method": "prune_channels", **settings},) if settings else ()
-            classifier, file = self._with_model(small), small.with_suffix(".onnx")
-            found.append(Variant(small.stem, classifier, channels, file, told.get("reason")))
+            found.append(Variant(small.stem, self._with_model(small), channels, file, told.get("reason")))
         return found
 
     def provenance(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import kerasnas.cli
+import kerasnas.cli.compress
 import kerasnas.cli.explain
 import kerasnas.cli.search
 from kerasnas import ImageClassifier, NASTuner
@@ -21,16 +22,22 @@ from kerasnas.cli import main
 from kerasnas.cli.export import print_table
 from kerasnas.cli.run_folder import Run
 from kerasnas.compress.kernels import prunable_kernels
+from kerasnas.compression_search.network_files import LITERT
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain import Attribution
 from kerasnas.explain.search import ablation_path, measured_path
 from kerasnas.export import Certificate, Quantization, QuantizationCandidate
+from kerasnas.export.quantization_formats import FORMATS
 from kerasnas.oracles.by_name import BY_NAME
 from kerasnas.record import SearchRecord
 
 
 def _read(path: Path):
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_every_format_is_known_by_its_name():
+    assert kerasnas.cli.compress.FORMATS == [*FORMATS, *LITERT]
 
 
 def test_every_oracle_is_known_by_its_name():
@@ -198,11 +205,23 @@ def test_compress_for_a_goal_and_by_channels(run, tmp_path, capsys):
     assert told["settings"]["ratio"] == 0.5
     assert told["control"] is None
     capsys.readouterr()
-    assert main([*search[:3], "most-accurate", "--max-bytes", "10", "--max-trials", "0", "--out", str(out)]) == 1
+    assert main([*search[:3], "most-accurate", "--smaller", "1000", "--max-trials", "0", "--out", str(out)]) == 1
     captured = capsys.readouterr()
     assert "KEEPS THE BOUNDS" in captured.out
     assert "replaces the file made for pruning by ratio 0.5" in captured.out
     assert "no file keeps the bounds" in captured.err
+    lite = ["compress", str(copied), "--goal", "smallest", "--max-loss", "1", "--max-trials", "0", "--overwrite"]
+    assert main([*lite, "--format", "LiteRT int8", "--out", str(out)]) == 0
+    assert "wrote" in (printed := capsys.readouterr().out)
+    assert "model-compressed.tflite" in printed
+    assert {path.name for path in out.glob("*compressed*")} == {
+        "model-compressed.keras", "model-compressed.tflite", "model-compressed.tflite.json",
+    }  # fmt: skip
+    assert _read(out / "model-compressed.tflite.json")["file"]["name"] == "model-compressed.tflite"
+    assert main(["verify", str(out / "model-compressed.tflite"), "--no-latency"]) == 0
+    assert main(["export", str(copied), "--out", str(out)]) == 0
+    rows = {row["file"]: row for row in _read(out / "verification.json")["files"]}
+    assert rows["model-compressed.tflite"]["format"] == "int8"
     assert main(["compress", str(copied), "--macs", "1e12", "--epochs", "1", "--out", str(out)]) == 0
     captured = capsys.readouterr()
     assert "within the target already" in captured.out
