@@ -463,7 +463,9 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="Exit code: 0 all is well, 1 a picture could not be read (the others were), 2 nothing could begin.",
     )
     parser.add_argument("model", type=Path, help="the ONNX file")
-    parser.add_argument("pictures", type=Path, nargs="*", help="pictures and folders of them; none: describe the file")
+    parser.add_argument(
+        "pictures", type=Path, nargs="*", default=[], help="pictures and folders of them; none: describe the file"
+    )
     parser.add_argument("--watch", action="store_true", help="classify each new picture of one folder until stopped")
     parser.add_argument("--format", choices=("text", "json", "csv"), default="text", help="a line for each picture (text)")
     parser.add_argument("--top", type=int, default=3, metavar="N", help="labels in a line of text (3)")

@@ -163,6 +163,7 @@ def test_other_mistakes(model, corner, tmp_path, write_model):
     for arguments in (["--watch"], ["--range", "1", "1"], ["--top", "0"], ["--format", "xml"], ["--threads", "-1"]):
         assert run(model, *arguments).returncode == 2
     assert "No such file" in run(model, tmp_path / "gone", "--watch").stderr
+    assert run().stderr.endswith("error: the following arguments are required: model\n")  # pictures may be left out
 
 
 def test_missing_packages_are_named_with_the_line_that_installs_them(model):
