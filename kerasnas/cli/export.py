@@ -99,6 +99,10 @@ def command(
     run = Run.open(model, data=data, image_size=image_size or None, out=out)
     rows = export(run, atol=atol, opset=opset, slim=slim, quantize=quantize, litert=litert, train=train)
     print_table(rows)
+    if run.is_bare:
+        click.echo(
+            "The files say nothing of labels and pixel values, which no .keras file holds: pass --data, or the run folder"
+        )
     for row in rows:
         click.echo(f"wrote {run.folder / row['file']} and its certificate {row['certificate']}")
 
@@ -163,7 +167,7 @@ def _to_onnx(run: "Run", variant: "Variant", **settings: Any) -> Exported:
     from kerasnas.export import to_onnx
 
     path = run.folder / f"{variant.name}.onnx"
-    if run.model.is_file() and run.data is None:  # a bare model: of its labels and pixels nothing is known
+    if run.is_bare:
         return Exported(variant, to_onnx(variant.classifier.model_, path, **settings), {})
     samples = None if run.data is None else run.data.x_test[:_COMPARED]
     return Exported(variant, variant.classifier.export(path, x=samples, **settings), {})
@@ -270,9 +274,8 @@ def _rows(run: "Run", exported: list[Exported]) -> list[dict[str, Any]]:
             min_agreement=0.9 if one.variant.file is None else 0.0,  # it was chosen by its accuracy
         )
         if judged is not None:
-            replace(certificate, accuracy=judged[0], measured={**certificate.measured, **judged[1]}).write(
-                certificate_path(one.path)
-            )
+            certificate = replace(certificate, accuracy=judged[0], measured={**certificate.measured, **judged[1]})
+            certificate.write(certificate_path(one.path))
         accuracy = certificate.accuracy or {"file": None, "model": None}
         row = {
             "name": one.path.stem,
@@ -322,29 +325,38 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    caption = (
-        "latency: median of one picture on one thread, onnxruntime or LiteRT on this CPU; same maps: rank correlation of the "
-        f"occlusion maps of {_EXPLAINED} pictures with those of the Keras model before it was pruned"
-    )
-    samples = next((row["samples"] for row in rows if row.get("samples")), None)
-    if samples:
-        caption = f"accuracy: on {samples:,} test pictures; {caption}"
-    table = Table(caption=caption, caption_justify="left")
-    for title in (
-        "file",
-        "test\naccuracy",
-        "parameters",
-        "zero\nweights",
-        "kB",
-        "gzip\nkB",
-        "latency\nms",
-        "difference\nfrom Keras",
-        "same\nmaps",
-    ):
-        table.add_column(title, justify="left" if title == "file" else "right", no_wrap=title == "file")
+    counts = [row["samples"] for row in rows if row.get("samples")]
+    judged = any(row["accuracy"] is not None for row in rows)
+    mapped = any(row["drift"] is not None for row in rows)
+    said = ["latency: median of one picture on one thread, onnxruntime or LiteRT on this CPU"]
+    if counts:
+        fewer = [
+            f"{row['file']} on the {row['samples']:,} that chose nothing" for row in rows if row.get("samples") != max(counts)
+        ]
+        said.insert(0, ", ".join([f"accuracy: on {max(counts):,} test pictures", *fewer]))
+    if mapped:
+        said.append(
+            f"same maps: rank correlation of the occlusion maps of {_EXPLAINED} pictures with those of the Keras model before it was "
+            "pruned"
+        )
+    table = Table(caption="; ".join(said), caption_justify="left")
+    columns = {
+        "file": True,
+        "test\naccuracy": judged,
+        "parameters": True,
+        "zero\nweights": True,
+        "kB": True,
+        "gzip\nkB": True,
+        "latency\nms": True,
+        "difference\nfrom Keras": True,
+        "same\nmaps": mapped,
+    }
+    for title, shown in columns.items():
+        if shown:
+            table.add_column(title, justify="left" if title == "file" else "right", no_wrap=title == "file")
     for row in rows:
         latency, worst = row["latency"], max(row["verification"]["max_abs_difference"].values())
-        table.add_row(
+        cells = (
             row["file"],
             "" if row["accuracy"] is None else f"{row['accuracy']:.4f}",
             f"{row['parameters']:,}",
@@ -355,6 +367,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
             f"{worst:.1e}",
             "" if row["drift"] is None else f"{row['drift']['rank_correlation']:.2f}",
         )
+        table.add_row(*(cell for cell, shown in zip(cells, columns.values(), strict=True) if shown))
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table)
     for row in rows:

@@ -34,6 +34,7 @@ _RESULTS = (
     "report.html",
 )
 _EXPORTED = ("model.onnx", "model-*.onnx", "model-*.tflite")  # with their certificates
+_MADE = ("pruned", "clustered", "compressed")  # of the winner, by `kerasnas compress`
 
 
 def remove_results(folder: Path) -> None:
@@ -95,27 +96,36 @@ class Run:
     def open(cls, model: Path, *, data: str | None, image_size: tuple[int, int] | None, out: Path | None) -> "Run":
         """Open a run folder, or a .keras file with the data that names its classes.
 
+        The files of a run stand for what they are in it: `RUN/model.keras` for the run, `RUN/model-pruned.keras` and the like
+        for that network with the data of the run.
+
         Raises:
-            InvalidArgument: if `model` is neither, or a .keras file comes without data.
+            InvalidArgument: if `model` is neither.
         """
-        if model.is_dir():
-            classifier = ImageClassifier.load(model)
-            known = json.loads((model / "run.json").read_text("utf-8")) if (model / "run.json").exists() else {}
-            size = image_size or known.get("image_size")
-            source = data or known.get("data")
-            dataset = load(source, image_size=tuple(size) if size else None) if source else None
-            if dataset is not None and data is None and known.get("limit"):
-                dataset = dataset.take(known["limit"])
-            return cls(out or model, model, classifier, dataset)
-        if model.suffix != ".keras":
+        if not model.is_dir() and model.suffix != ".keras":
             raise InvalidArgument(f"Expected a run folder of `kerasnas search` or a .keras file, got {str(model)!r}.")
-        dataset = load(data, image_size=image_size) if data else None
-        return cls(out or model.parent, model, _classifier_of(model, dataset), dataset)
+        beside = not model.is_dir() and (model.parent / "classifier.json").is_file()
+        if beside and model.name == "model.keras":
+            model = model.parent
+        of_the_run = model.is_dir() or (beside and model.name in [f"model-{done}.keras" for done in _MADE])
+        folder = model if model.is_dir() else model.parent
+        known = _read_if_there(folder / "run.json") if of_the_run else {}
+        size, source = image_size or known.get("image_size"), data or known.get("data")
+        dataset = load(source, image_size=tuple(size) if size else None) if source else None
+        if dataset is not None and data is None and known.get("limit"):
+            dataset = dataset.take(known["limit"])
+        classifier = ImageClassifier.load(model) if model.is_dir() else _classifier_of(model, dataset)
+        return cls(out or folder, model, classifier, dataset)
 
     @property
     def name(self) -> str:
         """What files made of the model begin with."""
         return "model" if self.model.is_dir() else self.model.stem
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing is known of its labels and pixel values: a .keras file without data."""
+        return self.model.is_file() and self.data is None
 
     @property
     def required_data(self) -> Dataset:
@@ -131,7 +141,7 @@ class Run:
     def variants(self) -> list[Variant]:
         """Return the network and what `kerasnas compress` has made of it, in `folder` or beside the model."""
         found = [Variant(self.name, self.classifier)]
-        pruned, clustered, small = map(self._made, ("pruned", "clustered", "compressed"))
+        pruned, clustered, small = map(self._made, _MADE)
         if pruned is not None:
             steps = {"method": "prune", **_read_if_there(pruned.with_name("pruning.json"))}
             found.append(Variant(pruned.stem, self._with_model(pruned), (steps,)))

@@ -45,7 +45,7 @@ def reason_for(
             f"{chosen.latency_ms:.3f} ms against {plain.latency_ms:.3f} ms in float32 "
             f"({plain.latency_ms / chosen.latency_ms:.2g} times the speed), {chosen.size_bytes / 1000:.1f} kB against "
             f"{plain.size_bytes / 1000:.1f} kB, the same class for {chosen.agreement:.1%} of "
-            f"{n_measured:,} samples."
+            f"the {n_measured:,} samples that compared the formats."
         )
     shown = chosen if chosen.fused else min((c for c in others if c.fused), key=lambda c: c.latency_ms, default=None)
     if shown is not None:

@@ -190,6 +190,10 @@ def test_compress_for_a_goal_and_by_channels(run, tmp_path, capsys):
     assert certified["accuracy"]["original"] == told["test"]["original"]
     again = _read(copied / "model-compressed.json")
     assert again["accuracy"] == certified["accuracy"]
+    assert (rows["model-compressed.onnx"]["accuracy"], rows["model-compressed.onnx"]["samples"]) == (
+        certified["accuracy"]["file"],
+        6,
+    )
     assert again["measured"] == certified["measured"]
     assert again["created"] >= certified["created"]
     assert main(["report", str(copied)]) == 0
@@ -239,12 +243,30 @@ def test_a_bare_keras_file_with_data(run, squares, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.keras", "out"]
 
 
-def test_a_bare_keras_file_without_data_gets_no_invented_facts(tmp_path):
+@pytest.mark.slow
+def test_a_file_of_a_run_is_exported_with_what_the_run_knows(run, tmp_path):
+    copied = tmp_path / "run"
+    copied.mkdir()
+    for name in ("classifier.json", "model.keras", "run.json"):
+        shutil.copy(run / name, copied)
+    shutil.copy(run / "model.keras", copied / "model-pruned.keras")
+    shutil.copy(run / "model.keras", copied / "other.keras")
+    assert Run.open(copied / "other.keras", data=None, image_size=None, out=None).is_bare
+    for name in ("model", "model-pruned"):
+        assert main(["export", str(copied / f"{name}.keras"), "--out", str(tmp_path / name)]) == 0
+        facts = {entry.key: entry.value for entry in onnx.load(tmp_path / name / f"{name}.onnx").metadata_props}
+        assert json.loads(facts["labels"]) == ["left", "right"]
+        assert json.loads(facts["preprocessing"])["range"] == [0, 255]
+        assert _read(tmp_path / name / "verification.json")["files"][0]["samples"] == 12
+
+
+def test_a_bare_keras_file_without_data_gets_no_invented_facts(tmp_path, capsys):
     keras.utils.set_random_seed(0)
     network = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3, "softmax")])
     network.save(tmp_path / "table.keras")
     keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()]).save(tmp_path / "other-pruned.keras")
     assert main(["export", str(tmp_path / "table.keras")]) == 0
+    assert "say nothing of labels and pixel values" in capsys.readouterr().out
     facts = {entry.key for entry in onnx.load(tmp_path / "table.onnx").metadata_props}
     assert not {"labels", "preprocessing"} & facts
     assert not (tmp_path / "table-pruned.onnx").exists()
@@ -301,6 +323,11 @@ def test_the_table_of_files_is_whole_in_120_columns(capsys):
     assert sum(line.rstrip().endswith("\N{BOX DRAWINGS LIGHT VERTICAL}") for line in printed.splitlines()) == 1
     assert "43.9" in printed
     assert "on 360 test pictures" in printed
+    print_table([row, row | {"file": "model-compressed.onnx", "samples": 180}])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "on 360 test pictures, model-compressed.onnx on the 180 that chose nothing" in printed
+    print_table([row | {"accuracy": None, "samples": None, "drift": None}])
+    assert not {"accuracy", "maps", "pictures"} & set(capsys.readouterr().out.split())
 
 
 def test_export_to_litert(digits_net, tmp_path, capsys):

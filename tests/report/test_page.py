@@ -230,8 +230,8 @@ def test_files_and_pruning(page_of, project, tmp_path):
     worse = row | {"file": "other.onnx", "verification": row["verification"] | {"passed": False}}
     row["drift"] = {"rank_correlation": 0.876, "overlap": 0.75, "pointing_change": 0.0312, "same_class": 0.9}
     quantized = row | {
-        "file": "small.onnx", "certificate": "small.json", "format": "U8U8", "reason": "U8U8 is <the> smallest.",
-        "accuracy": 0.91, "verification": row["verification"] | {"top1_agreement": {"probabilities": 0.984}},
+        "file": "small.onnx", "samples": 5000, "certificate": "small.json", "format": "U8U8",
+        "reason": "U8U8 is <the> smallest.", "accuracy": 0.91, "verification": row["verification"] | {"top1_agreement": {"probabilities": 0.984}},
     }  # fmt: skip
     quantized.pop("drift")
     (tmp_path / "verification.json").write_text(json.dumps({"files": [row, worse, quantized]}))
@@ -247,13 +247,14 @@ def test_files_and_pruning(page_of, project, tmp_path):
     words = page_of(tmp_path).words
     assert "model.onnx - 5,350 25 % 30 20 0.0354 2.5e-07 0.88 yes" in words
     assert "other.onnx - 5,350 25 % 30 20 0.0354 2.5e-07 - no" in words
-    assert "small.onnx 0.9100 5,350 25 % 30 20 0.0354 2.5e-07 - same class for 98.4 %" in words
+    assert "small.onnx 0.9100 5,350 25 % 30 20 0.0354 2.5e-07 - same class for 98.4 % of 64 test pictures" in words
+    assert "raw pixels, small.onnx on the 5,000 of them that chose nothing" in words
     assert "small.onnx : U8U8 is <the> smallest." in words
     assert "its certificate ( small.json ): hashes" in words
     assert "kerasnas verify small.onnx checks" in words
     assert "onnxruntime 1.2.3, abacus" in words
     drifts = words[words.index("Do the files look at the same?") :]
-    assert "model.onnx - 20 90 % 0.88 75 % 3.1 %" in drifts
+    assert "model.onnx - 20 0.88 75 % 3.1 %" in drifts
     assert "other.onnx" not in drifts[: drifts.index("Pruning made")]
     assert "50 % of the kernel weights exactly zero and fine-tuned for 6 epochs" in words
     assert "20 kB gzipped became 10 kB; test accuracy 0.9700 became 0.9600" in words
