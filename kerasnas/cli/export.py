@@ -336,8 +336,8 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         said.insert(0, ", ".join([f"accuracy: on {max(counts):,} test pictures", *fewer]))
     if mapped:
         said.append(
-            f"same maps: rank correlation of the occlusion maps of {_EXPLAINED} pictures with those of the Keras model before it was "
-            "pruned"
+            f"same maps: rank correlation of the occlusion maps of {_EXPLAINED} pictures with those of the Keras model before "
+            "it was pruned"
         )
     table = Table(caption="; ".join(said), caption_justify="left")
     columns = {

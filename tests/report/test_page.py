@@ -231,7 +231,8 @@ def test_files_and_pruning(page_of, project, tmp_path):
     row["drift"] = {"rank_correlation": 0.876, "overlap": 0.75, "pointing_change": 0.0312, "same_class": 0.9}
     quantized = row | {
         "file": "small.onnx", "samples": 5000, "certificate": "small.json", "format": "U8U8",
-        "reason": "U8U8 is <the> smallest.", "accuracy": 0.91, "verification": row["verification"] | {"top1_agreement": {"probabilities": 0.984}},
+        "reason": "U8U8 is <the> smallest.", "accuracy": 0.91,
+        "verification": row["verification"] | {"top1_agreement": {"probabilities": 0.984}},
     }  # fmt: skip
     quantized.pop("drift")
     (tmp_path / "verification.json").write_text(json.dumps({"files": [row, worse, quantized]}))
