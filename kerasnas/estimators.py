@@ -1,13 +1,11 @@
 """The fit-style face of kerasnas: it wires the parts together and holds no algorithm of its own."""
 
-import copy
 import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import keras
-import keras_tuner as kt
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -20,8 +18,9 @@ from kerasnas.classifier_files import read_classifier, save_classifier, write_cl
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.by_name import map_method
 from kerasnas.image_data import channel_statistics, check_lengths, collect, pixel_range, split, to_codes, to_images
-from kerasnas.oracles.by_name import BY_NAME
+from kerasnas.oracles.by_name import oracle_by_name
 from kerasnas.search.claim import Claim
+from kerasnas.search.data_check import check_metrics
 from kerasnas.search.final_fit import final_fit
 from kerasnas.search.tuner import NASTuner
 from kerasnas.spaces.by_name import space_by_name
@@ -138,10 +137,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             _check_positive(max_trials=self.max_trials)
         if self.seed is not None and (not isinstance(self.seed, int | np.integer) or self.seed < 0):
             raise InvalidArgument(f"Expected `seed` to be an integer >= 0 or None, got {self.seed!r}.")
-        oracle = self._oracle()
+        seed = None if self.seed is None else int(self.seed)
+        oracle = oracle_by_name(self.oracle, objective=self.objective, max_trials=self.max_trials, seed=seed)
         train, valid, classes = split(x, y, validation_split, validation_data, self.seed)
         mean, deviation = channel_statistics(train[0])
         space, hypermodel = space_by_name(self.space, train[0].shape[1:], len(classes), mean=mean, deviation=deviation)
+        check_metrics(hypermodel, oracle.objective)
         if callbacks is None and not hasattr(oracle.objective, "objectives"):  # several objectives have no one curve
             callbacks = [patience(oracle.objective.name, oracle.objective.direction, int(epochs))]
 
@@ -150,6 +151,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             Path(self.directory or ".") / self.project_name,
             arrays=(*train, *valid),
             settings={"epochs": int(epochs), "batch_size": int(batch_size), "space": space, "objective": objective},
+            split={} if validation_data is not None else {"seed": seed, "validation_split": float(validation_split)},
         )
         if not self.overwrite:
             claim.check()
@@ -362,21 +364,6 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         if not fits:
             raise InvalidArgument(f"Expected pictures of shape {expected}, got {images.shape[1:]}.")
         return images
-
-    def _oracle(self) -> kt.Oracle:
-        if isinstance(self.oracle, kt.Oracle):
-            # A copy: the trials of one fit are not to be those of the next, and fit changes no parameter.
-            return copy.deepcopy(self.oracle)
-        if not isinstance(self.oracle, str) or self.oracle not in BY_NAME:
-            raise InvalidArgument(f"Expected `oracle` to be one of {sorted(BY_NAME)} or a kt.Oracle, got {self.oracle!r}.")
-        seed = None if self.seed is None else int(self.seed)
-        try:
-            limit = None if self.max_trials is None else int(self.max_trials)
-            return BY_NAME[self.oracle](objective=self.objective, max_trials=limit, seed=seed, initial_points=[{}])
-        except (ValueError, TypeError) as error:
-            raise InvalidArgument(
-                f"Expected `objective` to be a metric or a kt.Objective, got {self.objective!r}: {error}"
-            ) from error
 
     def _check_probabilities(self, x: NDArray[Any]) -> None:
         probabilities = self.predict_proba(x)

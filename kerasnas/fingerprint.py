@@ -185,7 +185,8 @@ def _describe_training(model: keras.Model) -> Any:
     weights = model._compile_loss._user_loss_weights if loss is not None else None
     if len(model.outputs) == 1:  # which may be named or listed
         loss, weights = _only(loss), _only(weights)
-    return [_describe_object(optimizer), keras.tree.map_structure(_describe_loss, loss), _plain(weights)]
+    # Plain again: TensorFlow wraps the dict of a loss for each output, and JSON does not take the wrapper.
+    return [_describe_object(optimizer), _plain(keras.tree.map_structure(_describe_loss, loss)), _plain(weights)]
 
 
 def _only(value: Any) -> Any:

@@ -183,11 +183,22 @@ class SearchRecord:
         return hypervolume(self._values, self._signs * np.array([reference[name] for name in names], float))
 
     def to_dataframe(self) -> "pd.DataFrame":
-        """Return one row for each trial; hyperparameters that were not active are missing values."""
+        """Return one row for each trial: how it ended, its metrics at the best epoch, its hyperparameters.
+
+        Metrics that a trial does not have, and hyperparameters that were not active, are missing values. `trial` is the number
+        that the progress and the page tell, from 1; `trial_id` that of its folder. A metric that bears the name of one of these
+        or of a hyperparameter has no column.
+        """
         import pandas as pd
 
         fixed = ("trial_id", "status", "score", "best_epoch", "seconds", "parameters")
-        return pd.DataFrame([{name: getattr(trial, name) for name in fixed} | dict(trial.values) for trial in self.trials])
+        taken = {"trial", *fixed, *(name for trial in self.trials for name in trial.values)}
+        rows: list[dict[str, Any]] = []
+        for number, trial in enumerate(self.trials, 1):
+            own = {name: getattr(trial, name) for name in fixed}
+            metrics = {name: value for name, value in trial.metrics.items() if name not in taken}
+            rows.append({"trial": number, **own, **metrics, **trial.values})
+        return pd.DataFrame(rows)
 
     @property
     def _sign(self) -> int:

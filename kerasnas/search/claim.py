@@ -22,10 +22,13 @@ class Claim:
         project: the project folder.
         arrays: the data; their shapes and checksums are kept.
         settings: plain values that every trial must share.
+        split: what settled which part of the data scores the trials; named where the data differ and it does, too.
     """
 
-    def __init__(self, project: Path, *, arrays: Sequence[NDArray[Any]], settings: dict[str, Any]) -> None:
-        self._file = project / "data.json"
+    def __init__(
+        self, project: Path, *, arrays: Sequence[NDArray[Any]], settings: dict[str, Any], split: dict[str, Any] | None = None
+    ) -> None:
+        self._file, self._split = project / "data.json", split or {}
         content = {
             "data": [[array.shape, zlib.crc32(np.ascontiguousarray(array).data)] for array in arrays],
             **settings,
@@ -45,8 +48,14 @@ class Claim:
             )
 
     def _difference(self, known: dict[str, Any]) -> Callable[[str], str]:
-        return lambda name: name if name == "data" else f"{name} ({known.get(name)!r}, now {self._content[name]!r})"
+        def change(name: str, before: dict[str, Any], now: dict[str, Any]) -> str:
+            return f"{name} ({before.get(name)!r}, now {now[name]!r})"
+
+        before = known.get("split", {})
+        moved = [change(name, before, self._split) for name, value in self._split.items() if before.get(name, value) != value]
+        data = f"data, or the same divided otherwise by {' and '.join(moved)}" if moved else "data"
+        return lambda name: data if name == "data" else change(name, known, self._content)
 
     def write(self) -> None:
         """Keep the claim in the folder."""
-        write_json(self._file, self._content)
+        write_json(self._file, {**self._content, "split": self._split})

@@ -1,22 +1,31 @@
-"""What can be said of the data of a search before any trial is trained."""
+"""What can be said of the data and settings of a search before any trial is trained."""
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import keras_tuner as kt
 import numpy as np
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["check_data", "check_input_shape", "check_objective"]
+__all__ = ["check_data", "check_input_shape", "check_metrics", "check_objective"]
+
+# The metrics that the engine itself knows of every network.
+_COSTS = ("parameters", "macs", "activation_bytes", "latency_ms")
 
 
 def check_data(fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> tuple[int, ...] | None:
     """Return the shape of one sample of x; None for what is no array.
 
     Raises:
-        InvalidArgument: for empty arrays, lengths that differ, NaN or infinity.
+        InvalidArgument: for empty arrays, lengths that differ, NaN or infinity, or callbacks that are none.
     """
+    callbacks = fit_kwargs.get("callbacks")
+    for callback in callbacks if isinstance(callbacks, list | tuple) else [callbacks]:
+        if callback is not None and not isinstance(callback, keras.callbacks.Callback):
+            raise InvalidArgument(f"Expected `callbacks` to be a list of keras.callbacks.Callback, got {callback!r} in it.")
     x = fit_kwargs.get("x", fit_args[0] if fit_args else None)
     y = fit_kwargs.get("y", fit_args[1] if len(fit_args) > 1 else None)
     validation = fit_kwargs.get("validation_data")
@@ -29,13 +38,22 @@ def check_data(fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> tuple[i
             continue
         if len(inputs) == 0:
             raise InvalidArgument(f"Expected {name} to hold samples, got shape {inputs.shape}.")
-        if targets is not None and hasattr(targets, "__len__") and len(targets) != len(inputs):
-            raise InvalidArgument(f"Expected a label for each sample of {name}, got {len(inputs)} and {len(targets)}.")
+        for labels in _outputs(targets):
+            if hasattr(labels, "__len__") and len(labels) != len(inputs):
+                raise InvalidArgument(f"Expected a label for each sample of {name}, got {len(inputs)} and {len(labels)}.")
         if np.issubdtype(inputs.dtype, np.floating) and not np.isfinite(inputs).all():
             raise InvalidArgument(f"Expected finite numbers in {name}, got NaN or infinity. Clean or fill them first.")
         if name == "x":
             shape = inputs.shape[1:]
     return shape
+
+
+def _outputs(targets: Any) -> list[Any]:
+    """Return the labels of each output, where there are several."""
+    if isinstance(targets, Mapping):
+        return list(targets.values())
+    several = isinstance(targets, list | tuple) and all(isinstance(labels, np.ndarray) for labels in targets)
+    return list(targets) if several else [targets]
 
 
 def check_input_shape(model: Any, sample: tuple[int, ...] | None) -> None:
@@ -55,3 +73,21 @@ def check_objective(hypermodel: kt.HyperModel, objective: Any, fit_kwargs: Mappi
             f"The objective {objective.name!r} needs validation data, got none. "
             "Pass validation_data=(x, y) or validation_split to search(), or choose an objective without 'val_'."
         )
+
+
+def check_metrics(hypermodel: kt.HyperModel, objective: Any) -> None:
+    """Raise InvalidArgument if a HyperModel that names its `metrics` will not measure the objective on validation data."""
+    metrics = getattr(hypermodel, "metrics", None)
+    if metrics is None:
+        return
+    parts = [getattr(part, "metric", part.name) for part in getattr(objective, "objectives", [objective])]
+    known = [*(f"val_{name}" for name in metrics), "val_loss", *_COSTS]
+    for name in parts:
+        if name in (*metrics, "loss"):
+            raise InvalidArgument(
+                f"Expected an objective measured on validation data, got {name!r}, by which whatever overfits would win. "
+                f"Choose 'val_{name}'."
+            )
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise InvalidArgument(f"Expected an objective of {', '.join(known)}, got {name!r}. Did you mean {near!r}?")

@@ -9,9 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from kerasnas.objectives import MnasNetReward
 from kerasnas.search.onednn import onednn_hint
 
-__all__ = ["SearchProgress"]
+__all__ = ["SearchProgress", "score_parts"]
 
 
 class SearchProgress:
@@ -24,11 +25,21 @@ class SearchProgress:
         direction: "max" or "min".
         total: number of trials to come to in all; None if unlimited.
         epochs: epochs of one trial, for the estimate of the time left.
+        several: whether the objective is made of several, which have no one best value.
         enabled: False prints nothing.
     """
 
-    def __init__(self, *, objective: str, direction: str, total: int | None, epochs: int, enabled: bool = True) -> None:
-        self._objective, self._sign = objective, 1 if direction == "max" else -1
+    def __init__(
+        self,
+        *,
+        objective: str,
+        direction: str,
+        total: int | None,
+        epochs: int,
+        several: bool = False,
+        enabled: bool = True,
+    ) -> None:
+        self._objective, self._sign, self._several = objective, 1 if direction == "max" else -1, several
         self._total, self._epochs, self._enabled = total, max(epochs, 1), enabled
         self._console = Console(highlight=False)
         self._live = Progress(
@@ -60,9 +71,12 @@ class SearchProgress:
 
     def resume(self, done: int, scores: Sequence[float]) -> None:
         """Take in the trials of an earlier run, and the scores of those that have one."""
-        self._done, self._best = done, (max if self._sign > 0 else min)(scores, default=None)
+        self._done = done
+        if not self._several:
+            self._best = (max if self._sign > 0 else min)(scores, default=None)
         if done and self._enabled:
-            self._console.print(f"Resuming after {done} trials, best {self._objective} {_number(self._best)}")
+            best = "" if self._several else f", best {self._objective} {_number(self._best)}"
+            self._console.print(f"Resuming after {done} trials{best}")
         self._show("")
 
     def begin_trial(self, number: int) -> None:
@@ -82,14 +96,29 @@ class SearchProgress:
         if self._enabled:
             self._console.print(text, markup=False, soft_wrap=True)
 
-    def end_trial(self, number: int, score: float | None, history: Mapping[str, Any], message: str | None) -> None:
-        """Leave a line for the finished trial; `history` is what its `history.json` holds."""
+    def end_trial(
+        self,
+        number: int,
+        score: float | None,
+        history: Mapping[str, Any],
+        message: str | None,
+        parts: Mapping[str, float] | None = None,
+    ) -> None:
+        """Leave a line for the finished trial.
+
+        Args:
+            number: of the trial, counted from 1.
+            score: None if it failed. Of several objectives below 1 on the front of all trials so far.
+            history: what its `history.json` holds.
+            message: why it failed.
+            parts: what the score was made of, if of several metrics.
+        """
         parameters, stopped = history.get("parameters"), history.get("stopped")
         seconds = time.perf_counter() - self._trial_start
         self._seconds.append(seconds)
         self._done += 1
         best = score is not None and (self._best is None or self._sign * score > self._sign * self._best)
-        if best:
+        if best and not self._several:
             self._best = score
         if self._enabled:
             width = len(str(self._total or number))
@@ -98,7 +127,12 @@ class SearchProgress:
             if score is None:
                 result = f"failed: {_last_line(message)}"
             else:
-                result = f"{self._objective} {_number(score)} {'best so far' if best else f'(best {_number(self._best)})'}"
+                made = ", ".join(f"{name} {_number(value)}" for name, value in (parts or {}).items())
+                if self._several:
+                    result = f"{made}, {'on the front so far' if score < 1 else 'not on the front'}"
+                else:
+                    result = f"{self._objective} {_number(score)} {f'({made}) ' if made else ''}"
+                    result += "best so far" if best else f"(best {_number(self._best)})"
             if stopped and score is not None:
                 epochs = max((len(values) for run in history["executions"] for values in run.values()), default=0)
                 result += f", stopped after epoch {epochs}: {stopped['reason']}"
@@ -112,6 +146,15 @@ class SearchProgress:
             left = f"about {_duration(max(seconds, 0))} left"
         best = f"best {_number(self._best)}" if self._best is not None else ""
         self._live.update(self._task, completed=self._done + part, epoch=epoch, best=best, left=left)
+
+
+def score_parts(objective: Any, trial: Any) -> dict[str, float]:
+    """Return the metrics of which the score of a trial is made, if it is made of several."""
+    metrics = trial.metrics.metrics
+    names = [part.name for part in getattr(objective, "objectives", ())]
+    names += [objective.metric, objective.cost] if isinstance(objective, MnasNetReward) else []
+    last = {name: metrics[name].get_last_value() for name in names if name in metrics}
+    return {name: float(value) for name, value in last.items() if value is not None}
 
 
 def _number(value: float | None) -> str:

@@ -26,7 +26,7 @@ from kerasnas.search.execution import choose_execution
 from kerasnas.search.isolation import TrialProcess
 from kerasnas.search.limits import Limits
 from kerasnas.search.live_log import LiveLog
-from kerasnas.search.progress import SearchProgress
+from kerasnas.search.progress import SearchProgress, score_parts
 from kerasnas.search.project_lock import project_lock
 from kerasnas.search.screening import Screening
 from kerasnas.search.search_file import write_search_file
@@ -46,8 +46,9 @@ class NASTuner(kt.Tuner):
 
     On disk it keeps KerasTuner's layout, `directory/project_name/trial_*/trial.json`, and adds for each trial a
     `history.json` (see `TrialHistory`), rewritten after every epoch. The same call after a crash resumes the search: finished
-    trials are kept, and the one that was under way goes on from its last finished epoch. All settings but the space and the
-    data may change then. Each trial seeds Keras, NumPy and Python from the oracle's seed and its own id.
+    trials are kept, and the one that was under way goes on from its last finished epoch. Limits, times and numbers of trials
+    may change then; with other data, spaces, objectives or epochs scores do not compare. Each trial seeds Keras, NumPy and
+    Python from the oracle's seed and its own id.
 
     Args:
         hypermodel: a `kt.HyperModel`, or a function from `hp` to a compiled model.
@@ -185,6 +186,7 @@ class NASTuner(kt.Tuner):
             direction=objective.direction,
             total=self.oracle.max_trials,
             epochs=fit_kwargs.get("epochs", 1) * self.executions_per_trial,
+            several=hasattr(objective, "objectives"),
             enabled=bool(verbose),
         ) as self._progress:
             done = [t for t in self._all_trials() if t.status in ("COMPLETED", "FAILED")]
@@ -294,8 +296,8 @@ class NASTuner(kt.Tuner):
         return results
 
     def __getstate__(self) -> dict[str, Any]:
-        # For the process of a trial, which needs no oracle.
-        oracle = SimpleNamespace(objective=self.oracle.objective)
+        # For the process of a trial, which needs no oracle but what its callbacks ask for.
+        oracle = SimpleNamespace(objective=self.oracle.objective, get_space=self.oracle.get_space().copy)
         none = dict.fromkeys(("_progress", "_process", "_training", "time_ceiling"))
         return self.__dict__ | none | {"oracle": oracle, "_isolate": False}
 
@@ -335,7 +337,8 @@ class NASTuner(kt.Tuner):
             known = self.oracle.get_trial(trial.trial_id)
             if self._progress:
                 message = known.message or trial.message  # a chief does not hear the message
-                self._progress.end_trial(self._number(trial), known.score, self._history.content, message)
+                parts = score_parts(self.oracle.objective, known)
+                self._progress.end_trial(self._number(trial), known.score, self._history.content, message, parts)
         if self.tensorboard is not None:
             self.tensorboard.end_trial(self.oracle.get_trial(trial.trial_id))
         TrialTraining.forget(self.get_trial_dir(trial.trial_id))

@@ -49,6 +49,8 @@ class ConvDense(kt.HyperModel):
     # Likewise: what `fit` reads besides `build`. Two configurations that agree in it, and whose networks are the same, are one.
     fit_hyperparameters = ("schedule",)
 
+    metrics = ("accuracy",)  # that its models are compiled with
+
     def __init__(
         self,
         input_shape: Sequence[int],
@@ -195,7 +197,7 @@ class ConvDense(kt.HyperModel):
         model.compile(
             optimizer=_optimizer(hp),
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=hp.get("label_smoothing")),
-            metrics=["accuracy"],
+            metrics=[*self.metrics],
         )
         return model
 

@@ -152,7 +152,8 @@ def test_the_same_fit_resumes_and_other_data_does_not(tmp_path, monkeypatch):
         ({}, {"x": x + 1}, "other data"),
         ({}, {"y": 1 - y}, "other data"),
         ({}, {"epochs": 3}, "other epochs"),
-        ({}, {"validation_split": 0.5}, "other data"),
+        ({}, {"validation_split": 0.5}, r"otherwise by validation_split \(0\.2, now 0\.5\)"),
+        ({"seed": 1}, {}, r"other data, or the same divided otherwise by seed \(0, now 1\)"),
         ({"objective": "val_loss"}, {}, "other objective"),
         ({"space": ConvDense.tiny((4, 4, 1), 2)}, {}, "other space"),
     ]
@@ -285,3 +286,18 @@ def test_numpy_integers_are_integers(tmp_path):
     estimator.fit(x, y, epochs=np.int64(2), batch_size=np.int32(16), verbose=0)
     estimator.save(tmp_path / "saved")
     assert estimator.record_.seed == 5
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        ("val_acc", "got 'val_acc'. Did you mean 'val_accuracy'"),
+        ("accuracy", "by which whatever overfits would win. Choose 'val_accuracy'"),
+        ([kt.Objective("val_los", "min"), kt.Objective("macs", "min")], "Did you mean 'val_loss'"),
+    ],
+)
+def test_an_objective_that_the_space_does_not_measure_leaves_nothing_behind(tmp_path, objective, message):
+    classifier = ImageClassifier(objective=objective, space="tiny", directory=tmp_path / "new")
+    with pytest.raises(InvalidArgument, match=message):
+        classifier.fit(*_halves(), verbose=0)
+    assert not (tmp_path / "new").exists()

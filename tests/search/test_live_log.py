@@ -1,5 +1,8 @@
 """The TensorBoard logs of a search."""
 
+import sys
+
+import cloudpickle
 import keras
 import numpy as np
 import pytest
@@ -50,3 +53,15 @@ def test_what_a_search_logs(make, tmp_path):
         assert any(tag.startswith("gradients/") for tag in tags)
         assert any(tag.startswith("weights/") for tag in tags)
     assert any("grad_cam" in tag for kind in ("tensors", "images") for tag in read(logs / "incumbent").Tags()[kind])
+
+
+@pytest.mark.slow
+def test_trials_in_a_process_of_their_own_are_logged_too(make, small, points, tmp_path):
+    cloudpickle.register_pickle_by_value(sys.modules[small.__module__])
+    tuner = make(small(), objective="val_loss", max_trials=1, tensorboard=True, isolate=True)
+    tuner.search(*points, validation_data=points, epochs=2, verbose=0)
+    (trial,) = tuner.record().trials
+    assert trial.status == "COMPLETED"
+    assert curve(tmp_path / "p" / "tensorboard" / trial.trial_id / "train", "epoch_loss") == pytest.approx(
+        trial.curves[0]["loss"]
+    )

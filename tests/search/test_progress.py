@@ -6,6 +6,7 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 
+from kerasnas.objectives import MnasNetReward
 from kerasnas.search import progress
 from kerasnas.search.progress import SearchProgress
 
@@ -78,3 +79,23 @@ def test_failures_and_unlimited_searches(direction, capsys):
     assert lines[1].endswith("best so far")
     assert lines[2].endswith("best so far" if direction == "min" else "(best 2.0000)")
     assert kt.Objective("loss", direction).better_than(1.0, 2.0) == lines[2].endswith("best so far")
+
+
+def test_of_several_objectives_each_is_told(make, fake, capsys):
+    both = [kt.Objective("score", "max"), kt.Objective("cost", "min")]
+    results = [{"score": 0.5, "cost": 2.0}, {"score": 0.25, "cost": 3.0}]
+    tuner = make(fake(dict(enumerate(lambda r=r: r for r in results))), objective=both, max_trials=2)
+    tuner.search()
+    first, second = capsys.readouterr().out.strip().splitlines()
+    assert first.endswith("score 0.5000, cost 2.0000, on the front so far")
+    assert second.endswith("score 0.2500, cost 3.0000, not on the front")
+    assert tuner.record().to_dataframe()[["score", "cost"]].shape == (2, 2)
+
+
+def test_what_a_reward_is_made_of_is_told(make, fake, capsys):
+    reward = MnasNetReward("score", cost="cost", target=1.0, alpha=0, beta=-1)
+    tuner = make(fake({0: lambda: {"score": 0.5, "cost": 2.0}}), objective=reward, max_trials=1)
+    tuner.search()
+    assert "mnasnet_reward 0.2500 (score 0.5000, cost 2.0000) best so far" in capsys.readouterr().out
+    frame = tuner.record().to_dataframe()
+    assert frame[["score", "cost"]].to_numpy().tolist() == [[0.25, 2.0]]  # the score of the trial is the reward

@@ -71,6 +71,7 @@ def test_a_dataframe_has_a_row_for_each_trial_and_gaps_where_nothing_was_chosen(
     values = {0: {"kind": "conv", "kernel": 3}, 1: {"kind": "dense", "units": 8}, 2: {"kind": "conv", "kernel": 5}}
     frame = SearchRecord.load(write(tmp_path, [0.1, 0.4, None], values=values)).to_dataframe()
     assert set(frame.columns) == {
+        "trial",
         "trial_id",
         "status",
         "score",

@@ -182,3 +182,29 @@ def test_data_that_no_trial_can_train_on(name, message, make, small):
     with pytest.raises(InvalidArgument, match=message):
         tuner.search(*arguments, **keywords, verbose=0)
     assert all(trial.score is None for trial in tuner._all_trials())
+
+
+def test_losses_and_metrics_for_each_output_by_name(make, points):
+    def build(hp):
+        inputs = keras.Input((2,))
+        hidden = keras.layers.Dense(hp.Int("units", 2, 40), "relu")(inputs)
+        side = keras.layers.Dense(1, "sigmoid", name="side")(hidden)
+        model = keras.Model(inputs, {"side": side, "sum": keras.layers.Dense(1, name="sum")(hidden)})
+        losses = {"side": "binary_crossentropy", "sum": keras.losses.MeanSquaredError()}
+        model.compile(
+            "sgd", loss=losses, loss_weights={"side": 1.0, "sum": 0.1}, metrics={"side": ["accuracy"], "sum": ["mae"]}
+        )
+        return model
+
+    x, side = points
+    targets = {"side": side.astype("float32")[:, None], "sum": x.sum(axis=1, keepdims=True)}
+    tuner = make(build, objective=kt.Objective("val_sum_mae", "min"), max_trials=2)
+    tuner.search(x, targets, validation_data=(x, targets), epochs=2, verbose=0)
+    assert [trial.status for trial in tuner.record().trials] == ["COMPLETED", "COMPLETED"]
+    assert all(trial.score == min(trial.curves[0]["val_sum_mae"]) for trial in tuner.record().trials)
+
+
+def test_what_is_no_callback_is_refused_before_a_trial_begins(make, small, points, tmp_path):
+    with pytest.raises(InvalidArgument, match=r"list of keras\.callbacks\.Callback, got 1"):
+        make(small(), objective="loss").search(*points, callbacks=[1], verbose=0)
+    assert not list((tmp_path / "p").glob("trial_*"))
