@@ -1,6 +1,7 @@
 """`kerasnas retrain`."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ def command(run: Path, repeats: int) -> None:
 
     told = retrain(Run.open(run, data=None, image_size=None, out=None), repeats=repeats)
     click.echo(str(told) if told.steps else "The winner is the default configuration: there is no change to train.")
+    if told.measured is not None and told.measured_error is None:
+        click.echo(f"To tell luck and gain apart: kerasnas retrain {shlex.quote(str(run))} --repeats 5")
 
 
 def retrain(run: "Run", *, repeats: int = 1) -> "AblationPath":

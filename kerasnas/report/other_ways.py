@@ -3,7 +3,7 @@
 import importlib.util
 from typing import Any
 
-from kerasnas.explain.search import Importance, ShapleyAblation, importance
+from kerasnas.explain.search import Importance, ParameterImportance, ShapleyAblation, importance
 from kerasnas.record import SearchRecord
 
 __all__ = ["has_optuna", "other_ways"]
@@ -44,7 +44,7 @@ def other_ways(record: SearchRecord, ours: Importance, gains: ShapleyAblation | 
         "rows": [
             {
                 "name": name,
-                "shares": [(f"{100 * one[name].share:.0f} %", one[name].verdict == "matters") for one in asked],
+                "shares": [_share(one[name]) for one in asked],
                 "gain": shared.get(name),
             }
             for name in listed
@@ -54,3 +54,9 @@ def other_ways(record: SearchRecord, ours: Importance, gains: ShapleyAblation | 
         "optuna": has_optuna(),
         "sure": sum(any(p.verdict == "matters" for p in one.parameters) for one in asked),
     }
+
+
+def _share(p: ParameterImportance) -> tuple[str, bool]:
+    """Write a share, or how much it may be, and tell whether it is told apart from chance."""
+    sure = p.verdict == "matters"
+    return f"{100 * p.share:.0f} %" if sure else f"0 to {100 * p.high:.0f} %", sure

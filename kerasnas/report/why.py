@@ -61,11 +61,11 @@ def why(
 
     asked = [attempt(f"The importance for {name}", partial(importance, record, objective=name)) for name in names]
     importances = [told for told in asked if told is not None]
-    told = attempt("The account", lambda: account(record, importances=importances))
     path = changes = others = None
     if not several:  # a gain in the common score of several has no unit
         path = attempt("The path from the default", lambda: measured_path(record, trainings or record.path / "path"))
         changes = attempt("What other values would do", lambda: counterfactuals(record))
+    told = attempt("The account", lambda: account(record, importances=importances, path=path))
     check = changes.check if changes else path.check if path else None
     reliable = check is not None and check.is_reliable
     if not several and importances:
@@ -132,9 +132,15 @@ def _sentences(told: Account) -> list[dict[str, Any]]:
         for name, value in sentence.evidence.items():
             if isinstance(value, Mapping):
                 groups.append((_words(name), [(str(key), _fact(one)) for key, one in value.items()]))
-        # Of a number and its deviation neither stands alone at the end of a line.
-        sentences.append({"text": sentence.text.replace(" +- ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"), "evidence": groups})
+        # A sentence of one or two numbers says them itself.
+        more = len(groups) > bool(single) or len(single) > 2
+        sentences.append({"text": _typeset(sentence.text), "evidence": groups if more else []})
     return sentences
+
+
+def _typeset(text: str) -> str:
+    """Of a number and its deviation neither stands alone at the end of a line."""
+    return text.replace(" +- ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
 
 
 def _fact(value: Any) -> str:
@@ -164,6 +170,7 @@ def _path(path: AblationPath, record: SearchRecord) -> dict[str, Any]:
         "rows": rows,
         "gain": f"{path.gain:+.3g} ± {path.std:.2g}",
         "measured": _measured(path.measured, path.measured_error),
+        "finding": path.finding and _typeset(path.finding),
         "single": path.measured is not None and path.measured_error is None,
         "default": _tried(path.start, record),
     }

@@ -16,7 +16,7 @@ _WORDS = {"matters": "matters", "not enough trials": "not told apart from chance
 
 
 def importance_chart(told: Importance) -> tuple[str, int] | None:
-    """Draw the shares of the hyperparameters and their 95 % intervals, hollow what cannot be told apart from chance.
+    """Draw the shares of the hyperparameters and their 95 % intervals; of what cannot be told apart from chance only the range.
 
     Returns:
         The chart, and how many hyperparameters it leaves out: fixed ones are not counted. None if there is nothing to draw.
@@ -33,8 +33,11 @@ def importance_chart(told: Importance) -> tuple[str, int] | None:
         titles = {}
         for row, p in enumerate(drawn):
             matters = p.verdict == "matters"
-            _bar(axes, row, 0.0, p.share, sure=matters, colour=ACCENT, gid=f"importance-{row}")
-            _whisker(axes, row, p.low, p.high)
+            if matters:
+                _bar(axes, row, 0.0, p.share, sure=True, colour=ACCENT, gid=f"importance-{row}")
+                _whisker(axes, row, p.low, p.high)
+            else:
+                axes.barh(row, p.high, height=0.16, color=FAINT, zorder=2)[0].set_gid(f"importance-{row}")
             style = {"color": INK if matters else MUTED, "fontweight": "bold" if matters else "normal"}
             axes.text(p.high + 0.02 * width, row, _WORDS[p.verdict], va="center", fontsize=8, **style)
             titles[f"importance-{row}"] = _importance_text(p)
@@ -121,7 +124,10 @@ def _rows(axes: Any, labels: list[str]) -> None:
 
 
 def _importance_text(p: ParameterImportance) -> str:
-    interval = f"{100 * p.share:.0f} %, interval {100 * p.low:.0f} % to {100 * p.high:.0f} %"
+    if p.verdict == "matters":
+        interval = f"{100 * p.share:.0f} %, interval {100 * p.low:.0f} % to {100 * p.high:.0f} %"
+    else:
+        interval = f"anything from 0 to {100 * p.high:.0f} %"
     return f"{p.name}: {interval}, p = {p.p_value:.2g}, active in {p.active} trials"
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 
 import keras_tuner as kt
 import numpy as np
@@ -125,7 +126,9 @@ def test_what_was_trained_stands_beside_what_was_predicted(page_of, trained, tmp
     assert path.measured_error is None
     words = page_of(tmp_path).words
     assert "measured gain" in words
-    assert f"Trained anew, they gained {path.measured:+.3g}." in words
+    assert f"Trained anew once, the winner gains {path.measured:+.3g} over the default" in words
+    assert words.count("Single trainings differ by luck") == 2  # in the account, and beside the chart
+    assert "kerasnas retrain --repeats 5" in words
     for step in path.steps:
         assert f"{step.gain:+.3g} ± {step.std:.2g} {step.measured:+.3g}" in words
 
@@ -141,11 +144,34 @@ def test_several_trainings_have_an_error_and_half_a_path_has_no_gains(page_of, t
     assert "measured gain" not in page_of(tmp_path / "half").words
 
 
+def test_a_gain_that_training_refutes_is_said_to_be_none(page_of, trained, tmp_path):
+    trained(tmp_path / "once", lambda values: 0.5 - TERMS[values["kernel"]])
+    words = page_of(tmp_path / "once").words
+    assert "Trained anew once, the winner is no better than the default: -0.3" in words
+    assert "From the default" in words[: words.rindex("Trained anew once")]  # and in the account before
+    trained(tmp_path / "often", lambda values: 0.5 - TERMS[values["kernel"]], repeats=(0.0, 0.001))
+    path = measured_path(SearchRecord.load(tmp_path / "often"), tmp_path / "often" / "path")
+    assert path.finding is not None
+    assert "the winner is worse than the default: -0." in path.finding
+    assert path.finding in str(path)
+    assert "which may be nothing" in str(replace(path, measured=0.01, measured_error=0.02).finding)
+    assert "the winner gains +0.05 +- 0.02" in str(replace(path, measured=0.05, measured_error=0.02).finding)
+    assert ablation_path(SearchRecord.load(tmp_path / "often")).finding is None
+
+
+def test_what_is_not_told_apart_has_a_range_and_no_share(planted, tmp_path):
+    told = importance(SearchRecord.load(planted(tmp_path, noise=0.1)), resamples=20)
+    unsure = next(p for p in told.parameters if p.verdict == "not enough trials")
+    chart, _ = importance_chart(told)
+    assert f"{unsure.name}: anything from 0 to {100 * unsure.high:.0f} %" in chart
+    assert re.search(rf"{unsure.name} +\? +\[ *0%, +{unsure.high:.0%}\]", str(told))
+
+
 def test_other_measures_stand_beside_ours(page_of, planted, tmp_path, monkeypatch):
     folder = planted(tmp_path, noise=0.001)
     words = part(page_of(folder).words, "What other measures say", "From the default")
     assert "hyperparameter this page PED-ANOVA fANOVA share in the winner's gain" in words
-    assert re.search(r"kernel \d+ % \d+ % \d+ % \+0\.\d+ ± ", words)
+    assert re.search(r"kernel \d+ % (0 to )?\d+ % (0 to )?\d+ % \+0\.\d+ ± ", words)
     assert "not always active" not in words  # all of them are
     monkeypatch.setattr(other_ways.importlib.util, "find_spec", lambda name: None)
     words = part(page_of(folder).words, "What other measures say", "From the default")

@@ -21,6 +21,8 @@ from kerasnas.strategies.space import changes
 
 __all__ = ["AblationPath", "AblationStep", "ablation_path"]
 
+_SURE = 2.0
+
 Train = Callable[[Choices], float]
 
 
@@ -87,6 +89,24 @@ class AblationPath:
         return replace(self, steps=tuple(steps), measured=measured, measured_error=error if self.steps else None)
 
     @property
+    def finding(self) -> str | None:
+        """What training the path says of the predicted gain, in a sentence; None if nothing was trained."""
+        if self.measured is None or not self.steps:
+            return None
+        gain, predicted = f"{self.measured:+.3g}", f"predicted was {self.gain:+.3g} +- {self.std:.2g}"
+        if self.measured_error is None:
+            luck = "Single trainings differ by luck as well, so that this is a hint and no proof."
+            if self.measured > 0:
+                return f"Trained anew once, the winner gains {gain} over the default ({predicted}). {luck}"
+            return f"Trained anew once, the winner is no better than the default: {gain}, where {predicted}. {luck}"
+        known = f"{gain} +- {self.measured_error:.2g}"
+        if abs(self.measured) <= _SURE * self.measured_error:
+            return f"Trained anew, the winner gains {known} over the default, which may be nothing ({predicted})."
+        if self.measured > 0:
+            return f"Trained anew, the winner gains {known} over the default ({predicted})."
+        return f"Trained anew, the winner is worse than the default: {known}, where {predicted}."
+
+    @property
     def configurations(self) -> tuple[Mapping[str, Any], ...]:
         """The default, and what each step leads to."""
         return (self.start, *(step.values for step in self.steps))
@@ -106,6 +126,7 @@ class AblationPath:
             what = ", ".join(f"{name} {_text(old)} -> {_text(new)}" for name, (old, new) in step.changes.items())
             lines.append(f"  {step.gain:+.4g} +- {step.std:.2g}{_beside(step.measured, step.measured_error)}  {what}")
         lines.append(f"  {self.gain:+.4g} +- {self.std:.2g}{_beside(self.measured, self.measured_error)}  in all")
+        lines += [self.finding] if self.finding else []
         return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain.search.ablation_path import ablation_path
+from kerasnas.explain.search.ablation_path import AblationPath, ablation_path
 from kerasnas.explain.search.beliefs import beliefs
 from kerasnas.explain.search.counterfactuals import counterfactuals
 from kerasnas.explain.search.evidence import Evidence
@@ -50,7 +50,9 @@ class Account(tuple[Sentence, ...]):
 
 
 @one_thread
-def account(record: SearchRecord, *, seed: int = 0, importances: Sequence[Importance] = ()) -> Account:
+def account(
+    record: SearchRecord, *, seed: int = 0, importances: Sequence[Importance] = (), path: AblationPath | None = None
+) -> Account:
     """Tell what a search did, what it found and how sure that is.
 
     What the trials do not bear out is said to be unknown: hyperparameters that cannot be told from useless ones, and whatever
@@ -62,15 +64,18 @@ def account(record: SearchRecord, *, seed: int = 0, importances: Sequence[Import
         record: a search, finished or running.
         seed: of all resampling, >= 0.
         importances: what `importance` has told of this record's objectives already; the others are computed.
+        path: what `ablation_path` or `measured_path` has told of this record already; its measured gains are told, too.
     Returns:
         A tuple of sentences.
     Raises:
-        InvalidArgument: if `record` is none, or `importances` holds something else.
+        InvalidArgument: if `record` is none, or `importances` or `path` holds something else.
     """
     if not isinstance(record, SearchRecord):
         raise InvalidArgument(f"Expected a kerasnas.SearchRecord, got {record!r}. SearchRecord.load(folder) makes one.")
     if not all(isinstance(told, Importance) for told in importances):
         raise InvalidArgument(f"Expected `importances` to hold what `importance` returns, got {importances!r}.")
+    if path is not None and not isinstance(path, AblationPath):
+        raise InvalidArgument(f"Expected `path` to be None or what `ablation_path` returns, got {path!r}.")
     sentences = [*_trials(record)]
     try:
         evidence = Evidence.of(record)
@@ -82,17 +87,19 @@ def account(record: SearchRecord, *, seed: int = 0, importances: Sequence[Import
     if len(record.objectives) > 1:
         sentences += _front(record)
         for name, _ in record.objectives:
-            sentences += _importances(record, name, known.get(name), seed)
+            sentences += _importances(record, name, known.get(name) or _importance(record, name, seed))
         return Account([*sentences, *_policy(record)])
     sentences += _winner(record)
-    sentences += _importances(record, record.objective, known.get(record.objective), seed)
+    told = known.get(record.objective) or _importance(record, record.objective, seed)
+    sentences += _importances(record, record.objective, told)
     posterior = RewardPosterior.of(evidence)
     check = posterior.check
     rests = {"trials": check.trials, "rank_correlation": check.correlation, "rank_correlation_low": check.low}
     if check.is_reliable:
         text = f"A model of the score ranks trials that it has not seen (rank correlation {check.correlation:.2f})."
         sentences.append(_sentence(text, **rests))
-        sentences += [*_default(record), *_changes(record), *_best(evidence, posterior, record, seed)]
+        predicted = [*_default(path or ablation_path(record), record), *_changes(record)]
+        sentences += [*predicted, *_doubts(predicted, told), *_best(evidence, posterior, record, seed)]
     else:
         text = (
             "There are not enough trials for a model that ranks unseen ones, so that neither the gain over the default nor "
@@ -155,10 +162,15 @@ def _winner(record: SearchRecord) -> Iterator[Sentence]:
         yield _sentence(text, expected_best=last, its_score=other.score)
 
 
-def _importances(record: SearchRecord, objective: str, told: Importance | None, seed: int) -> Iterator[Sentence]:
+def _importance(record: SearchRecord, objective: str, seed: int) -> Importance | None:
     try:
-        told = told or importance(record, seed=seed, objective=objective)
+        return importance(record, seed=seed, objective=objective)
     except InvalidArgument:  # one of several, which few trials have a value of
+        return None
+
+
+def _importances(record: SearchRecord, objective: str, told: Importance | None) -> Iterator[Sentence]:
+    if told is None:
         text = f"There are not enough trials to tell what matters for {objective}."
         yield _sentence(text, completed=len(record.completed))
         return
@@ -177,8 +189,7 @@ def _importances(record: SearchRecord, objective: str, told: Importance | None, 
         yield _sentence(text, method=told.method, trials=told.trials, p_values=MappingProxyType(p_values))
 
 
-def _default(record: SearchRecord) -> Iterator[Sentence]:
-    path = ablation_path(record)
+def _default(path: AblationPath, record: SearchRecord) -> Iterator[Sentence]:
     if not path.steps:
         yield _sentence("The winner is the default configuration.", steps=0)
         return
@@ -194,9 +205,11 @@ def _default(record: SearchRecord) -> Iterator[Sentence]:
     sure = [step for step in path.steps if step.gain > _SURE * step.std][:3]
     if sure:
         listed = ", then ".join(f"{step.name} ({step.gain:+.3g} +- {step.std:.2g})" for step in sure)
-        text = f"On the way there most is gained by changing {listed}."
+        text = f"On the way there the model expects most of changing {listed}."
         steps = {step.name: MappingProxyType({"gain": step.gain, "std": step.std}) for step in sure}
         yield _sentence(text, steps=MappingProxyType(steps))
+    if path.finding:
+        yield _sentence(path.finding, measured=path.measured, error=path.measured_error, predicted=path.gain, std=path.std)
 
 
 def _changes(record: SearchRecord) -> Iterator[Sentence]:
@@ -212,14 +225,27 @@ def _changes(record: SearchRecord) -> Iterator[Sentence]:
         )
     if told.free:
         names = _names(list(told.free), "or")
-        one = "" if len(told.free) == 1 else "one of "
-        text = f"No loss beyond one standard deviation is predicted if {one}{names} alone had another of the values looked at."
+        text = f"Another value of {names} is predicted to cost nothing, or less than one standard deviation."
         worst_of = {
             name: min((item for item in told.items if item.name == name), key=lambda item: item.difference)
             for name in told.free
         }
         differences = {name: MappingProxyType({"difference": i.difference, "std": i.std}) for name, i in worst_of.items()}
         yield _sentence(text, worst=MappingProxyType(differences))
+
+
+def _doubts(predicted: Sequence[Sentence], told: Importance | None) -> Iterator[Sentence]:
+    """Say of what the model is sure of, and the test of importance is not, how both can be."""
+    named = [name for one in predicted for name in (*one.evidence.get("steps", ()), one.evidence.get("name")) if name]
+    p_values = {} if told is None else {p.name: p.p_value for p in told.parameters if p.verdict == "not enough trials"}
+    names = [name for name in dict.fromkeys(named) if name in p_values]
+    if names:
+        listed = _names(names, "and")
+        text = (
+            f"What is said of {listed} is what the model of the score expects; the stricter test of importance cannot yet tell "
+            f"{'it' if len(names) == 1 else 'them'} apart from a hyperparameter without effect, so that it may be luck."
+        )
+        yield _sentence(text, p_values=MappingProxyType({name: p_values[name] for name in names}))
 
 
 def _best(evidence: Evidence, posterior: RewardPosterior, record: SearchRecord, seed: int) -> Iterator[Sentence]:
@@ -230,7 +256,9 @@ def _best(evidence: Evidence, posterior: RewardPosterior, record: SearchRecord, 
     same = np.array([key == mine for key in keys])
     margin = 1e-6 * float(np.ptp(evidence.scores))  # equal configurations have equal scores
     chance = float((draws[:, same].max(axis=1) >= draws.max(axis=1) - margin).mean())
-    text = f"The chance that no other configuration that was tried is better is {_percent(chance)}, given all trials."
+    text = (
+        f"That the winner is indeed the best configuration that was tried has a chance of {_percent(chance)}, given all trials."
+    )
     yield _sentence(text, chance=chance, draws=_DRAWS, configurations=len(set(keys)))
 
 

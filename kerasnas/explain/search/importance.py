@@ -34,8 +34,8 @@ class ParameterImportance:
 
     Attributes:
         name: the hyperparameter.
-        share: its share of all importance, from 0 to 1.
-        low: lower end of the 95 % interval of the share.
+        share: its share of all importance, from 0 to 1; no more than a guess unless the verdict is "matters".
+        low: lower end of the 95 % interval of the share; 0 unless the verdict is "matters".
         high: upper end.
         verdict: "matters"; "not enough trials" if its importance cannot be told from that of a useless hyperparameter, be it
             useless or not; "fixed" if it has one value.
@@ -85,7 +85,9 @@ class Importance:
         width = max((len(parameter.name) for parameter in self.parameters), default=0)
         lines = [f"Importance for {self.objective} ({self.method}, {self.trials} trials; share, 95 % interval):"]
         for p in self.parameters:
-            lines.append(f"  {p.name:<{width}}  {p.share:4.0%}  [{p.low:4.0%}, {p.high:4.0%}]  {p.verdict}")
+            # The share of what is not told apart from chance is no estimate, and is not written as one.
+            share = f"{p.share:4.0%}" if p.verdict != "not enough trials" else "   ?"
+            lines.append(f"  {p.name:<{width}}  {share}  [{p.low:4.0%}, {p.high:4.0%}]  {p.verdict}")
         return "\n".join(lines)
 
 

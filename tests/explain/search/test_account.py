@@ -56,6 +56,18 @@ def test_every_number_of_a_sentence_is_in_its_evidence(told):
             assert any(math.isclose(float(digits), n, rel_tol=0.06, abs_tol=0.51 if n > 1 else 0.006) for n in known), one
 
 
+def test_what_the_model_is_sure_of_and_the_test_is_not_is_said_to_be_so(planted):
+    record = planted(50)
+    known = importance(record, resamples=20)
+    doubted = tuple(replace(p, verdict="not enough trials", p_value=0.2) if p.name == "a" else p for p in known.parameters)
+    told = account(record, importances=[replace(known, parameters=doubted)])
+    assert "a" in sentence(told, "steps").evidence["steps"]
+    doubts = next(one for one in told if "stricter test" in one.text)
+    assert doubts.text.startswith("What is said of a is what the model of the score expects")
+    assert dict(doubts.evidence["p_values"]) == {"a": 0.2}
+    assert "stricter test" not in str(account(record, importances=[known]))  # of a and d it says what the model says
+
+
 def test_an_account_is_frozen(told):
     assert isinstance(told, tuple)
     with pytest.raises(FrozenInstanceError):
