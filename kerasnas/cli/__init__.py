@@ -64,6 +64,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError, PermissionError) as error:
         click.echo(f"kerasnas: error: {error.strerror}: {error.filename}", err=True)
         return 2
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        click.echo(f"kerasnas: error: {error.strerror}: {error.filename}", err=True)
+        return 1
     except Exception as error:
         from kerasnas.errors import InvalidArgument, KerasNASError, MissingExtra
 

@@ -37,6 +37,7 @@ _BOUNDS = ("max_loss", "max_bytes", "max_latency_ms", "smaller", "faster")
 _OF_A_SEARCH = (*_BOUNDS, "format", "max_trials", "max_time", "overwrite")
 _GOALS = ["smallest", "fastest", "most-accurate"]
 _WAYS = ("goal", "channels", "macs", "latency_ms", "sparsity", "pattern")  # of which one is taken
+_CHANNELS = {"channels", "macs", "latency_ms"}
 
 
 class _Pattern(click.ParamType):
@@ -79,7 +80,9 @@ class _Pattern(click.ParamType):
 @click.option("--epochs", type=click.IntRange(1), help="Of fine-tuning: 4 for zeros or clusters, else 8; at most, in a search.")
 @click.option("--control/--no-control", default=True, help="Compare with a network of that size from scratch.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--overwrite", is_flag=True, help="Delete an earlier compression search instead of resuming it.")
+@click.option(
+    "--overwrite", is_flag=True, help="Delete an earlier compression search instead of resuming it; or replace what it chose."
+)
 @out_option
 def command(model: Path, data: str | None, image_size: Any, out: Path | None, **settings: Any) -> None:
     """Make MODEL, a run folder or a .keras file, smaller, and fine-tune it on its training pictures.
@@ -104,7 +107,12 @@ def command(model: Path, data: str | None, image_size: Any, out: Path | None, **
     if clusters is not None and ways and ways[0] not in ("sparsity", "pattern"):
         raise InvalidArgument(f"Expected --clusters alone, or with --sparsity or --pattern, got it with {_options(ways)}.")
     context = click.get_current_context()
-    bounds = [name for name in _OF_A_SEARCH if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    spared = ("overwrite",) if ways and ways[0] in _CHANNELS else ()  # it lets what a search chose be replaced, too
+    bounds = [
+        name
+        for name in _OF_A_SEARCH
+        if name not in spared and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
     if bounds and settings["goal"] is None:
         raise InvalidArgument(
             f"Expected --goal beside {_options(bounds)}, for a search. Add --goal {', '.join(_GOALS[:-1])} or {_GOALS[-1]}."
@@ -118,6 +126,8 @@ def command(model: Path, data: str | None, image_size: Any, out: Path | None, **
         if clusters is not None:
             _tell(run, cluster(run, clusters=clusters, epochs=epochs or 4, seed=seed), "clustered")
         return
+    if way != "goal" and not settings["overwrite"]:
+        _spare(run)
     common = {"epochs": epochs or 8, "seed": seed, "control": settings["control"]}
     if way == "goal":
         bounded = {name: settings[name] for name in _OF_A_SEARCH if name != "format"}
@@ -130,6 +140,22 @@ def command(model: Path, data: str | None, image_size: Any, out: Path | None, **
     if not found.keeps_bounds:
         click.echo("kerasnas: no file keeps the bounds; see above", err=True)
         context.exit(1)
+
+
+def _spare(run: "Run") -> None:
+    """Refuse to replace what a search chose."""
+    import json
+
+    from kerasnas.errors import InvalidArgument
+
+    table = run.folder / "compression.json"
+    told = json.loads(table.read_text(encoding="utf-8")) if table.is_file() else {}
+    if told.get("goal") and (run.folder / told["path"]).exists():
+        raise InvalidArgument(
+            f"Expected a folder without a file that a search chose, got one with {told['path']}, which --goal "
+            f"{told['goal']['best'].replace(' ', '-')} made. Pass --overwrite to replace it and what was exported of it, or "
+            "another --out."
+        )
 
 
 def _options(names: Sequence[str]) -> str:

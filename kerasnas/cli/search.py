@@ -83,6 +83,7 @@ def search(
     dataset = load(data, image_size=image_size or None)
     if limit:
         dataset = dataset.take(limit)
+    (out / "search").mkdir(parents=True, exist_ok=True)  # where nothing can be written, this says so best
     limits = {"parameters": max_parameters, "latency_ms": max_latency_ms}
     classifier = ImageClassifier(
         max_trials=max_trials,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kerasnas.compress import ScratchControl
 
-__all__ = ["Candidate", "Compression", "file_name", "front_of", "times"]
+__all__ = ["Candidate", "Compression", "file_name", "front_of", "gain_caveat", "loss_text", "times"]
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,19 @@ class Compression:
         return "\n".join(lines)
 
 
+def loss_text(loss: float, error: float) -> str:
+    """Return "a loss of 0.76 ± 0.80 points (95 %)", and of a negative loss "a gain of ..."."""
+    what = "loss" if loss >= 0 else "gain"
+    return f"a {what} of {100 * abs(loss):.2f} ± {196 * error:.2f} points (95 %)"
+
+
+def gain_caveat(row: Candidate) -> str:
+    """Return what is to be said of a pruned network that is better than the original; else nothing."""
+    if row.trial == 0 or -row.loss <= 1.96 * row.loss_error:
+        return ""
+    return " It was trained for longer than the original, which might gain as much from that: train the original longer first."
+
+
 def times(ratio: float, more: str, less: str) -> str:
     """Return "2.0 times faster", or "1.25 times slower" for 0.8."""
     return f"{ratio:.1f} times {more}" if ratio >= 1 else f"{1 / ratio:.2f} times {less}"
@@ -199,4 +212,4 @@ def times(ratio: float, more: str, less: str) -> str:
 def _test_text(test: Mapping[str, float]) -> str:
     """Return the accuracies on test data as a sentence."""
     text = f"On {int(test['n']):,} test samples, which chose nothing: {test['original']:.4f} became {test['chosen']:.4f}"
-    return text + f", a loss of {100 * test['loss']:.2f} ± {196 * test['loss_error']:.2f} points (95 %)."
+    return f"{text}, {loss_text(test['loss'], test['loss_error'])}."

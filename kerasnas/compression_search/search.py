@@ -16,7 +16,7 @@ from kerasnas.compress import ScratchControl, from_scratch_control, prune_channe
 from kerasnas.compress.channels.scratch import paired_error
 from kerasnas.compress.clone import own_classes
 from kerasnas.compression_search.arrays import labelled, split
-from kerasnas.compression_search.compression import Candidate, Compression, front_of, times
+from kerasnas.compression_search.compression import Candidate, Compression, front_of, gain_caveat, loss_text, times
 from kerasnas.compression_search.goal import Goal
 from kerasnas.compression_search.journal import Journal
 from kerasnas.compression_search.network_files import FORMATS_TRIED, LEAST_BYTES, Bench, check_formats, side_by_side
@@ -361,7 +361,7 @@ def _reason(goal: Goal, chosen: Candidate, rows: Sequence[Candidate], n_held_out
         text = f"NONE OF THE {len(rows)} MEASURED FILES KEEPS THE BOUNDS ({goal}); this one comes nearest"
     return (
         f"{text}: {times(chosen.reduction, 'smaller', 'larger')} and "
-        f"{times(chosen.speedup, 'faster', 'slower')} than the original's float file, with a loss of "
-        f"{100 * chosen.loss:.2f} ± {196 * chosen.loss_error:.2f} points (95 %) on {n_held_out:,} "
-        "held-out samples, which also chose it."
+        f"{times(chosen.speedup, 'faster', 'slower')} than the original's float file, with "
+        f"{loss_text(chosen.loss, chosen.loss_error)} on {n_held_out:,} held-out samples, which also chose it."
+        f"{gain_caveat(chosen)}"
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from kerasnas.compress import from_scratch_control, prune_channels
 from kerasnas.compression_search.arrays import labelled
-from kerasnas.compression_search.compression import Compression, front_of, times
+from kerasnas.compression_search.compression import Compression, front_of, gain_caveat, loss_text, times
 from kerasnas.compression_search.network_files import FORMATS_TRIED, Bench, check_formats
 from kerasnas.compression_search.results import chosen_path, replaced, write_chosen, write_result
 from kerasnas.errors import KerasNASError
@@ -106,8 +106,8 @@ def prune_and_measure(
         test=None,
         reason=(
             f"It is {what}, in float32: {times(chosen.reduction, 'smaller', 'larger')} "
-            f"and {times(chosen.speedup, 'faster', 'slower')} than the original, with a loss of {100 * chosen.loss:.2f} ± "
-            f"{196 * chosen.loss_error:.2f} points (95 %) on {len(held[1]):,} held-out samples."
+            f"and {times(chosen.speedup, 'faster', 'slower')} than the original, with "
+            f"{loss_text(chosen.loss, chosen.loss_error)} on {len(held[1]):,} held-out samples.{gain_caveat(chosen)}"
             + "".join(f" There is no {name} file of it: {why}" for name, why in failures.items())
         ),
         seconds=time.perf_counter() - start,

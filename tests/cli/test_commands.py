@@ -226,7 +226,12 @@ def test_compress_for_a_goal_and_by_channels(run, tmp_path, capsys):
     assert main(["export", str(copied), "--out", str(out)]) == 0
     rows = {row["file"]: row for row in _read(out / "verification.json")["files"]}
     assert rows["model-compressed.tflite"]["format"] == "int8"
-    assert main(["compress", str(copied), "--macs", "1e12", "--epochs", "1", "--out", str(out)]) == 0
+    within = ["compress", str(copied), "--macs", "1e12", "--epochs", "1", "--out", str(out)]
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    assert main(within) == 2
+    assert "model-compressed.tflite, which --goal" in " ".join(capsys.readouterr().err.split())
+    assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+    assert main([*within, "--overwrite"]) == 0
     captured = capsys.readouterr()
     assert "within the target already" in captured.out
     assert "Warning" not in captured.err
@@ -347,6 +352,15 @@ def test_export_to_litert(digits_net, tmp_path, capsys):
         assert main(["verify", str(tmp_path / row["file"]), "--no-latency"]) == 0
     assert small["latency"]["size_bytes"] < half["latency"]["size_bytes"] < plain["latency"]["size_bytes"]
     assert "net-int8.tflite and its certificate net-int8.tflite.json" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_a_search_chose_is_not_replaced_unasked(digits_net, tmp_path, capsys):
+    shutil.copy(digits_net, tmp_path)
+    (tmp_path / "net-compressed.onnx").write_text("chosen")
+    (tmp_path / "compression.json").write_text('{"goal": {"best": "most accurate"}, "path": "net-compressed.onnx"}')
+    assert main(["compress", str(tmp_path / "net.keras"), "--data", "digits", "--channels", "0.5"]) == 2
+    assert "net-compressed.onnx, which --goal most-accurate made. Pass --overwrite" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"net.keras", "net-compressed.onnx", "compression.json"}
 
 
 def test_training_that_is_refused_leaves_no_file(tmp_path, capsys):

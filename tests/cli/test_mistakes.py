@@ -1,5 +1,6 @@
 """The command line where something is wrong: one line, an exit code, nothing lost."""
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def _error(capsys, arguments: list[str]) -> str:
         (["export", "small.keras", "--train"], "--train together with --litert int8"),
         (["compress", "small.keras", "--data", "digits", "--max-bytes", "5000"], "Expected --goal beside --max-bytes"),
         (["compress", "small.keras", "--max-loss", "0.01", "--channels", "0.5"], "Expected --goal beside --max-loss"),
+        (["compress", "small.keras", "--sparsity", "0.5", "--overwrite"], "beside --overwrite"),
         (["compress", "small.keras", "--max-time", "9", "--max-trials", "12"], "beside --max-trials and --max-time"),
     ],
 )
@@ -87,6 +89,20 @@ def test_a_damaged_description_of_a_run(content, run, tmp_path, capsys):
 def test_an_impossible_output_folder(run, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     assert "file" in _error(capsys, ["export", str(run), "--out", str(tmp_path / "file" / "out")])
+
+
+@pytest.mark.parametrize("place", ["/proc/none/run", "/proc"])
+def test_a_search_where_no_folder_can_be_made(place, capsys):
+    assert _error(capsys, ["search", "digits", "--out", place]).startswith("kerasnas: error: No such file or directory: /proc/")
+
+
+def test_a_full_disk_is_a_line(monkeypatch, tmp_path, capsys):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "run/model.keras")
+
+    monkeypatch.setattr(kerasnas.cli.search, "search", full)
+    assert main(["search", "digits", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "kerasnas: error: No space left on device: run/model.keras\n"
 
 
 def test_a_model_of_two_outputs(tmp_path, capsys):

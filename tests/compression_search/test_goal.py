@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasnas.compression_search import Candidate, Goal
-from kerasnas.compression_search.compression import front_of
+from kerasnas.compression_search.compression import front_of, gain_caveat, loss_text
 from kerasnas.errors import InvalidArgument
 
 
@@ -88,6 +88,13 @@ def test_bounds_may_be_told_as_shares_of_the_original():
     assert both.merit_of_size(200, ORIGINAL) == pytest.approx(-1 - math.log(2))
     assert Goal("smallest", smaller=2, max_bytes=600).merit_of_size(1000, ORIGINAL) == pytest.approx(-1 - math.log(2))
     assert str(both) == "most accurate at least 10 times smaller and at least 3 times faster"
+
+
+def test_a_negative_loss_is_a_gain_which_more_training_may_explain():
+    assert loss_text(-0.0204, 0.0034) == "a gain of 2.04 ± 0.67 points (95 %)"
+    assert loss_text(0.0076, 0.004) == "a loss of 0.76 ± 0.78 points (95 %)"
+    assert "train the original longer first" in gain_caveat(row(1, 1, -0.02))
+    assert not any(map(gain_caveat, (row(1, 1, -0.001), row(1, 1, 0.02), row(1, 1, -0.02, trial=0))))
 
 
 def test_what_cannot_be_the_best_is_not_trained():

@@ -209,6 +209,12 @@ def test_what_a_compression_search_found(page_of, project, tmp_path):
     told["control"] |= {"n_held_out": 10000, "samples": "test samples, which chose nothing"}
     (tmp_path / "compression.json").write_text(json.dumps(told))
     assert "reached 0.8800 on 10,000 test samples, which chose nothing: from scratch is better" in page_of(tmp_path).words
+    told["control"]["is_told"] = False
+    told["test"]["loss"] = -0.0078
+    (tmp_path / "compression.json").write_text(json.dumps(told))
+    words = page_of(tmp_path).words
+    assert "(a gain of 0.78 ± 0.39 points)" in words
+    assert "which chose nothing: within what luck can do, neither is shown to be better." in words
     told |= {"goal": None, "control": None, "test": None}
     (tmp_path / "compression.json").write_text(json.dumps(told))
     assert "from scratch" not in page_of(tmp_path).words

@@ -51,6 +51,11 @@ class ScratchControl:
         return self.pruned_accuracy - self.accuracy
 
     @property
+    def is_told(self) -> bool:
+        """Whether the held-out samples tell which of the two is better: the gain is beyond 1.96 standard errors."""
+        return abs(self.gain) > 1.96 * self.standard_error
+
+    @property
     def scratch_wins(self) -> bool:
         """Whether the network from scratch is the better one on the held-out samples."""
         return self.gain < 0
@@ -58,14 +63,15 @@ class ScratchControl:
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain values that JSON can hold."""
         names = ("accuracy", "pruned_accuracy", "standard_error", "n_held_out", "seconds", "samples")
-        return {**{name: getattr(self, name) for name in names}, "scratch_wins": self.scratch_wins}
+        return {**{name: getattr(self, name) for name in names}, "scratch_wins": self.scratch_wins, "is_told": self.is_told}
 
     def __str__(self) -> str:
         verdict = "FROM SCRATCH IS BETTER: take control.model" if self.scratch_wins else "pruning is worth it"
-        luck = "; within what luck can do" if abs(self.gain) < 1.96 * self.standard_error else ""
+        if not self.is_told:
+            verdict = "within what luck can do; neither is shown to be better"
         return (
             f"pruned {self.pruned_accuracy:.4f}, its size from scratch {self.accuracy:.4f} on {self.n_held_out:,} "
-            f"{self.samples} ({100 * self.gain:+.2f} ± {196 * self.standard_error:.2f} points{luck}): {verdict}"
+            f"{self.samples} ({100 * self.gain:+.2f} ± {196 * self.standard_error:.2f} points, 95 %): {verdict}"
         )
 
 
@@ -112,7 +118,7 @@ def from_scratch_control(
     Example:
         >>> small = prune_channels(model, x, y, ratio=0.5, epochs=8)  # doctest: +SKIP
         >>> print(from_scratch_control(small, x, y, (x_val, y_val), epochs=8))  # doctest: +SKIP
-        pruned 0.8931, its size from scratch 0.8840 on 2,000 held-out samples (+0.91 ± 1.20 points; ...
+        pruned 0.8931, its size from scratch 0.8840 on 2,000 held-out samples (+0.91 ± 1.20 points, 95 %): within ...
 
     Source:
         Liu et al. 2019, "Rethinking the Value of Network Pruning".

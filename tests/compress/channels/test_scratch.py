@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasnas.compress import AlreadyWithinTarget, from_scratch_control, prune_channels
+from kerasnas.compress import AlreadyWithinTarget, ScratchControl, from_scratch_control, prune_channels
 from kerasnas.compress.channels import fine_tuning
 from kerasnas.compress.channels.scratch import paired_error
 from kerasnas.errors import InvalidArgument
@@ -52,6 +52,23 @@ def test_it_is_trained_from_other_weights_for_as_long_and_told_apart(task):
     # Against itself, trained once more from where it came: nothing to be gained.
     even = from_scratch_control(control.model, x[:200], y[:200], held_out, epochs=1, learning_rate=1e-6, seed=3)
     assert not even.scratch_wins
+
+
+@pytest.mark.parametrize(
+    ("gain", "error", "told"),
+    [
+        (0.004, 0.0034, "luck can do"),
+        (-0.004, 0.0034, "luck can do"),
+        (0.0, 0.0, "luck can do"),
+        (0.01, 0.0034, "pruning is worth it"),
+        (-0.01, 0.0034, "FROM SCRATCH IS BETTER"),
+    ],
+)
+def test_only_what_is_shown_is_claimed(gain, error, told):
+    control = ScratchControl(_network(), 0.9, 0.9 + gain, error, 1000, 1.0)
+    claims = ("luck can do; neither is shown to be better", "pruning is worth it", "FROM SCRATCH IS BETTER")
+    assert [claim for claim in claims if claim in str(control)] == [claim for claim in claims if told in claim]
+    assert control.to_dict()["is_told"] == ("luck" not in told)
 
 
 def test_the_clock_ends_the_training(task, monkeypatch):
