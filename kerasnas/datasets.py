@@ -21,6 +21,7 @@ NAMES = ("cifar10", "digits", "fashion_mnist")
 _FOLDER = "KERASNAS_DATASETS"
 _DEBIAN = Path("/usr/share/datasets")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
+_TOLD = 5  # files that cannot be read
 _FASHION = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -210,7 +211,7 @@ def _read_classes(path: Path, image_size: tuple[int, int] | None) -> tuple[NDArr
             f"Expected at least two sub-folders of pictures ({', '.join(sorted(_SUFFIXES))}) in {path}, "
             f"got {len(files)} pictures in {len(np.unique(labels))} of them."
         )
-    pictures = []
+    pictures, broken = [], []
     for file in files:
         try:
             with Image.open(file) as opened:
@@ -227,7 +228,11 @@ def _read_classes(path: Path, image_size: tuple[int, int] | None) -> tuple[NDArr
                     picture = across.resize((image_size[1], image_size[0]), Image.Resampling.BILINEAR)
                 pictures.append(np.asarray(picture))
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise InvalidArgument(f"{file} cannot be read as a picture: {error}. Remove or replace it.") from error
+            broken.append(f"{file} cannot be read as a picture: {error}")
+    if broken:
+        more = f"; and {len(broken) - _TOLD} more" if len(broken) > _TOLD else ""
+        them = "it" if len(broken) == 1 else f"these {len(broken)} files"
+        raise InvalidArgument(f"{'; '.join(broken[:_TOLD])}{more}. Remove or replace {them}.")
     sizes = sorted({picture.shape[:2] for picture in pictures})
     if len(sizes) > 1:
         raise InvalidArgument(

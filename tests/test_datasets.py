@@ -343,6 +343,17 @@ def test_a_corrupt_picture_is_named(tmp_path, cut, suffix):
         load(tmp_path)
 
 
+def test_all_corrupt_pictures_are_told_at_once(tmp_path):
+    _folder(tmp_path)
+    for number in range(7):
+        (tmp_path / "right" / f"broken{number}.png").write_bytes(b"no picture")
+    with pytest.raises(
+        InvalidArgument, match=r"broken0\.png .*; .*broken4\.png .*; and 2 more\. Remove .* these 7 files\."
+    ) as told:
+        load(tmp_path)
+    assert "broken5" not in str(told.value)
+
+
 def test_sixteen_bits_are_not_cut_to_eight(tmp_path):
     _folder(tmp_path)
     _write(tmp_path / "left" / "deep.png", np.full((6, 5), 40000, "uint16"))

@@ -100,6 +100,7 @@ def test_what_a_web_server_needs_is_in_one_folder(write_model, write_picture, ra
     at_start, wide, narrow, dropped = shown["seen"]
     assert at_start["title"] == "linear"
     assert at_start["facts"].startswith("4 \u00d7 4 pixels, grey · 12 classes · float32 · ")
+    assert f" · {model.stat().st_size / 1000:.1f} kB" in at_start["facts"]
     chances = wide["row"]["probabilities"]
     assert list(chances.values()) == pytest.approx(by_the_runner(model, picture), abs=1e-6)
     assert [bar["name"] for bar in wide["bars"]] == sorted(chances, key=lambda label: -chances[label])[:10]

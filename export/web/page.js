@@ -56,12 +56,12 @@ function describe(name) {
   $("open").classList.toggle("primary", !classifier);
   if (!classifier) return void ($("facts").textContent = "An ONNX file that kerasnas has exported tells its labels and sizes itself.");
   const size = classifier.height || classifier.width ? `${classifier.width ?? "any"} × ${classifier.height ?? "any"} pixels` : "any size";
-  const kilobytes = classifier.sizeBytes / 1024;
+  const kilobytes = classifier.sizeBytes / 1000;
   $("facts").textContent = [
     `${size}, ${classifier.channels === 1 ? "grey" : "colour"}`,
     `${classifier.labels.length} classes`,
     classifier.format,
-    kilobytes < 1000 ? `${kilobytes.toFixed(kilobytes < 10 ? 1 : 0)} KB` : `${(kilobytes / 1024).toFixed(1)} MB`,
+    kilobytes < 1000 ? `${kilobytes.toFixed(1)} kB` : `${(kilobytes / 1000).toFixed(1)} MB`,
   ].join(" · ");
   const [black, white] = classifier.saidRange ?? [0, 255];
   const said = classifier.saidRange ? "as the file says" : "the file does not say";

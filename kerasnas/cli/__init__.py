@@ -1,5 +1,6 @@
 """The command line; one file per sub-command, and nothing heavy is imported before one runs."""
 
+import difflib
 import importlib
 import logging
 import os
@@ -17,6 +18,8 @@ _OPTIONS = {
     "or another project_name": "or another --out",
     "or another directory": "or another --out",
 }
+# What click calls a number within bounds, as people do.
+_KINDS = {"a valid float range": "a number", "a valid integer range": "a whole number"}
 _COMMANDS = ("demo", "search", "explain", "retrain", "compress", "export", "verify", "report")
 
 
@@ -31,6 +34,12 @@ class _Commands(click.Group):
             return None
         command: click.Command = importlib.import_module(f"kerasnas.cli.{cmd_name}").command
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        near = difflib.get_close_matches(args[0], _COMMANDS, 1)
+        if near and args[0] not in _COMMANDS:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
 
 
 @click.group(
@@ -56,7 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code = cli(arguments, prog_name="kerasnas", standalone_mode=False)  # what context.exit said, else None
     except click.ClickException as error:
-        click.echo(f"kerasnas: error: {' '.join(error.format_message().split())}", err=True)
+        text = " ".join(error.format_message().split())
+        for kind, name in _KINDS.items():
+            text = text.replace(kind, name)
+        click.echo(f"kerasnas: error: {text}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("kerasnas: interrupted; an unfinished search is resumed by the same command", err=True)

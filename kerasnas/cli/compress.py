@@ -58,7 +58,7 @@ class _Pattern(click.ParamType):
 @image_size_option
 @click.option("--goal", type=click.Choice(_GOALS), help="Search over pruning, fine-tuning and file formats for it.")
 @click.option("--max-loss", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Accuracy that may be lost.")
-@click.option("--max-bytes", type=_POSITIVE, help="Largest file.")
+@click.option("--max-bytes", type=_POSITIVE, help="Largest file, bytes.")
 @click.option("--max-latency-ms", type=_POSITIVE, help="Slowest file, one picture on one thread here.")
 @click.option("--smaller", type=_POSITIVE, help="The file must be so many times smaller than the original's, at least.")
 @click.option("--faster", type=_POSITIVE, help="It must be so many times as fast, at least.")

@@ -15,6 +15,8 @@ ORACLES = ["auto", "dyna", "evolution", "local-search", "ppo", "q-learning", "ra
 # Those of kerasnas.stopping.by_name.
 STOPPING = ["auto", "asha", "learning-curve", "none"]
 
+_FEW = 100  # test pictures: the 95 % interval of an accuracy is up to 10 points to both sides
+
 
 @click.command(cls=BackendCommand, short_help="Search for an image classifier and train the winner.")
 @click.argument("data")
@@ -83,6 +85,12 @@ def search(
     dataset = load(data, image_size=image_size or None)
     if limit:
         dataset = dataset.take(limit)
+    if (count := len(dataset.x_test)) < _FEW:
+        click.echo(
+            f"kerasnas: warning: {len(dataset.x_train)} training and {count} test pictures are few: the accuracy on the latter "
+            f"can be {98 / count**0.5:.0f} points off (95 %)",
+            err=True,
+        )
     (out / "search").mkdir(parents=True, exist_ok=True)  # where nothing can be written, this says so best
     limits = {"parameters": max_parameters, "latency_ms": max_latency_ms}
     classifier = ImageClassifier(

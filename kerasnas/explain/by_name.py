@@ -1,5 +1,6 @@
 """The methods that make maps, by the names that people give them."""
 
+import difflib
 from collections.abc import Callable
 
 from kerasnas.errors import InvalidArgument
@@ -39,5 +40,7 @@ def map_method(name: str) -> Callable[..., Attribution]:
     """
     known = {method.__name__: method for method in _METHODS}
     if name not in known:
-        raise InvalidArgument(f"Expected `method` to be one of {', '.join(known)}; came {name!r}.")
+        near = difflib.get_close_matches(str(name), known, 1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        raise InvalidArgument(f"Expected `method` to be one of {', '.join(known)}; came {name!r}.{meant}")
     return known[name]

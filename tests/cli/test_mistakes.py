@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 import kerasnas.cli
@@ -35,7 +36,11 @@ def _error(capsys, arguments: list[str]) -> str:
         (["search", "digits", "--oracle", "genetic"], "'genetic' is not one of"),
         (["search", "digits", "--trials", "3"], "No such option"),
         (["search"], "Missing argument 'DATA'"),
-        (["serch"], "No such command 'serch'"),
+        (["serch"], "No such command 'serch'. Did you mean 'search'?"),
+        (["mend"], "No such command 'mend'."),
+        (["compress", "small.keras", "--goal", "smallest", "--max-bytes", "50kB"], "'50kB' is not a number."),
+        (["search", "digits", "--epochs", "few"], "'few' is not a whole number."),
+        (["explain", "small.keras", "--method", "gradcam"], "came 'gradcam'. Did you mean 'grad_cam'?"),
         (["explain", "nowhere"], "'nowhere' does not exist"),
         (["explain", "."], "classifier.json and model.keras"),
         (["compress", "."], "classifier.json"),
@@ -94,6 +99,20 @@ def test_an_impossible_output_folder(run, tmp_path, capsys):
 @pytest.mark.parametrize("place", ["/proc/none/run", "/proc"])
 def test_a_search_where_no_folder_can_be_made(place, capsys):
     assert _error(capsys, ["search", "digits", "--out", place]).startswith("kerasnas: error: No such file or directory: /proc/")
+
+
+@pytest.mark.parametrize(("pictures", "told"), [(12, True), (600, False)])
+def test_few_pictures_are_told_before_the_search(pictures, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.savez("few.npz", x=np.zeros((pictures, 4, 4), "uint8"), y=np.arange(pictures) % 2)
+    monkeypatch.setattr("kerasnas.estimators.ImageClassifier.fit", _stop)
+    assert main(["search", "few.npz"]) == 130
+    assert ("9 training and 3 test pictures are few" in (err := capsys.readouterr().err)) == told
+    assert ("57 points off" in err) == told
+
+
+def _stop(*_, **__):
+    raise KeyboardInterrupt
 
 
 def test_a_full_disk_is_a_line(monkeypatch, tmp_path, capsys):
