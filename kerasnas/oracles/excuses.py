@@ -2,14 +2,18 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from kerasnas.errors import SearchFailed
+from kerasnas.trial_record import read_file
 
-__all__ = ["GIVEN_UP", "LOST", "check_failures", "is_excused", "is_out_of_memory"]
+__all__ = ["GIVEN_UP", "LOST", "LOST_WORKER", "check_failures", "is_excused", "is_out_of_memory", "message_of_worker"]
 
 # What a trial says that a worker of a distributed search gave up: KerasTuner does not send the message along.
 GIVEN_UP = "FailedTrialError: its worker gave it up; the output of the worker says why."
+# What a trial says whose worker no longer lives.
+LOST_WORKER = "FailedTrialError: its worker was lost: it ran out of memory, was killed, or its machine is gone."
 # What a trial says whose files were damaged.
 LOST = "DamagedFile: its trial.json was not whole, and nothing tells what was tried."
 
@@ -59,3 +63,16 @@ def check_failures(ended: Sequence[Any], trial: Any, limit: int | None) -> None:
             f"The last {limit} trials failed, and `max_consecutive_failed_trials` is {limit}. "
             f"The last of them said:\n{trial.message or 'nothing'}"
         )
+
+
+def message_of_worker(folder: Path, status: str) -> str | None:
+    """Return why a trial failed on a worker, which leaves that in the trial's folder; None if nothing tells.
+
+    Args:
+        folder: of the trial.
+        status: with which the trial ended.
+    """
+    message = (read_file(folder / "history.json") or {}).get("message")
+    if isinstance(message, str):
+        return message
+    return GIVEN_UP if status == "FAILED" else None

@@ -14,7 +14,7 @@ import numpy as np
 from kerasnas.atomic import write_text
 from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.errors import InvalidArgument, SearchFailed
-from kerasnas.oracles.excuses import GIVEN_UP, LOST, check_failures
+from kerasnas.oracles.excuses import LOST, check_failures, message_of_worker
 from kerasnas.oracles.head_start import HeadStart
 from kerasnas.oracles.ledger import write_decision
 from kerasnas.oracles.recovery import ENDED, Recovery
@@ -63,8 +63,7 @@ class StrategyOracle(kt.Oracle):
         seed: any integer, 0 included; None draws one, which is kept in `oracle.json`.
         allow_new_entries, tune_new_entries, max_retries_per_trial: as in `kt.Oracle`.
         max_consecutive_failed_trials: as in `kt.Oracle`: so many failures in a row end the search with an error. Trials whose
-            memory ran out, or whose architecture is infeasible (any `kt.errors.FailedTrialError`), are passed over. A chief
-            does not hear from its workers that memory ran out.
+            memory ran out, or whose architecture is infeasible (any `kt.errors.FailedTrialError`), are passed over.
         initial_points: configurations to try first, in order: dicts of name to value, or `kt.HyperParameters`. What one leaves
             out takes the default of its hyperparameter. They are checked as soon as the space is known.
         warm_start: a `SearchRecord` of an earlier search on the same or other data, or a list of them. Its trials,
@@ -204,10 +203,10 @@ class StrategyOracle(kt.Oracle):
         try:
             if isinstance(trial, str):  # the signature of KerasTuner 1.0
                 super().end_trial(trial, status)
-            else:
+            elif trial.trial_id not in self.end_order:  # else its worker was taken for lost
                 self._reject_unless_finite(trial)
-                if trial.status == "FAILED" and trial.message is None:
-                    trial.message = GIVEN_UP
+                if trial.status in ("FAILED", "INVALID") and trial.message is None:  # KerasTuner sends none to a chief
+                    trial.message = message_of_worker(Path(self._get_trial_dir(trial.trial_id)), trial.status)
                 super().end_trial(trial)
             self._replay()
         except Exception as error:

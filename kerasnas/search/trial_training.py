@@ -15,6 +15,7 @@ import numpy as np
 from kerasnas.atomic import write_json
 from kerasnas.errors import InvalidArgument
 from kerasnas.search.batches import Batches
+from kerasnas.search.beginnings import check_beginnings, forget_beginnings
 from kerasnas.search.best_epoch import BestEpoch, load_weights
 from kerasnas.search.epoch_state import EpochState, EpochStateFile
 from kerasnas.search.inheritance import inherit
@@ -59,10 +60,13 @@ class TrialTraining:
     def forget(folder: str) -> None:
         """Remove what a trial that has ended had kept to go on."""
         (Path(folder) / _STATE).unlink(missing_ok=True)
+        forget_beginnings(Path(folder))
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Return the result of each execution: a `History`, or what the HyperModel's `fit` returned."""
         tuner, trial = self._tuner, self._trial
+        if tuner._is_worker():
+            check_beginnings(self._folder, self.history.epochs)
         kwargs = dict(kwargs)
         given = kwargs.pop("callbacks", None) or []
         known = self.history.content

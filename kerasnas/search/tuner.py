@@ -26,6 +26,7 @@ from kerasnas.search.execution import choose_execution
 from kerasnas.search.isolation import TrialProcess
 from kerasnas.search.limits import Limits
 from kerasnas.search.live_log import LiveLog
+from kerasnas.search.lost_workers import workers_watched
 from kerasnas.search.progress import SearchProgress, score_parts
 from kerasnas.search.project_lock import project_lock
 from kerasnas.search.screening import Screening
@@ -104,7 +105,7 @@ class NASTuner(kt.Tuner):
         self.limits = Limits.of(limits)
         if self.limits != Limits() and not isinstance(oracle, StrategyOracle):
             raise InvalidArgument(f"`limits` need an oracle of kerasnas, such as DynaOracle, got {type(oracle).__name__}.")
-        self.inherit = inherit
+        self.inherit, self.keep_checkpoints = inherit, keep_checkpoints
         oracle.verbose = 0  # its display is replaced by SearchProgress
         folder = Path(directory or ".") / (project_name or "untitled_project")
         # A worker that starts after the chief would delete the search that is running.
@@ -127,7 +128,6 @@ class NASTuner(kt.Tuner):
         )
         if lost and not self._is_worker():
             self._populate_initial_space()
-        self.keep_checkpoints = keep_checkpoints
         self.checkpoints = Checkpoints(self, keep_checkpoints)
         self._curves = TrialCurves(Path(self.project_dir), self.oracle.objective)
         self._screening = Screening(self)
@@ -197,10 +197,11 @@ class NASTuner(kt.Tuner):
             if self._isolate:
                 self._process = TrialProcess(Path(self.project_dir))
             try:
-                if "KERASTUNER_ORACLE_IP" in os.environ and not self._is_worker():
-                    super().search(*fit_args, verbose=0, **fit_kwargs)  # serves the workers
-                else:
-                    self._run_trials(fit_args, fit_kwargs)
+                with workers_watched(self):
+                    if "KERASTUNER_ORACLE_IP" in os.environ and not self._is_worker():
+                        super().search(*fit_args, verbose=0, **fit_kwargs)  # serves the workers
+                    else:
+                        self._run_trials(fit_args, fit_kwargs)
             finally:
                 gc.unfreeze()
                 if self._process is not None:
@@ -330,13 +331,14 @@ class NASTuner(kt.Tuner):
 
     def on_trial_end(self, trial: Any) -> None:
         """Close the history, tell the oracle, and drop the checkpoints of trials that are not among the best."""
+        self._history.content["message"] = trial.message  # KerasTuner sends no chief what a worker says
         self._save_history()
         try:
             super().on_trial_end(trial)
         finally:
             known = self.oracle.get_trial(trial.trial_id)
             if self._progress:
-                message = known.message or trial.message  # a chief does not hear the message
+                message = known.message or trial.message
                 parts = score_parts(self.oracle.objective, known)
                 self._progress.end_trial(self._number(trial), known.score, self._history.content, message, parts)
         if self.tensorboard is not None:

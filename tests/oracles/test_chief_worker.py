@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from kerasnas.oracles.excuses import is_excused
 from kerasnas.search import SearchRecord
 
 TRIALS = 12
@@ -96,6 +97,13 @@ def start(folder, name, port, script=SCRIPT):
     )
 
 
+def end(processes):
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
 def search(folder, script):
     """Run a chief and two workers to their end; return what the workers and the chief printed."""
     port = free_port()
@@ -105,9 +113,7 @@ def search(folder, script):
         for process in reversed(processes):  # the workers end first
             outputs.append(process.communicate(timeout=240)[0])
     finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+        end(processes)
     assert [p.returncode for p in processes] == [0, 0, 0], "\n".join(outputs)
     return outputs
 
@@ -153,3 +159,68 @@ def test_a_rule_sees_the_curves_of_the_other_worker(tmp_path):
         assert most >= 8 > own  # nine others, of which the last may not have finished an epoch
     # The chief has heard what they would have come to.
     assert all(trial.stopped["expected"] <= trial.score for trial in stopped)
+
+
+MEMORY = """
+import os, signal, time
+import keras, keras_tuner as kt, numpy as np
+from kerasnas.oracles import RandomOracle
+from kerasnas.search import NASTuner, lost_workers
+
+lost_workers._BEAT_S, lost_workers._PATIENCE_S = 0.2, 3.0
+isolate = {isolate}
+
+class Hungry(kt.HyperModel):
+    def build(self, hp):
+        hp.Int("a", 0, 20)
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    def fit(self, hp, model, *args, **kwargs):
+        if isolate and hp.get("a") % 2 or not isolate and os.environ["KERASTUNER_TUNER_ID"] == "tuner1":
+            os.kill(os.getpid(), signal.SIGKILL)  # as Linux does it
+        if hp.get("a") % 2:
+            raise MemoryError("Unable to allocate 1. TiB")
+        time.sleep(0.3)
+        return {{"score": float(hp.get("a"))}}
+
+oracle = RandomOracle(kt.Objective("score", "max"), max_trials=8, seed=0)
+x = np.zeros((4, 2), "float32")
+NASTuner(Hungry(), oracle, directory=".", project_name="p", isolate=isolate).search(x, x[:, :1])
+"""
+
+
+@pytest.mark.slow
+def test_the_chief_hears_of_a_worker_that_was_killed_and_of_one_that_could_not_allocate(tmp_path):
+    port = free_port()
+    script = MEMORY.format(isolate=False)
+    chief, *workers = processes = [start(tmp_path, name, port, script) for name in ("chief", "tuner0", "tuner1")]
+    try:
+        assert workers[1].wait(timeout=240) == -9
+        heard = workers[0].communicate(timeout=240)[0]
+        told = chief.communicate(timeout=240)[0]
+    finally:
+        end(processes)
+    assert (chief.returncode, workers[0].returncode) == (0, 0), told + heard
+    trials = SearchRecord.load(tmp_path / "p").trials
+    assert len(trials) == 8
+    (lost,) = [trial for trial in trials if trial.message and "its worker was lost" in trial.message]
+    assert lost.status == "FAILED"
+    assert is_excused(lost.message)
+    assert f"Nothing was heard of worker tuner1 for 3 s. Its trial {lost.trial_id} has failed." in told
+    for trial in trials:
+        if trial is not lost:
+            assert trial.status == ("FAILED" if trial.values["a"] % 2 else "COMPLETED")
+            assert ("Unable to allocate" in (trial.message or "")) == bool(trial.values["a"] % 2)
+    assert not (tmp_path / "p" / ".workers").exists()
+
+
+@pytest.mark.slow
+def test_a_worker_outlives_the_process_of_its_trial(tmp_path):
+    search(tmp_path, MEMORY.format(isolate=True))
+    trials = SearchRecord.load(tmp_path / "p").trials
+    assert len(trials) == 8
+    odd = [trial for trial in trials if trial.values["a"] % 2]
+    assert odd == [trial for trial in trials if trial.status == "FAILED"] != []
+    assert all("InfeasibleArchitecture: The process of the trial died" in trial.message for trial in odd)

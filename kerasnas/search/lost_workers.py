@@ -1,0 +1,112 @@
+"""How a chief hears of a worker that died in the midst of a trial: it no longer hears from it."""
+
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kerasnas.atomic import write_text
+from kerasnas.oracles.excuses import LOST_WORKER
+from kerasnas.search.trial_training import TrialTraining
+
+__all__ = ["LostWorkers", "workers_watched"]
+
+_BEAT_S, _PATIENCE_S = 5.0, 60.0
+
+
+@contextmanager
+def workers_watched(tuner: Any) -> Iterator[None]:
+    """Let a worker show that it lives, and a chief end the trials of workers that do not, while the context lasts.
+
+    A worker rewrites a hidden file of the project folder every five seconds. One whose file the chief has seen unchanged for a
+    minute is lost: the system ended it for its memory, or its machine is gone. KerasTuner itself would wait for ever.
+    """
+    work: Callable[[], None]
+    if tuner._is_worker():
+        work = partial(_beat, _folder(tuner) / tuner.tuner_id)
+    elif "KERASTUNER_ORACLE_IP" in os.environ:
+        work = LostWorkers(tuner).look
+    else:
+        yield
+        return
+    ended = threading.Event()
+    thread = threading.Thread(target=_repeat, args=(work, ended), daemon=True, name="kerasnas-workers")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        if not tuner._is_worker():
+            shutil.rmtree(_folder(tuner), ignore_errors=True)
+
+
+class LostWorkers:
+    """The chief's side.
+
+    Clocks of machines differ, so only the chief's own counts: how long it has seen a file unchanged. A worker without a file,
+    which does not share the folder or is none of kerasnas, is never lost.
+
+    Args:
+        tuner: the chief's `NASTuner`.
+        patience_s: seconds without a sign of life.
+        clock: seconds.
+    """
+
+    def __init__(self, tuner: Any, patience_s: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tuner, self._clock = tuner, clock
+        self._patience_s = _PATIENCE_S if patience_s is None else patience_s
+        self._seen: dict[str, tuple[str, float]] = {}  # of each worker the latest sign, and when it was first seen
+
+    def look(self) -> None:
+        """End the trials of the workers that are lost now."""
+        oracle, now = self._tuner.oracle, self._clock()
+        for name in {*oracle.tuner_ids, *oracle.ongoing_trials}:
+            try:
+                sign = (_folder(self._tuner) / name).read_text("utf-8")
+            except OSError:
+                continue
+            before, since = self._seen.get(name, ("", now))
+            if sign != before:
+                self._seen[name] = sign, now
+            elif now - since > self._patience_s:
+                self._lose(name)
+
+    def _lose(self, name: str) -> None:
+        oracle = self._tuner.oracle
+        del self._seen[name]
+        trial = oracle.ongoing_trials.get(name)
+        what = "It had no trial."
+        if trial is not None:
+            # As what crashed: with `max_retries_per_trial` another worker goes on from its last epoch.
+            trial.status, trial.message = "INVALID", LOST_WORKER
+            oracle.end_trial(trial)
+            ended = oracle.trials[trial.trial_id].status == "FAILED"
+            what = f"Its trial {trial.trial_id} {'has failed' if ended else 'is to be tried again'}."
+            if ended:
+                TrialTraining.forget(self._tuner.get_trial_dir(trial.trial_id))
+        oracle.tuner_ids.discard(name)
+        left = "" if oracle.tuner_ids else " No worker is left; the search goes on when one comes."
+        self._tuner._progress.say(f"Nothing was heard of worker {name} for {self._patience_s:g} s. {what}{left}")
+
+
+def _folder(tuner: Any) -> Path:
+    return Path(tuner.project_dir) / ".workers"
+
+
+def _beat(file: Path) -> None:
+    write_text(file, uuid.uuid4().hex)
+
+
+def _repeat(work: Callable[[], None], ended: threading.Event) -> None:
+    while True:
+        with suppress(OSError):  # a folder that cannot be reached just now
+            work()
+        if ended.wait(_BEAT_S):
+            return

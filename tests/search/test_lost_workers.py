@@ -1,0 +1,81 @@
+from copy import deepcopy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from kerasnas.errors import InfeasibleArchitecture
+from kerasnas.search.beginnings import check_beginnings, forget_beginnings
+from kerasnas.search.lost_workers import LostWorkers
+
+
+class Chief:
+    """A chief whose oracle has handed out two trials, its clock and what it says."""
+
+    def __init__(self, tuner):
+        self.tuner, self.oracle, self.said, self.now = tuner, tuner.oracle, [], 0.0
+        tuner._progress = SimpleNamespace(say=self.said.append)
+        self.trials = [self.oracle.create_trial(name) for name in ("tuner0", "tuner1")]
+        self._lost = LostWorkers(tuner, 60.0, lambda: self.now)
+
+    def look(self, now, **signs):
+        """Look after the workers at a time, at which each one's sign is this."""
+        for name, sign in signs.items():
+            file = Path(self.tuner.project_dir) / ".workers" / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(sign)
+        self.now = now
+        self._lost.look()
+
+
+@pytest.fixture
+def chief(make):
+    return Chief(make())
+
+
+def test_only_a_worker_that_falls_silent_is_lost(chief):
+    first, second = chief.trials
+    for now in (0.0, 50.0, 100.0, 150.0):
+        chief.look(now, tuner0=f"sign {now}", tuner1="the last sign")
+    assert (first.status, second.status) == ("RUNNING", "FAILED")
+    assert chief.oracle.tuner_ids == set(chief.oracle.ongoing_trials) == {"tuner0"}
+    assert chief.said == [f"Nothing was heard of worker tuner1 for 60 s. Its trial {second.trial_id} has failed."]
+
+
+def test_a_worker_that_gives_no_sign_at_all_is_not_judged(chief):
+    for now in (0.0, 1000.0, 2000.0):
+        chief.look(now)
+    assert chief.said == []
+    assert [trial.status for trial in chief.trials] == ["RUNNING"] * 2
+
+
+def test_what_a_lost_worker_says_later_is_passed_over(chief):
+    late = deepcopy(chief.trials[1])
+    for now in (0.0, 61.0):
+        chief.look(now, tuner0="the last sign", tuner1="the last sign")
+    assert chief.said[-1].endswith("No worker is left; the search goes on when one comes.")
+    chief.oracle.update_trial(late.trial_id, {"score": 1.0})
+    late.status = "COMPLETED"
+    chief.oracle.end_trial(late)
+    assert sorted(chief.oracle.end_order) == [trial.trial_id for trial in chief.trials]
+    assert chief.oracle.trials[late.trial_id].status == "FAILED"
+    assert chief.oracle.create_trial("tuner1").trial_id not in chief.oracle.end_order  # it goes on with another one
+
+
+def test_with_retries_another_worker_takes_the_trial_up(make):
+    chief = Chief(make(oracle_kwargs={"max_retries_per_trial": 1}))
+    for now in (0.0, 61.0):
+        chief.look(now, tuner0=f"sign {now}", tuner1="the last sign")
+    assert chief.said[0].endswith("is to be tried again.")
+    assert chief.oracle.create_trial("tuner2").trial_id == chief.trials[1].trial_id
+
+
+def test_a_trial_that_kills_each_of_its_processes_is_given_up(tmp_path):
+    check_beginnings(tmp_path, 0)
+    check_beginnings(tmp_path, 0)
+    with pytest.raises(InfeasibleArchitecture, match="died 2 times after epoch 0"):
+        check_beginnings(tmp_path, 0)
+    check_beginnings(tmp_path, 1)  # one came further
+    check_beginnings(tmp_path, 1)
+    forget_beginnings(tmp_path)
+    check_beginnings(tmp_path, 1)
