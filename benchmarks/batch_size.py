@@ -4,8 +4,9 @@
 
 Networks of ConvDense, its defaults and random ones that take few operations, are trained on Fashion-MNIST for the time that
 --epochs epochs take with batches of 32: with larger batches, for more epochs of fewer steps. Learning rates are those of the
-configuration for batches of 32 and, as Adam wants it, times the root of the ratio for others. The table tells the seconds of an
-epoch and the accuracy on held-out pictures, as differences from batches of 32; the standard error is over networks and seeds.
+configuration for batches of 32 and, as Adam wants it, times the root of the ratio for others. The table tells the CPU
+seconds of an epoch and the accuracy on held-out pictures, as differences from batches of 32, ± standard error over networks
+and seeds.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from kerasnas.cost import cost_of
 from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.image_data import channel_statistics
 from kerasnas.search.execution import steps_per_execution
-from kerasnas.search.fit_input import steady_input
+from kerasnas.search.fit_input import no_retracing_warnings, steady_input
 from kerasnas.spaces import ConvDense
 from kerasnas.strategies.space import random_choices
 
@@ -44,7 +45,7 @@ def configurations(space: ConvDense, count: int) -> list[dict[str, Any]]:
 
 
 def train(space: ConvDense, values: dict[str, Any], parts: Any, batch: int, epochs: int, seed: int) -> tuple[float, float]:
-    """Return the seconds of an epoch, the first left out, and the accuracy on held-out pictures."""
+    """Return the CPU seconds of an epoch, the first left out, and the accuracy on held-out pictures."""
     hp = kt.HyperParameters()
     hp.values = dict(values)
     keras.utils.clear_session()
@@ -54,10 +55,11 @@ def train(space: ConvDense, values: dict[str, Any], parts: Any, batch: int, epoc
     (x, y), (x_valid, y_valid), _ = parts
     model.jit_compile, model.steps_per_execution = False, steps_per_execution(len(x), batch)
     ends: list[float] = []
-    clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: ends.append(time.perf_counter()))
+    clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: ends.append(time.process_time()))
     with steady_input(model, str(seed)):
         space.fit(hp, model, x, y, batch_size=batch, epochs=epochs, callbacks=[clock], verbose=0)
-    accuracy = np.mean(model.predict(x_valid, batch_size=256, verbose=0).argmax(axis=1) == y_valid)
+    with no_retracing_warnings():
+        accuracy = np.mean(model.predict(x_valid, batch_size=256, verbose=0).argmax(axis=1) == y_valid)
     return float(np.median(np.diff(ends))), float(accuracy)
 
 
@@ -69,7 +71,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10, help="with batches of 32")
     parser.add_argument("--seeds", type=int, default=2)
     options = parser.parse_args()
-    print("| pictures | batch | seconds of an epoch | epochs in the same time | accuracy against batches of 32 |")
+    print("| pictures | batch | CPU s of an epoch | epochs in the same time | accuracy against batches of 32 |")
     print("|---|---|---|---|---|")
     for samples in options.samples:
         seconds: dict[int, list[float]] = {batch: [] for batch in (USUAL, *options.batches)}

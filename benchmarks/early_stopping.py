@@ -113,41 +113,49 @@ def _best(curve: Array) -> float:
 
 
 def run(rule: StoppingRule, curves: Array, workers: int = 1) -> Outcome:
-    """Search among complete `curves`, shape (trials, epochs), in their order; workers train an epoch each in turn."""
+    """Search among complete `curves`, shape (trials, epochs), in their order; workers train an epoch each in turn.
+
+    With one worker stopped trials are taken up again as the rule says; several do not do so.
+    """
     trials, epochs = curves.shape
     finals = np.array([_best(curve) for curve in curves])
     lengths, running, begun = np.zeros(trials, int), [], 0
-    leaders, false_stops, errors, covered, stopped = 0, 0, [], 0, []
-    while begun < trials or running:
-        while begun < trials and len(running) < workers:
-            running.append(begun)
-            begun += 1
+    leads, stopped = np.zeros(trials, bool), {}
+    while True:
+        while len(running) < workers:
+            known = [curves[j, : lengths[j], None] for j in range(begun)]
+            i = rule.take_up(known, sorted(stopped), epochs=epochs) if stopped and workers == 1 else None
+            if i is None and begun == trials:
+                break
+            running.append(begun if i is None else i)
+            begun += i is None
+            stopped.pop(running[-1], None)
+        if not running:
+            break
         for i in list(running):
             lengths[i] += 1
             seen, others = curves[i, : lengths[i], None], [curves[j, : lengths[j], None] for j in range(begun) if j != i]
             stops = lengths[i] < epochs and rule.should_stop(seen, others, epochs=epochs) is not None
             if stops or lengths[i] == epochs:
                 running.remove(i)
-                leads = finals[i] > max((_best(other) for other in others), default=-np.inf)
-                leaders += leads
+                leads[i] = finals[i] > max((_best(other) for other in others), default=-np.inf)
             if stops:
-                stopped.append(i)
-                false_stops += leads
                 mean, deviation = expected_final(seen, others, epochs=epochs)
-                if np.isfinite(mean):
-                    errors.append((abs(mean - finals[i]), abs(_best(seen) - finals[i])))
-                    covered += errors[-1][0] <= 2 * deviation
+                known = np.isfinite(mean)
+                error = (abs(mean - finals[i]), abs(_best(seen) - finals[i])) if known else (np.nan, np.nan)
+                stopped[i] = *error, error[0] <= 2 * deviation
     found = max(_best(curve[:length]) for curve, length in zip(curves, lengths, strict=True))
+    errors = np.array([error for error in stopped.values() if np.isfinite(error[0])], float).reshape(-1, 3)
     return Outcome(
         saved=1 - lengths.sum() / curves.size,
         lost=bool(found < finals.max()),
         regret=float(finals.max() - found),
         rank=int((finals > found).sum()),
         stopped=len(stopped),
-        leaders=int(leaders),
-        false_stops=int(false_stops),
-        errors=np.array(errors).reshape(-1, 2),
-        covered=int(covered),
+        leaders=int(leads.sum()),
+        false_stops=int(leads[list(stopped)].sum()),
+        errors=errors[:, :2],
+        covered=int(errors[:, 2].sum()),
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from kerasnas.atomic import write_text
 from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.errors import InvalidArgument, SearchFailed
+from kerasnas.oracles.ended_trial import amend, reject_unless_finite
 from kerasnas.oracles.excuses import LOST, check_failures, message_of_worker
 from kerasnas.oracles.head_start import HeadStart
 from kerasnas.oracles.ledger import write_decision
@@ -118,7 +119,7 @@ class StrategyOracle(kt.Oracle):
         self.strategy = strategy
         self.screen: Screen | None = None
         self._head_start = HeadStart(initial_points, warm_start)
-        self._several = SeveralObjectives(self.objective)
+        self.several_objectives = SeveralObjectives(self.objective)
         self._rejected = Rejections()
         self._replayed = Replay(strategy)
         self._expected: dict[str, float] = {}
@@ -173,16 +174,16 @@ class StrategyOracle(kt.Oracle):
 
     def score_trial(self, trial: Any) -> None:
         """Set the score of a trial that ended; with several objectives, those of all trials."""
-        if not self._several:
+        if not self.several_objectives:
             super().score_trial(trial)
             return
         done = [t for t in self.trials.values() if t.status == "COMPLETED" and t is not trial]
-        self._several.rescore([*done, trial])
-        trial.best_step = trial.metrics.get_history(next(iter(self._several.directions)))[-1].step
+        self.several_objectives.rescore([*done, trial])
+        trial.best_step = trial.metrics.get_history(next(iter(self.several_objectives.directions)))[-1].step
 
     def update_trial(self, trial_id: str, metrics: dict[str, float], step: int = 0) -> Any:
         """Take in the metrics of a trial; as in `kt.Oracle`."""
-        self._several.register(self.trials[trial_id], metrics)
+        self.several_objectives.register(self.trials[trial_id], metrics)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # a diverged trial; judged in end_trial
             return super().update_trial(trial_id, metrics, step=step)
@@ -203,8 +204,11 @@ class StrategyOracle(kt.Oracle):
         try:
             if isinstance(trial, str):  # the signature of KerasTuner 1.0
                 super().end_trial(trial, status)
-            elif trial.trial_id not in self.end_order:  # else its worker was taken for lost
-                self._reject_unless_finite(trial)
+            elif trial.trial_id in self.end_order:
+                amend(self, trial)
+                self._expected.pop(trial.trial_id, None)
+            else:
+                reject_unless_finite(self, trial)
                 if trial.status in ("FAILED", "INVALID") and trial.message is None:  # KerasTuner sends none to a chief
                     trial.message = message_of_worker(Path(self._get_trial_dir(trial.trial_id)), trial.status)
                 super().end_trial(trial)
@@ -214,20 +218,6 @@ class StrategyOracle(kt.Oracle):
         finally:
             self.max_consecutive_failed_trials = limit
         return None
-
-    def _reject_unless_finite(self, trial: Any) -> None:
-        """Mark a completed trial invalid if its objective is NaN or infinite; KerasTuner would let +inf win."""
-        if trial.status != "COMPLETED":
-            return
-        known = self.trials[trial.trial_id]
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
-            self.score_trial(known)
-        for name, value in (self._several.values(known) if self._several else {self.objective.name: known.score}).items():
-            if value is None or not math.isfinite(value):
-                trial.status = "INVALID"
-                trial.message = f"The objective {name!r} was {value}; expected a finite number."
-                known.score, known.best_step = None, 0
 
     def reload(self) -> None:
         """Load the project folder, and mend what a kill between two writes, or a damaged disk, leaves behind."""
@@ -253,9 +243,9 @@ class StrategyOracle(kt.Oracle):
         self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
         # The queue is served from its end: oldest first.
         self._retry_queue.reverse()
-        if self._several:
-            self._several = SeveralObjectives(self.objective)
-            self._several.rescore(t for t in self.trials.values() if t.status == "COMPLETED")
+        if self.several_objectives:
+            self.several_objectives = SeveralObjectives(self.objective)
+            self.several_objectives.rescore(t for t in self.trials.values() if t.status == "COMPLETED")
         for trial_id in recovery.restored:
             self._save_trial(self.trials[trial_id])
         if recovery.damaged:
@@ -267,7 +257,7 @@ class StrategyOracle(kt.Oracle):
         """Return what `oracle.json` holds: as in `kt.Oracle`, and what a resumed search goes by."""
         return {
             **super().get_state(),
-            "objectives": [{"name": name, "direction": way} for name, way in self._several.directions.items()],
+            "objectives": [{"name": name, "direction": way} for name, way in self.several_objectives.directions.items()],
             "head_start": self._head_start.get_state(),
             "rejected": self._rejected.get_state(),
         }
@@ -375,7 +365,7 @@ class StrategyOracle(kt.Oracle):
 
     def _replay(self) -> None:
         """Bring the strategy up to date with the trials that have ended and what was rejected."""
-        rewards = self._several.rewards(self.end_order, self.trials) if self._several else None
+        rewards = self.several_objectives.rewards(self.end_order, self.trials) if self.several_objectives else None
         score = self._merit if rewards is None else rewards.__getitem__
         turns = []
         for trial_id, rejected in by_turns(self.end_order, self._rejected.all):
@@ -390,7 +380,7 @@ class StrategyOracle(kt.Oracle):
         trial = self.trials[trial_id]
         if trial.status != "COMPLETED":
             return math.nan
-        if self._several:
+        if self.several_objectives:
             return -float(trial.score)
         if trial_id not in self._expected:
             history = read_file(Path(self._get_trial_dir(trial_id)) / "history.json") or {}

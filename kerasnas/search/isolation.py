@@ -20,6 +20,7 @@ import numpy as np
 from loky.process_executor import TerminatedWorkerError
 
 from kerasnas.errors import InfeasibleArchitecture, InvalidArgument
+from kerasnas.search.trial_history import TrialHistory
 from kerasnas.search.trial_training import TrialTraining
 
 __all__ = ["TrialProcess"]
@@ -64,11 +65,22 @@ class TrialProcess:
                     "a module that can be imported, or pass isolate=False."
                 ) from error
 
-    def run_trial(
-        self, tuner: Any, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, watch: Callable[[], None]
-    ) -> list[Any]:
-        """Return the results of a trial of a `NASTuner` that is trained in the child; see `run`."""
-        return [TrialTraining.revived(result) for result in self.run(_train, tuner, trial, args, kwargs, watch=watch)]
+    def run_trial(self, tuner: Any, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Return the results of a trial of a `NASTuner` that is trained in the child, whose history is shown; see `run`."""
+        path, shown = tuner._history.path, tuner._history.epochs
+
+        def watch() -> None:
+            nonlocal shown
+            history = TrialHistory(path, TrialHistory.read(path))
+            if tuner._progress and history.epochs > shown:
+                shown = history.epochs
+                tuner._progress.end_epoch(shown, history.last)
+
+        try:
+            results = self.run(_train, tuner, trial, args, kwargs, watch=watch)
+        finally:
+            tuner._history = TrialHistory(path, TrialHistory.read(path))
+        return [TrialTraining.revived(result) for result in results]
 
     def close(self) -> None:
         """End the child and remove the files."""

@@ -103,6 +103,8 @@ class SearchProgress:
         history: Mapping[str, Any],
         message: str | None,
         parts: Mapping[str, float] | None = None,
+        *,
+        again: bool = False,
     ) -> None:
         """Leave a line for the finished trial.
 
@@ -112,11 +114,12 @@ class SearchProgress:
             history: what its `history.json` holds.
             message: why it failed.
             parts: what the score was made of, if of several metrics.
+            again: whether it had ended before, and went on.
         """
         parameters, stopped = history.get("parameters"), history.get("stopped")
         seconds = time.perf_counter() - self._trial_start
         self._seconds.append(seconds)
-        self._done += 1
+        self._done += not again
         best = score is not None and (self._best is None or self._sign * score > self._sign * self._best)
         if best and not self._several:
             self._best = score
@@ -136,6 +139,7 @@ class SearchProgress:
             if stopped and score is not None:
                 epochs = max((len(values) for run in history["executions"] for values in run.values()), default=0)
                 result += f", stopped after epoch {epochs}: {stopped['reason']}"
+            result += ", taken up again" if again else ""
             self.say(f"trial {count}  {size}  {seconds:6.1f} s  {result}")
         self._show("")
 

@@ -48,10 +48,13 @@ class TrialCurves:
 
     def others(self, trial_id: str) -> list[NDArray[Any]]:
         """Return the curves of all trials but one, in the order of their numbers; see `objective_curve`."""
+        return [curve for i, curve in self.all().items() if i != trial_id]
+
+    def all(self) -> dict[str, NDArray[Any]]:
+        """Return the curves of all trials with an epoch, by their ids, in the order of their numbers."""
         files = {f.parent.name.removeprefix("trial_"): f for f in self._folder.glob("trial_*/history.json")}
-        numbered = sorted((int(i) if i.isdecimal() else math.inf, i) for i in files if i != trial_id)
-        curves = (self._read(i, files[i]) for _, i in numbered)
-        return [curve for curve in curves if len(curve)]
+        numbered = sorted((int(i) if i.isdecimal() else math.inf, i) for i in files)
+        return {i: curve for _, i in numbered if len(curve := self._read(i, files[i]))}
 
     def _read(self, trial_id: str, file: Path) -> NDArray[Any]:
         try:

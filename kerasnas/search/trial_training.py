@@ -1,5 +1,6 @@
 """The training of one trial: all its executions, each from its last finished epoch."""
 
+import dataclasses
 import time
 import warnings
 import zlib
@@ -26,9 +27,11 @@ from kerasnas.search.trial_history import TrialHistory
 from kerasnas.search.trial_memory import no_gradients_left
 from kerasnas.stopping.learning_curve import expected_final
 
-__all__ = ["TrialTraining", "has_batch_hooks"]
+__all__ = ["TAKEN_UP", "TrialTraining", "has_batch_hooks"]
 
 _STATE = "epoch_state.npz"
+# Says after how many epochs a trial had been stopped that goes on all the same.
+TAKEN_UP = "taken_up.json"
 
 
 class TrialTraining:
@@ -45,7 +48,7 @@ class TrialTraining:
         self._tuner, self._trial, self._seed, self._budget = tuner, trial, seed, budget
         self._folder = Path(tuner.get_trial_dir(trial.trial_id))
         self._file = EpochStateFile(self._folder / _STATE, {"values": trial.hyperparameters.values})
-        self._saved: EpochState | None = self._file.load()
+        self._saved: EpochState | None = self._unless_stopped(self._file.load())
         content = self._saved.content if self._saved else {}
         self.history = TrialHistory(self._folder / "history.json", content.get("history"))
         self._results: list[Any] = [self.revived(result) for result in content.get("results", [])]
@@ -61,6 +64,19 @@ class TrialTraining:
         """Remove what a trial that has ended had kept to go on."""
         (Path(folder) / _STATE).unlink(missing_ok=True)
         forget_beginnings(Path(folder))
+
+    @staticmethod
+    def can_go_on(folder: Path) -> bool:
+        """Return whether there is what a trial needs to go on."""
+        return (folder / _STATE).exists()
+
+    def _unless_stopped(self, saved: EpochState | None) -> EpochState | None:
+        """Return the state of a trial that was taken up as if it had not been stopped before."""
+        epochs = TrialHistory.read(self._folder / TAKEN_UP).get("epochs")
+        if saved is None or saved.content.get("epoch", 0) != epochs:
+            return saved
+        history = {**saved.content["history"], "stopped": None}
+        return dataclasses.replace(saved, content={**saved.content, "ended": False, "history": history})
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Return the result of each execution: a `History`, or what the HyperModel's `fit` returned."""

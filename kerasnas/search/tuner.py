@@ -36,6 +36,7 @@ from kerasnas.search.time_ceiling import TimeCeiling
 from kerasnas.search.trial_curves import TrialCurves
 from kerasnas.search.trial_history import TrialHistory
 from kerasnas.search.trial_training import TrialTraining, has_batch_hooks
+from kerasnas.search.waiting_trials import WaitingTrials
 from kerasnas.stopping import StoppingRule
 from kerasnas.stopping.by_name import by_name
 
@@ -131,6 +132,7 @@ class NASTuner(kt.Tuner):
         self.checkpoints = Checkpoints(self, keep_checkpoints)
         self._curves = TrialCurves(Path(self.project_dir), self.oracle.objective)
         self._screening = Screening(self)
+        self._waiting = WaitingTrials(self)
         self.time_ceiling: TimeCeiling | None = None  # until trials run in this process
         self.tensorboard = LiveLog(self) if tensorboard else None
         self._isolate = isolate
@@ -223,10 +225,11 @@ class NASTuner(kt.Tuner):
             self.pre_create_trial()
             if self.time_ceiling is not None:
                 self.time_ceiling.forgive()
-            trial = self.oracle.create_trial(self.tuner_id)
+            trial = self._waiting.next(fit_kwargs.get("epochs", 1)) or self.oracle.create_trial(self.tuner_id)
             if trial.status == "STOPPED":
                 if self.time_ceiling is not None and self.time_ceiling.lift():
                     continue  # nothing is left but what takes long
+                self._waiting.forget()
                 break
             if trial.status == "IDLE":
                 time.sleep(0.1)
@@ -270,7 +273,7 @@ class NASTuner(kt.Tuner):
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         """Train the model of `trial`, from its last finished epoch if a process was killed; as in `kt.Tuner`."""
         if self._process is not None:
-            return self._run_isolated(self._process, trial, args, kwargs)
+            return self._process.run_trial(self, trial, args, kwargs)
         self._training = TrialTraining(self, trial, seed=f"{self._seed}/{trial.trial_id}", budget=self._budget)
         self._history = self._training.history
         try:
@@ -281,20 +284,6 @@ class NASTuner(kt.Tuner):
     def choose_execution(self, model: keras.Model, samples: int, batch_size: int) -> None:
         """Let TensorFlow run a training on arrays as it is fastest on a CPU; see `kerasnas.search.execution`."""
         choose_execution(model, samples, int(batch_size), hears_batches=has_batch_hooks(self))
-
-    def _run_isolated(self, process: TrialProcess, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-        path, shown = self._history.path, 0
-
-        def watch() -> None:
-            nonlocal shown
-            history = TrialHistory(path, TrialHistory.read(path))
-            if self._progress and history.epochs > shown:
-                shown = history.epochs
-                self._progress.end_epoch(shown, history.last)
-
-        results = process.run_trial(self, trial, args, kwargs, watch=watch)
-        self._history = TrialHistory(path, TrialHistory.read(path))
-        return results
 
     def __getstate__(self) -> dict[str, Any]:
         # For the process of a trial, which needs no oracle but what its callbacks ask for.
@@ -313,8 +302,9 @@ class NASTuner(kt.Tuner):
         """Seed the trial and open its history."""
         super().on_trial_begin(trial)
         keras.utils.set_random_seed(zlib.crc32(f"{self._seed}/{trial.trial_id}".encode()))
-        self._history = TrialHistory(Path(self.get_trial_dir(trial.trial_id)) / "history.json")
-        self._budget.begin_trial(0.0)
+        path = Path(self.get_trial_dir(trial.trial_id)) / "history.json"
+        self._history = TrialHistory(path, TrialHistory.read(path))
+        self._budget.begin_trial(self._history.content["seconds"])
         self._donor = self.checkpoints.donor(trial) if self.inherit else None
         if self._progress:
             self._progress.begin_trial(self._number(trial))
@@ -338,12 +328,17 @@ class NASTuner(kt.Tuner):
         finally:
             known = self.oracle.get_trial(trial.trial_id)
             if self._progress:
-                message = known.message or trial.message
-                parts = score_parts(self.oracle.objective, known)
-                self._progress.end_trial(self._number(trial), known.score, self._history.content, message, parts)
+                self._progress.end_trial(
+                    self._number(trial),
+                    known.score,
+                    self._history.content,
+                    known.message or trial.message,
+                    score_parts(self.oracle.objective, known),
+                    again=self._waiting.is_under_way(trial),
+                )
         if self.tensorboard is not None:
             self.tensorboard.end_trial(self.oracle.get_trial(trial.trial_id))
-        TrialTraining.forget(self.get_trial_dir(trial.trial_id))
+        self._waiting.end(trial)
         self.checkpoints.drop()
 
     def save(self) -> None:

@@ -49,6 +49,20 @@ class StoppingRule(ABC):
             InvalidArgument: for other shapes, or what is no number.
         """
 
+    def take_up(self, curves: Sequence[ArrayLike], waiting: Sequence[int], *, epochs: int) -> int | None:  # noqa: ARG002
+        """Return the index of a stopped trial that is to go on after all; None, as here, if none is.
+
+        It is asked before each new trial, where trials run in one process.
+
+        Args:
+            curves: all trials in the order of their start, shape (t_i, m) with t_i >= 1.
+            waiting: indices of those that were stopped and can go on, at least one.
+            epochs: full length of a trial.
+        Raises:
+            InvalidArgument: for other shapes, or what is no number.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class Curves:

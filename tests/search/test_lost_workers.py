@@ -1,3 +1,4 @@
+import math
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,16 +50,18 @@ def test_a_worker_that_gives_no_sign_at_all_is_not_judged(chief):
     assert [trial.status for trial in chief.trials] == ["RUNNING"] * 2
 
 
-def test_what_a_lost_worker_says_later_is_passed_over(chief):
+def test_what_a_lost_worker_says_later_is_taken_in_once(chief):
     late = deepcopy(chief.trials[1])
     for now in (0.0, 61.0):
         chief.look(now, tuner0="the last sign", tuner1="the last sign")
     assert chief.said[-1].endswith("No worker is left; the search goes on when one comes.")
-    chief.oracle.update_trial(late.trial_id, {"score": 1.0})
-    late.status = "COMPLETED"
-    chief.oracle.end_trial(late)
+    for score in (math.nan, 1.0):
+        chief.oracle.update_trial(late.trial_id, {"score": score})
+        late.status = "COMPLETED"
+        chief.oracle.end_trial(late)
+        known = chief.oracle.trials[late.trial_id]
+        assert (known.status, known.score) == (("COMPLETED", score) if score == 1.0 else ("FAILED", None))
     assert sorted(chief.oracle.end_order) == [trial.trial_id for trial in chief.trials]
-    assert chief.oracle.trials[late.trial_id].status == "FAILED"
     assert chief.oracle.create_trial("tuner1").trial_id not in chief.oracle.end_order  # it goes on with another one
 
 

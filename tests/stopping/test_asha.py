@@ -48,6 +48,50 @@ def test_equals_the_algorithm_written_as_in_the_paper(reduction, min_epochs, see
     assert search(ASHA(reduction, min_epochs=min_epochs), list(curves[..., None])) == lengths
 
 
+@settings(max_examples=60)
+@given(st.integers(2, 4), st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_in_the_end_the_best_of_each_rung_have_gone_on(reduction, min_epochs, seed):
+    rule, epochs = ASHA(reduction, min_epochs=min_epochs), 20
+    rng = np.random.default_rng(seed)
+    whole = np.cumsum(rng.normal(size=(15, epochs)), axis=1)[..., None]
+    lengths, waiting, taken_up = [], set(), 0
+
+    def train(i):
+        while True:
+            lengths[i] += 1
+            if lengths[i] == epochs:
+                return
+            others = [whole[j, : lengths[j]] for j in range(len(lengths)) if j != i]
+            if rule.should_stop(whole[i, : lengths[i]], others, epochs=epochs) is not None:
+                waiting.add(i)
+                return
+
+    while len(lengths) < len(whole) or waiting:
+        curves = [whole[j, :length] for j, length in enumerate(lengths)]
+        chosen = rule.take_up(curves, sorted(waiting), epochs=epochs) if waiting else None
+        if chosen is None and len(lengths) == len(whole):
+            break
+        if chosen is None:
+            lengths.append(0)
+        else:
+            waiting.remove(chosen)
+            taken_up += 1
+        train(len(lengths) - 1 if chosen is None else chosen)
+    for rung in rule.rungs(epochs):
+        reached = sorted((i for i, length in enumerate(lengths) if length >= rung), key=lambda i: -whole[i, :rung].max())
+        assert all(lengths[i] > rung for i in reached[: len(reached) // reduction])
+
+
+def test_takes_up_the_highest_rung_first_and_nothing_that_is_not_waiting():
+    curves = [column(*[value] * length) for value, length in ((3, 3), (2, 3), (1, 3), (2.5, 1), (0, 1), (0, 1), (0, 1))]
+    rule = ASHA(3)
+    assert rule.take_up(curves, [0, 3], epochs=9) == 0
+    assert rule.take_up(curves, [1, 2, 4], epochs=9) is None  # 1 is second of three at its rung
+    assert rule.take_up(curves, [1, 3], epochs=9) == 3  # second of seven at the first one
+    assert rule.take_up(curves[:2], [1], epochs=9) is None
+    assert rule.take_up([column(np.nan), column(np.nan), column(np.nan)], [0, 1, 2], epochs=9) is None
+
+
 def test_ever_better_trials_all_go_on_and_ever_worse_ones_stop_at_the_first_rung():
     rising = [column(*[i] * 9) for i in range(10)]
     assert search(ASHA(3), rising) == [9] * 10
