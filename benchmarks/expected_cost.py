@@ -3,9 +3,10 @@
 Random configurations of ConvDense are trained for a few steps on random pictures, and run in onnxruntime. Each one's time is
 then predicted from those of some of the others, drawn at random, and the ratio of the two is reported; so is what fits all of
 them, which the priors of `kerasnas.search.expected_seconds` and `expected_latency` hold: powers of MACs and of activation
-memory for training, times of calls, MACs and curved elements for inference.
+memory for training, times of calls, MACs and curved elements for inference. Trainings are timed in CPU seconds, which other
+work on the machine changes least: keep the process on one core.
 
-    python benchmarks/expected_cost.py --networks 40        # about 10 minutes
+    taskset -c 0 python benchmarks/expected_cost.py --networks 40        # about 10 minutes
 """
 
 import argparse
@@ -39,13 +40,13 @@ def sample(space: ConvDense, seed: int) -> kt.HyperParameters:
 
 
 def measure(model: keras.Model, data: tuple[np.ndarray, np.ndarray]) -> float:
-    """Return seconds of a training step, the first ones left out."""
+    """Return CPU seconds of a training step, the first ones left out."""
     model.jit_compile = False
     batches = as_fast_input(Batches(data, batch_size=BATCH, seed=0))
     model.fit(batches, verbose=0, shuffle=False)
-    start = time.perf_counter()
+    start = time.process_time()
     model.fit(batches, verbose=0, shuffle=False)
-    return (time.perf_counter() - start) / STEPS
+    return (time.process_time() - start) / STEPS
 
 
 def report(name: str, measured: list[Any], expected: Callable[[Any, list[Any]], float | None]) -> None:

@@ -1,5 +1,6 @@
 """How a chief hears of a worker that died in the midst of a trial: it no longer hears from it."""
 
+import copy
 import os
 import shutil
 import threading
@@ -85,8 +86,9 @@ class LostWorkers:
         what = "It had no trial."
         if trial is not None:
             # As what crashed: with `max_retries_per_trial` another worker goes on from its last epoch.
-            trial.status, trial.message = "INVALID", LOST_WORKER
-            oracle.end_trial(trial)
+            lost = copy.copy(trial)  # it may just have ended
+            lost.status, lost.message = "INVALID", LOST_WORKER
+            oracle.end_trial(lost)
             ended = oracle.trials[trial.trial_id].status == "FAILED"
             what = f"Its trial {trial.trial_id} {'has failed' if ended else 'is to be tried again'}."
             if ended:
