@@ -236,13 +236,13 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         check_lengths(probabilities, codes)
         return codes, probabilities
 
-    def explain(self, x: Any, *, method: str = "grad_cam", target: Any = None, **kwargs: Any) -> "Attribution":
+    def explain(self, x: Any, *, method: str | None = None, target: Any = None, **kwargs: Any) -> "Attribution":
         """Return where in each picture the evidence for a label lies.
 
         Args:
             x: pictures, as for `predict`.
-            method: "grad_cam", "occlusion", "integrated_gradients", "rise", or another method of `kerasnas.explain` that gives
-                an `Attribution`.
+            method: "grad_cam", "occlusion", "rise", or another method of `kerasnas.explain` that gives an `Attribution`; None for
+                Grad-CAM, or integrated gradients where it marks nothing in most pictures, as on tiny ones.
             target: a label, or one for each picture; the predicted one by default.
             **kwargs: passed on to the method of `kerasnas.explain`.
         Raises:

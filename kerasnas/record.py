@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerasnas.decisions import decisions_of
+from kerasnas.decisions import decisions_of, default_of
 from kerasnas.errors import InvalidArgument
 from kerasnas.pareto import hypervolume, knee_point, pareto_front, pareto_scores
 from kerasnas.strategies import Decision, Observation
 from kerasnas.strategies.best_arm import best_arm
+from kerasnas.strategies.decision import active_decisions
 from kerasnas.trial_record import WRONG, RejectedRecord, TrialRecord, ignore, mean, read_file, read_trial
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class SearchRecord:
             oracle=_typed(search, "oracle", str),
             seed=_typed(oracle, "seed", int),
             space=_space(path, oracle, states),
-            trials=_rescored(trials, search["objective"], objectives),
+            trials=_rescored(_with_unused(trials), search["objective"], objectives),
             objectives=objectives,
             rejected=_rejected(path, oracle),
         )
@@ -121,6 +122,16 @@ class SearchRecord:
     def ended(self) -> tuple[TrialRecord, ...]:
         """The trials that are completed or have failed."""
         return tuple(trial for trial in self.trials if trial.status in ("COMPLETED", "FAILED"))
+
+    def configuration(self, trial: TrialRecord) -> dict[str, Any]:
+        """Return the values of a trial; those that its network did not use are the defaults, so that twins are equal."""
+        if not trial.unused:
+            return dict(trial.values)
+        decisions = self.decisions
+        default = {id(d): default_of(entry) for d, entry in zip(decisions, self.space, strict=True)}
+        unused = [d for d in active_decisions(decisions, trial.values) if d.name in trial.unused]
+        defaults = {d.name: default[id(d)] for d in unused}
+        return {**trial.values, **defaults}
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -218,6 +229,13 @@ def _order(file: Path) -> tuple[int, str]:
     """Sort by number: a search that was resumed with more trials has ids of more digits (9, 010)."""
     trial_id = file.parent.name.removeprefix("trial_")
     return (int(trial_id) if trial_id.isdecimal() else -1, trial_id)
+
+
+def _with_unused(trials: tuple[TrialRecord, ...]) -> tuple[TrialRecord, ...]:
+    """Take for used what no trial asked for: a HyperModel that reads `hp.values` asks for nothing."""
+    done = [set(trial.unused) for trial in trials if trial.status == "COMPLETED"]
+    never = set.intersection(*done) if done else set()
+    return tuple(replace(t, unused=tuple(name for name in t.unused if name not in never)) for t in trials) if never else trials
 
 
 def _search(path: Path, oracle: Mapping[str, Any], states: list[dict[str, Any]]) -> dict[str, Any]:

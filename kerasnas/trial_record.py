@@ -51,6 +51,8 @@ class TrialRecord:
             recorded.
         stopped: "rule", "reason" and "details" of what ended the trial early, and the score "expected" of it by its last epoch,
             where that can be told; None if nothing did.
+        unused: those of `values` that the HyperModel did not ask for when it built and trained the network, such as the units of
+            a layer that it lacks; empty if not recorded.
         inherited: the "trial" whose weights the network began with, and the "share" of them; None if it began with its own.
     """
 
@@ -67,6 +69,7 @@ class TrialRecord:
     decision: Mapping[str, Any] | None
     stopped: Mapping[str, Any] | None = None
     inherited: Mapping[str, Any] | None = None
+    unused: tuple[str, ...] = ()
 
     @property
     def expected_score(self) -> float | None:
@@ -150,15 +153,17 @@ def _parse_trial(folder: Path, state: dict[str, Any]) -> TrialRecord:
     if isinstance(score, bool):
         raise ValueError(f"expected score to be a number, got {score}")
     history = _history(folder / "history.json")
+    values, asked = state["hyperparameters"]["values"], history.pop("asked", None)
     return TrialRecord(
         trial_id=trial_id,
         status=status,
         score=None if score is None or not math.isfinite(score) else float(score),
         best_epoch=int(state["best_step"] or 0),
-        values=MappingProxyType(state["hyperparameters"]["values"]),
+        values=MappingProxyType(values),
         metrics=MappingProxyType(metrics),
         message=message,
         decision=_decision(folder),
+        unused=tuple(name for name in values if name not in asked) if asked and status == "COMPLETED" else (),
         **history,
     )
 
@@ -171,8 +176,8 @@ def _history(path: Path) -> dict[str, Any]:
             MappingProxyType({name: tuple(math.nan if v is None else float(v) for v in values) for name, values in run.items()})
             for run in history.get("executions", [])
         )
-        found = {name: history.get(name) for name in ("seconds", "parameters", "stopped", "inherited")}
-        kinds = {"seconds": int | float, "parameters": int, "stopped": dict, "inherited": dict}
+        kinds = {"seconds": int | float, "parameters": int, "stopped": dict, "inherited": dict, "asked": list}
+        found = {name: history.get(name) for name in kinds}
         for name, value in found.items():
             if not isinstance(value, kinds[name] | None):  # type: ignore[arg-type]
                 raise ValueError(f"expected {name} of another kind, got {value!r}")

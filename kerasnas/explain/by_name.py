@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable
+from typing import Any
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution
@@ -32,15 +33,23 @@ _METHODS: tuple[Callable[..., Attribution], ...] = (
 )
 
 
-def map_method(name: str) -> Callable[..., Attribution]:
-    """Return the method of a name.
+def map_method(name: str | None) -> Callable[..., Attribution]:
+    """Return the method of a name, or, without one, Grad-CAM or what stands in for it.
 
     Raises:
         InvalidArgument: for an unknown name.
     """
+    if name is None:
+        return _usual
     known = {method.__name__: method for method in _METHODS}
     if name not in known:
         near = difflib.get_close_matches(str(name), known, 1)
         meant = f" Did you mean {near[0]!r}?" if near else ""
         raise InvalidArgument(f"Expected `method` to be one of {', '.join(known)}; came {name!r}.{meant}")
     return known[name]
+
+
+def _usual(model: Any, images: Any, *, target: Any = None, **kwargs: Any) -> Attribution:
+    """Explain by Grad-CAM, or by integrated gradients where the last feature map is too small for it to mark anything."""
+    maps = grad_cam(model, images, target=target, **kwargs)
+    return integrated_gradients(model, images, target=target) if maps.blank.mean() > 0.5 and not kwargs else maps

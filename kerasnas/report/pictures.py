@@ -41,7 +41,7 @@ _MEANINGS = {
     "grad_cam_plus_plus": "where the last feature map speaks for the class, several objects counted alike",
     "occlusion": "how far the score falls when a patch is covered",
     "rise": "how high the score is, on average, when a pixel is among those left visible",
-    "integrated_gradients": "what each pixel adds to the score on the way from an empty picture",
+    "integrated_gradients": "what each pixel adds to the score on the way from a neutral picture",
     "smooth_grad": "how a pixel moves the score, averaged over noisy copies",
     "gradient_x_input": "the slope of the score at a pixel times the pixel",
     "vanilla_gradients": "the slope of the score at a pixel",
@@ -72,7 +72,7 @@ def explained_pictures(folder: Path) -> dict[str, Any] | None:
             for kind, image in images.items()
             if trust[kind]["text"] is not None
         ]
-    maps = [{"name": _name(kind), "meaning": _MEANINGS.get(kind)} | trust[kind] for kind in kinds]
+    maps = [{"name": _name(kind), "meaning": _meaning(kind, content["methods"])} | trust[kind] for kind in kinds]
     methods = {_name(kind): facts for kind, facts in content["methods"].items()}
     return {**content, "maps": maps, "methods": methods}
 
@@ -100,6 +100,19 @@ def _trust(told: Any, kind: str, pictures: int) -> dict[str, Any]:
     verdicts = entry.get("verdicts")
     whole = isinstance(verdicts, list) and len(verdicts) == pictures and all(isinstance(one, str) for one in verdicts)
     return {"verdict": entry["verdict"], "text": entry["text"], "verdicts": verdicts if whole else [None] * pictures}
+
+
+def _meaning(kind: str, methods: Mapping[str, Mapping[str, Any]]) -> str | None:
+    meaning = _MEANINGS.get(kind)
+    if kind != "integrated_gradients" or meaning is None:
+        return meaning
+    baseline = methods.get(kind, {}).get("baseline")
+    if baseline == "mean":
+        return (
+            f"{meaning}, each channel at its mean over the picture. So an empty background, which is darker or lighter than that, "
+            "has its share: specks there are what the network reads off it, and no fault of the map"
+        )
+    return meaning if baseline is None else f"{meaning}, all of it {baseline}"
 
 
 def _name(kind: str) -> str:

@@ -184,7 +184,7 @@ def _tried(values: Mapping[str, Any], record: SearchRecord) -> str | None:
     """Name the trial of a configuration and its score; None if it was not tried."""
 
     def is_it(trial: TrialRecord) -> bool:
-        return trial.score is not None and values.items() <= trial.values.items()
+        return trial.score is not None and values.items() <= record.configuration(trial).items()
 
     return next((f"trial {i}: {number(t.score)}" for i, t in enumerate(record.trials, 1) if is_it(t)), None)
 

@@ -18,6 +18,7 @@ from kerasnas.errors import InfeasibleArchitecture, InvalidArgument
 from kerasnas.oracles import StrategyOracle
 from kerasnas.oracles.excuses import is_out_of_memory
 from kerasnas.record import SearchRecord
+from kerasnas.search.asked import asked
 from kerasnas.search.best_epoch import load_weights
 from kerasnas.search.checkpoints import Checkpoints
 from kerasnas.search.data_check import check_data, check_input_shape, check_objective
@@ -368,7 +369,8 @@ class NASTuner(kt.Tuner):
 
     def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         assert self._training is not None
-        return self._training.fit(self._try_build(trial.hyperparameters), args, kwargs)
+        with asked(trial.hyperparameters, self._history.content["asked"]):
+            return self._training.fit(self._try_build(trial.hyperparameters), args, kwargs)
 
     def _build_hypermodel(self, hp: kt.HyperParameters) -> Any:
         model = super()._build_hypermodel(hp)

@@ -204,6 +204,8 @@ def test_explain_a_label(classifier):
     each = classifier.explain(x, target=["three", "one", "three"])
     np.testing.assert_array_equal(each.values[[0, 2]], one.values[[0, 2]])
     default = classifier.explain(x)
+    assert default.method == "integrated_gradients"  # of 8 x 8 pixels Grad-CAM marks nothing
+    assert classifier.explain(x, method="grad_cam").method == "grad_cam"
     np.testing.assert_array_equal(np.asarray(default.targets), classifier.predict_proba(x).argmax(axis=1))
     with pytest.raises(InvalidArgument, match=r"target among .* got \['ten'\]"):
         classifier.explain(x, target="ten")

@@ -195,7 +195,7 @@ def _default(path: AblationPath, record: SearchRecord) -> Iterator[Sentence]:
         return
     unsure = "" if abs(path.gain) > _SURE * path.std else ", which may be none"
     start = path.start.items()
-    tried = [i for i, t in enumerate(record.trials, 1) if t.score is not None and start <= t.values.items()]
+    tried = [i for i, t in enumerate(record.trials, 1) if t.score is not None and start <= record.configuration(t).items()]
     origin = f"is that of trial {tried[0]}" if tried else "was not tried itself"
     text = (
         f"Over the default configuration, which {origin}, the winner gains {path.gain:+.3g} +- {path.std:.2g} as "

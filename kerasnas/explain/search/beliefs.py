@@ -89,8 +89,9 @@ def beliefs(record: SearchRecord) -> BeliefHistory:
     """
     if not isinstance(record, SearchRecord):
         raise InvalidArgument(f"Expected a kerasnas.SearchRecord, got {record!r}. SearchRecord.load(folder) makes one.")
-    winner = record.best.values
-    labels = {d.name: _label(d, winner[d.name]) for d in active_decisions(record.decisions, winner)}
+    winner = {name: value for name, value in record.best.values.items() if name not in record.best.unused}
+    active = [d for d in active_decisions(record.decisions, record.best.values) if d.name in winner]
+    labels = {d.name: _label(d, winner[d.name]) for d in active}
     trials = []
     for number, trial in enumerate(record.trials, 1):
         policy = trial.policy

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerasnas.decisions import default_of
-from kerasnas.explain.search.evidence import Evidence, winner_of
+from kerasnas.explain.search.evidence import Evidence, winner_of, winning_trial
 from kerasnas.explain.search.reward_posterior import ModelCheck, RewardPosterior
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Choices, Decision, Scalar
@@ -109,10 +109,13 @@ def counterfactuals(record: SearchRecord, *, objective: str | None = None) -> Co
     evidence = Evidence.of(record, objective)
     posterior = RewardPosterior.of(evidence)
     decisions, winner = evidence.decisions, winner_of(record, evidence)
+    unused = winning_trial(record, evidence).unused
     defaults = {id(d): default_of(entry) for d, entry in zip(decisions, record.space, strict=True)}
     made = {id(d): winner[d.name] for d in active_decisions(decisions, winner)}
     changed: list[tuple[Decision, Scalar, Choices]] = []
     for decision in active_decisions(decisions, winner):
+        if decision.name in unused:  # of a layer, say, that the winner lacks
+            continue
         for value in _alternatives(decision, winner[decision.name]):
             kept = {**defaults, **made, id(decision): value}
             changed.append((decision, value, walk(decisions, lambda d, _, kept=kept: kept[id(d)])))  # type: ignore[misc]

@@ -13,7 +13,7 @@ from kerasnas.record import SearchRecord, TrialRecord
 from kerasnas.strategies import Choices, Decision
 from kerasnas.strategies.space import walk
 
-__all__ = ["Evidence", "default_choices", "winner_of"]
+__all__ = ["Evidence", "default_choices", "winner_of", "winning_trial"]
 
 _FEWEST = 4
 
@@ -25,7 +25,7 @@ class Evidence:
     Attributes:
         decisions: the space.
         trials: number of each configuration's trial in the record, from 1.
-        choices: the configurations.
+        choices: the configurations; what a network did not use has its default.
         scores: shape (configurations,), higher is better: times -1 of an objective that is minimised.
         failed: how many ended trials have no score.
         sign: 1, or -1 if the objective is minimised.
@@ -72,7 +72,7 @@ class Evidence:
         return cls(
             decisions=record.decisions,
             trials=tuple(numbers[record.ended[i].trial_id] for i in kept),
-            choices=tuple(dict(record.ended[i].values) for i in kept),
+            choices=tuple(record.configuration(record.ended[i]) for i in kept),
             scores=np.array([scores[i] for i in kept], float),
             failed=len(scores) - len(kept),
             sign=sign,
@@ -87,11 +87,16 @@ def default_choices(record: SearchRecord) -> Choices:
     return walk(decisions, lambda decision, _: defaults[id(decision)])
 
 
-def winner_of(record: SearchRecord, evidence: Evidence) -> Choices:
+def winning_trial(record: SearchRecord, evidence: Evidence) -> TrialRecord:
     """Return the winner: `record.best` for the score of a search, the best trial for one of several objectives."""
     if evidence.objective == record.objective:
-        return dict(record.best.values)
-    return dict(evidence.choices[int(evidence.scores.argmax())])
+        return record.best
+    return record.trials[evidence.trials[int(evidence.scores.argmax())] - 1]
+
+
+def winner_of(record: SearchRecord, evidence: Evidence) -> Choices:
+    """Return the configuration of the winner; what its network did not use has its default."""
+    return record.configuration(winning_trial(record, evidence))
 
 
 def _metric(trial: TrialRecord, name: str, sign: int) -> float:

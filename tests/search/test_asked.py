@@ -1,0 +1,53 @@
+"""Which values a network is made of: those that its HyperModel asked for."""
+
+import keras
+import keras_tuner as kt
+
+from kerasnas.explain.search import ablation_path, account, beliefs, counterfactuals
+from kerasnas.record import SearchRecord
+from kerasnas.search.asked import asked
+
+
+class Layers(kt.HyperModel):
+    """One to three layers, as KerasTuner's guide writes it; best with one. What `fit` asks for counts, too."""
+
+    def build(self, hp):
+        model = keras.Sequential([keras.Input((2,))])
+        for i in range(hp.Int("layers", 1, 3, default=3)):
+            model.add(keras.layers.Dense(hp.Int(f"units_{i}", 1, 9, default=2)))
+        hp.Int("batch", 1, 64)
+        model.compile("sgd", "mse")
+        return model
+
+    def fit(self, hp, model, *args, **kwargs):  # noqa: ARG002
+        return {"score": 10.0 - 5 * hp.get("layers") + 0.1 * hp["units_0"]}
+
+
+def test_a_network_is_not_explained_by_layers_that_it_lacks(make):
+    tuner = make(Layers(), max_trials=12)
+    tuner.search(verbose=0)
+    record = SearchRecord.load(tuner.project_dir)
+    for trial in record.trials:
+        assert set(trial.unused) == {f"units_{i}" for i in range(trial.values["layers"], 3)} & set(trial.values)
+        assert {record.configuration(trial)[name] for name in trial.unused} <= {2}
+    best = record.best
+    assert best.values["layers"] == 1
+    assert set(best.unused) == {"units_1", "units_2"}
+    assert {item.name for item in counterfactuals(record).items} == {"layers", "units_0", "batch"}
+    assert not {"units_1", "units_2"} & {name for step in ablation_path(record).steps for name in step.changes}
+    assert set(beliefs(record).winner) == {"layers", "units_0", "batch"}
+    predicted = [one for one in account(record) if {"steps", "worst"} & set(one.evidence)]
+    assert not any("units_1" in one.text for one in predicted)
+
+
+def test_what_is_asked_for_is_noted_while_the_block_lasts():
+    hp, names = kt.HyperParameters(), []
+    with asked(hp, names):
+        hp.Int("a", 1, 3)
+        with hp.name_scope("inner"):
+            hp.Choice("b", ["x", "y"])
+            assert hp.get("b") == "x"
+        assert hp["a"] == 1
+    hp.Float("c", 0.0, 1.0)
+    assert names == ["a", "inner/b"]
+    assert hp.copy().values == hp.values
