@@ -241,8 +241,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
         Args:
             x: pictures, as for `predict`.
-            method: "grad_cam", "occlusion", "rise", or another method of `kerasnas.explain` that gives an `Attribution`; None for
-                Grad-CAM, or integrated gradients where it marks nothing in most pictures, as on tiny ones.
+            method: "grad_cam", "occlusion", "rise", or another method of `kerasnas.explain` that gives an `Attribution`; None
+                for Grad-CAM, or integrated gradients where it marks nothing in most pictures, as on tiny ones.
             target: a label, or one for each picture; the predicted one by default.
             **kwargs: passed on to the method of `kerasnas.explain`.
         Raises:

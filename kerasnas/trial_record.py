@@ -51,8 +51,8 @@ class TrialRecord:
             recorded.
         stopped: "rule", "reason" and "details" of what ended the trial early, and the score "expected" of it by its last epoch,
             where that can be told; None if nothing did.
-        unused: those of `values` that the HyperModel did not ask for when it built and trained the network, such as the units of
-            a layer that it lacks; empty if not recorded.
+        unused: those of `values` that the HyperModel did not ask for when it built and trained the network, such as the units
+            of a layer that it lacks; empty if not recorded.
         inherited: the "trial" whose weights the network began with, and the "share" of them; None if it began with its own.
     """
 

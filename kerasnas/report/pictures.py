@@ -109,8 +109,8 @@ def _meaning(kind: str, methods: Mapping[str, Mapping[str, Any]]) -> str | None:
     baseline = methods.get(kind, {}).get("baseline")
     if baseline == "mean":
         return (
-            f"{meaning}, each channel at its mean over the picture. So an empty background, which is darker or lighter than that, "
-            "has its share: specks there are what the network reads off it, and no fault of the map"
+            f"{meaning}, each channel at its mean over the picture. So an empty background, which is darker or "
+            "lighter than that, has its share: specks there are what the network reads off it, and no fault of the map"
         )
     return meaning if baseline is None else f"{meaning}, all of it {baseline}"
 

@@ -160,3 +160,17 @@ def test_the_page_says_why_no_layer_is_left_out(tmp_path):
     assert "the same for each and tells nothing" in inner_pictures(tmp_path)[0]["note"]
     (tmp_path / "explanations" / "layers.png").write_bytes(b"")
     assert "the same for each and tells nothing" not in inner_pictures(tmp_path)[0]["note"]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "told"),
+    [("mean", "neutral picture, each channel at its mean over the picture"), (0.0, "neutral picture, all of it 0.0")],
+)
+def test_the_neutral_picture_is_the_one_that_was_taken(page_of, explained, baseline, told):
+    folder = explained(None, kinds=("integrated_gradients",))
+    file = folder / "explanations" / "explanations.json"
+    content = json.loads(file.read_text())
+    content["methods"]["integrated_gradients"] = {"baseline": baseline}
+    file.write_text(json.dumps(content))
+    assert told in page_of(folder).words
+    assert "empty picture" not in page_of(folder).words
