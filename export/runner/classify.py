@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Classify pictures with an ONNX file that kerasnas has written.
+"""Classify pictures with an ONNX or LiteRT file that kerasnas has written.
 
     python classify.py model.onnx photo.jpg more/             # labels and probabilities
     python classify.py model.onnx camera/ --watch             # each new picture, as the camera drops it
     python classify.py model.onnx photo.jpg --occlusion maps  # and a picture of what the label rests on
     python classify.py model.onnx                             # what the file says of itself
 
-This one file is the whole program. It needs numpy, onnxruntime and Pillow: no TensorFlow, no Keras, no kerasnas.
+This one file is the whole program. It needs numpy, onnxruntime and Pillow: no TensorFlow, no Keras, no kerasnas; for LiteRT
+files (.tflite) also ai-edge-litert, or tflite-runtime.
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import math
@@ -19,9 +21,11 @@ import statistics
 import sys
 import time
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 INSTALL = "python3 -m pip install numpy onnxruntime pillow"
@@ -118,24 +122,92 @@ def black_and_white(low: float, high: float) -> tuple[float, float]:
     return low, high
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep off the error stream what LiteRT says of its delegates."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+class LiteRT:
+    """A LiteRT file, asked as onnxruntime asks an ONNX file; what it holds in integers goes in and comes out in reals."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError:
+            try:
+                from tflite_runtime.interpreter import Interpreter
+            except ImportError as error:
+                raise Problem(f"{path}: a LiteRT file; needs ai-edge-litert: python3 -m pip install ai-edge-litert") from error
+        try:
+            with quiet():
+                self.interpreter = Interpreter(model_path=str(path), num_threads=threads or os.cpu_count())
+                self.interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise Problem(f"{path}: not a LiteRT file that can be run here: {error}") from error
+        self.given, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        if len(outputs) != 1:
+            raise Problem(f"{path}: expected one output of shape (batch, classes), got {len(outputs)}: no classifier")
+        (self.taken,) = outputs
+        self.shape = tuple(self.given[0]["shape"])
+        try:  # the archive that kerasnas puts behind the model
+            facts = json.loads(zipfile.ZipFile(path).read("kerasnas.json"))
+        except (zipfile.BadZipFile, KeyError, ValueError):
+            facts = {}
+        facts = {"quantization": {"format": facts.get("format", "float32")}, **facts}
+        self.custom_metadata_map = {name: one if isinstance(one, str) else json.dumps(one) for name, one in facts.items()}
+        # LiteRT gives these scales to a softmax or sigmoid of 8 and of 16 bits.
+        is_share = facts.get("threshold") == 0.5 or self.taken["quantization"][0] in (1 / 256, 1 / 32768)
+        self.ending = ("sigmoid" if self.taken["shape"][-1] == 1 else "softmax") if is_share else "scores"
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        """Return name, shape (a text for what is free) and type of each input."""
+        kinds = ["float32" if one["quantization"][0] else np.dtype(one["dtype"]).name for one in self.given]
+        shapes = [["free" if length < 0 else int(length) for length in one["shape_signature"]] for one in self.given]
+        names = [one["name"] for one in self.given]
+        return [SimpleNamespace(name=n, shape=s, type=k) for n, s, k in zip(names, shapes, kinds, strict=True)]
+
+    def get_modelmeta(self) -> "LiteRT":
+        """Return what has `custom_metadata_map`."""
+        return self
+
+    def run(self, _: None, arrays: dict[str, "np.ndarray"]) -> list["np.ndarray"]:
+        """Return the answers to a batch."""
+        (pixels,), (scale, zero), dtype = arrays.values(), self.given[0]["quantization"], self.given[0]["dtype"]
+        if scale:
+            limits = np.iinfo(dtype)
+            pixels = np.clip(np.round(pixels / np.float32(scale)) + zero, limits.min, limits.max)
+        if self.shape != pixels.shape:
+            with quiet():
+                self.interpreter.resize_tensor_input(self.given[0]["index"], pixels.shape)
+                self.interpreter.allocate_tensors()
+            self.shape = pixels.shape
+        self.interpreter.set_tensor(self.given[0]["index"], pixels.astype(dtype))
+        self.interpreter.invoke()
+        answers, (scale, zero) = self.interpreter.get_tensor(self.taken["index"]), self.taken["quantization"]
+        return [(answers.astype(np.float32) - zero) * np.float32(scale) if scale else answers]
+
+
 class Classifier:
-    """An ONNX classifier of pictures with what its file says of labels and pixel values."""
+    """An ONNX or LiteRT classifier of pictures with what its file says of labels and pixel values."""
 
     def __init__(self, path: Path, pixel_range: tuple[float, float] | None = None, threads: int = 0) -> None:
         self.path = path
         self.notes: list[str] = []  # what the user should know, one line each
         content = read_model(path)
-        onnxruntime.set_default_logger_severity(3)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        try:
-            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the exceptions of onnxruntime have no common class
-            raise Problem(f"{path}: not an ONNX file that onnxruntime {onnxruntime.__version__} can run: {error}") from error
-        try:
-            self.ending = ending(content)
-        except (ValueError, IndexError):  # a graph that is not in protobuf
-            self.ending = "scores"
+        if content[4:8] == b"TFL3":
+            self.session = LiteRT(path, threads)
+            self.ending = self.session.ending
+        else:
+            self._open_onnx(content, threads)
         self.metadata = self.session.get_modelmeta().custom_metadata_map
         self._read_input()
         self.black, self.white = pixel_range or self._range()
@@ -145,6 +217,20 @@ class Classifier:
         if self.ending == "scores" and looks_like_it and answers.shape[1] > 1:
             self.ending = "softmax"
         self.labels = self._labels(answers.shape[1])
+
+    def _open_onnx(self, content: bytes, threads: int) -> None:
+        onnxruntime.set_default_logger_severity(3)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        try:
+            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the exceptions of onnxruntime have no common class
+            version = onnxruntime.__version__
+            raise Problem(f"{self.path}: not an ONNX file that onnxruntime {version} can run: {error}") from error
+        try:
+            self.ending = ending(content)
+        except (ValueError, IndexError):  # a graph that is not in protobuf
+            self.ending = "scores"
 
     def _read_input(self) -> None:
         inputs = self.session.get_inputs()
@@ -264,8 +350,8 @@ def read_model(path: Path) -> bytes:
         raise Problem(f"{path}: {error.strerror}; expected an ONNX file") from error
     if content[:2] == b"PK":
         raise Problem(f"{path}: not an ONNX file but an archive, as .keras files are: kerasnas export {path}")
-    if not content or content[4:8] == b"TFL3":
-        raise Problem(f"{path}: {'a LiteRT file' if content else 'empty'}; expected an ONNX file")
+    if not content:
+        raise Problem(f"{path}: empty; expected an ONNX file")
     return content
 
 
@@ -459,10 +545,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Return 0; 1 where a picture could not be classified, 2 where nothing could begin."""
     parser = argparse.ArgumentParser(
         prog="classify.py",
-        description="Classify pictures with an ONNX file that kerasnas has written.",
+        description="Classify pictures with an ONNX or LiteRT file that kerasnas has written.",
         epilog="Exit code: 0 all is well, 1 a picture could not be read (the others were), 2 nothing could begin.",
     )
-    parser.add_argument("model", type=Path, help="the ONNX file")
+    parser.add_argument("model", type=Path, help="the ONNX or LiteRT file")
     parser.add_argument(
         "pictures", type=Path, nargs="*", default=[], help="pictures and folders of them; none: describe the file"
     )

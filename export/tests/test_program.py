@@ -131,7 +131,7 @@ def test_what_cannot_be_read_is_one_line_and_the_others_go_on(model, corner, tmp
     [
         (b"no protobuf at all", "not an ONNX file that onnxruntime"),
         (b"PK\x03\x04", "kerasnas export"),
-        (b"\x1c\x00\x00\x00TFL3", "a LiteRT file; expected an ONNX file"),
+        (b"\x1c\x00\x00\x00TFL3", "a LiteRT file; needs ai-edge-litert: python3 -m pip install ai-edge-litert"),
         (b"", "empty; expected an ONNX file"),
         (None, "No such file or directory; expected an ONNX file"),
     ],

@@ -90,11 +90,11 @@ def command(model: Path, data: str | None, image_size: Any, out: Path | None, **
     With --goal a search finds how far each part is pruned, how it is fine-tuned, and the file format; half of the test pictures
     judge the candidates, the other half has the last word. The same command resumes it. With --channels, --macs or
     --latency-ms channels go: the network is really smaller and faster. Both write OUT/model-compressed.onnx (.tflite, if a
-    LiteRT format was asked for and chosen), its certificate, model-compressed.keras and compression.json. --sparsity and
-    --pattern make weights exactly zero: a smaller download, not a faster network; that writes OUT/model-pruned.keras and
-    pruning.json. --clusters makes the download smaller still, and writes OUT/model-clustered.keras and clustering.json: it
-    starts from the pruned network, whose zeros it keeps, where there is one (made before, or by --sparsity or --pattern
-    beside it), else from MODEL.
+    LiteRT format was asked for and chosen), its certificate, model-compressed.keras and compression.json; what a search chose
+    is replaced by these options only with --overwrite. --sparsity and --pattern make weights exactly zero: a smaller download,
+    not a faster network; that writes OUT/model-pruned.keras and pruning.json. --clusters makes the download smaller still, and
+    writes OUT/model-clustered.keras and clustering.json: it starts from the pruned network, whose zeros it keeps, where there
+    is one (made before, or by --sparsity or --pattern beside it), else from MODEL.
     Exit code 1 if no file of a search keeps the bounds; the one that comes nearest is written all the same.
     """
     from kerasnas.cli.run_folder import Run

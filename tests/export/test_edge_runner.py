@@ -16,8 +16,9 @@ from PIL import Image
 
 from kerasnas import explain
 from kerasnas.datasets import load
-from kerasnas.export import quantize, to_onnx
+from kerasnas.export import quantize, to_litert, to_onnx
 from kerasnas.export.quantization_formats import FORMATS
+from kerasnas.litert import open_litert
 from kerasnas.search.ensemble import average
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +93,54 @@ def test_a_file_that_quantize_made(runner, scramble, pictures, tmp_path):
     (found,) = classifier.probabilities(classifier.run(pixels))
     (answers,) = classifier.session.run(None, {"image": images[:1].astype("float32")})
     np.testing.assert_allclose(found, answers[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("format_", "units", "activation"),
+    [
+        *[(name, 5, "softmax") for name in ("float32", "float16", "int8", "int16")],
+        *[(name, units, end) for name in ("float32", "int8") for units, end in ((5, None), (1, "sigmoid"), (1, None))],
+        ("int16", 1, "sigmoid"),
+    ],
+)
+def test_litert_files(runner, scramble, pictures, tmp_path, format_, units, activation):
+    paths, images = pictures
+    model, labels = conv_net(scramble, units, activation), list("abcde"[: max(units, 2)])
+    x = images.astype("float32")
+    settings = {"calibration": np.tile(x, (4, 1, 1, 1)), "min_agreement": 0} if format_.startswith("int") else {}
+    to_litert(model, tmp_path / "m.tflite", format=format_, labels=labels, preprocessing={"range": [0, 255]}, **settings)
+    classifier = runner.Classifier(tmp_path / "m.tflite", threads=1)
+    assert (classifier.notes, classifier.labels, classifier.batch) == ([], labels, None)
+    said = classifier.describe()
+    assert (said["format"], said["black_and_white"], said["input"]) == (format_, [0, 255], "16 x 12, colour")
+    assert said["answers"] == (activation or "scores")
+    pixels = [classifier.tensor(runner.read_picture(path, 3)) for path in paths]
+    found = np.concatenate([classifier.probabilities(classifier.run(one)) for one in pixels])
+    (scores,) = open_litert(tmp_path / "m.tflite").run({"image": x})
+    if format_ == "float32":
+        np.testing.assert_allclose(scores, model.predict(x, verbose=0), atol=1e-4)
+    expected = scores if activation else np.asarray(keras.ops.sigmoid(scores) if units == 1 else keras.ops.softmax(scores))
+    expected = np.concatenate([1 - expected, expected], axis=1) if units == 1 else expected
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    together = classifier.probabilities(classifier.run(np.concatenate(pixels)))  # any batch
+    np.testing.assert_allclose(together, found, atol=1e-6)
+    if format_ == "float32":
+        expected = explain.occlusion(tmp_path / "m.tflite", x[:1])
+        found = runner.occlusion(classifier, pixels[0], int(expected.targets[0]))
+        np.testing.assert_allclose(found, expected.values[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_litert_file_on_the_command_line(scramble, pictures, tmp_path):
+    to_litert(conv_net(scramble, 5, "softmax"), tmp_path / "m.tflite", labels=list("abcde"))
+    command = [sys.executable, RUNNER, tmp_path / "m.tflite", *pictures[0][:2], "--format", "json", "--range", "0", "255"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith("classify: ") for line in done.stderr.splitlines())
+    assert [set(json.loads(line)["probabilities"]) for line in done.stdout.splitlines()] == [set("abcde")] * 2
+    (tmp_path / "cut.tflite").write_bytes((tmp_path / "m.tflite").read_bytes()[:200])
+    done = subprocess.run([sys.executable, RUNNER, tmp_path / "cut.tflite"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "not a LiteRT file that can be run here" in done.stderr
 
 
 def test_how_networks_end(runner, scramble, tmp_path):
