@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasnas.atomic import atomic_path
-from kerasnas.compress import cluster, prune, prune_channels
+from kerasnas.compress import channel_report, cluster, prune, prune_channels, sparsity_report
 from kerasnas.compression_search import compress
 from kerasnas.errors import InvalidArgument
 from kerasnas.export import OnnxFile, verify
@@ -75,10 +75,13 @@ def compress_classifier(
         smaller._chosen = ChosenFile(found.model, found.path, found.chosen.format, str(found.sha256))
     elif channels is not None:
         smaller.model_ = prune_channels(model, images, codes, ratio=channels, **kwargs)
+        smaller.compression_ = channel_report(model, smaller.model_)
     elif clusters is not None:
         smaller.model_ = cluster(model, images, codes, clusters=clusters, **kwargs)
+        smaller.compression_ = sparsity_report(smaller.model_)
     else:
         smaller.model_ = prune(model, images, codes, sparsity=sparsity, **kwargs)
+        smaller.compression_ = sparsity_report(smaller.model_)
     return smaller
 
 

@@ -269,6 +269,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     ) -> "ImageClassifier":
         """Return a copy with a smaller model, fine-tuned on labelled pictures.
 
+        Print the copy's `compression_` to read what became of the weights; what it cost, `evaluate` tells.
+
         Args:
             x: pictures, as for `fit`.
             y: their labels; None with a dataset.

@@ -17,7 +17,7 @@ from kerasnas.pareto import hypervolume, knee_point, pareto_front, pareto_scores
 from kerasnas.strategies import Decision, Observation
 from kerasnas.strategies.best_arm import best_arm
 from kerasnas.strategies.decision import active_decisions
-from kerasnas.trial_record import WRONG, RejectedRecord, TrialRecord, ignore, mean, read_file, read_trial
+from kerasnas.trial_record import WRONG, RejectedRecord, TrialRecord, ignore, mean, price, read_file, read_trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["RejectedRecord", "SearchRecord", "TrialRecord"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SearchRecord:
     """A search, trial by trial in the order of their ids.
 
@@ -90,6 +90,12 @@ class SearchRecord:
             rejected=_rejected(path, oracle),
         )
 
+    def __repr__(self) -> str:
+        """Name the folder, how many trials there are, and the best: all of them would fill pages."""
+        done, objective = len(self.completed), self.objective
+        best = f", best {objective} {self.best.score:.4g} (trial {self.trials.index(self.best) + 1})" if done else ""
+        return f"SearchRecord({str(self.path)!r}: {len(self.trials)} trials, {done} completed{best})"
+
     @property
     def completed(self) -> tuple[TrialRecord, ...]:
         """The trials that ended with a score."""
@@ -97,14 +103,18 @@ class SearchRecord:
 
     @property
     def best(self) -> TrialRecord:
-        """The completed trial with the best score; the first of equals. Of several objectives, the knee point.
+        """The completed trial with the best score. Of several objectives, the knee point.
+
+        Of equals the network that takes the fewest operations is the best, then the one of fewest parameters, then the first.
 
         Raises:
             InvalidArgument: if no trial is completed.
         """
         if not self.completed:
-            raise InvalidArgument(f"No trial of {self.path} is completed; {len(self.trials)} were begun.")
-        return max(self.completed, key=lambda trial: self._sign * (trial.score or 0.0))
+            said = [message.splitlines()[-1] for trial in self.trials if (message := (trial.message or "").strip())]
+            why = f" The last one that failed said: {said[-1]}" if said else ""
+            raise InvalidArgument(f"No trial of {self.path} is completed; {len(self.trials)} were begun.{why}")
+        return min(self.completed, key=lambda trial: (-self._sign * (trial.score or 0.0), price(trial.metrics)))
 
     @property
     def preferred(self) -> TrialRecord:

@@ -5,12 +5,12 @@ import json
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["WRONG", "RejectedRecord", "TrialRecord", "ignore", "mean", "read_file", "read_trial"]
+__all__ = ["WRONG", "RejectedRecord", "TrialRecord", "ignore", "mean", "price", "read_file", "read_trial"]
 
 # What reading the fields of a file raises if they are not what they should be.
 WRONG = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
@@ -62,11 +62,11 @@ class TrialRecord:
     best_epoch: int
     values: Mapping[str, Any]
     metrics: Mapping[str, float]
-    curves: tuple[Mapping[str, tuple[float, ...]], ...]
+    curves: tuple[Mapping[str, tuple[float, ...]], ...] = field(repr=False)
     seconds: float | None
     parameters: int | None
     message: str | None
-    decision: Mapping[str, Any] | None
+    decision: Mapping[str, Any] | None = field(repr=False)
     stopped: Mapping[str, Any] | None = None
     inherited: Mapping[str, Any] | None = None
     unused: tuple[str, ...] = ()
@@ -195,6 +195,11 @@ def _decision(folder: Path) -> Any:
             return None
         decision = {"beliefs": policy["probabilities"]}
     return _frozen(decision)
+
+
+def price(metrics: Mapping[str, float]) -> tuple[float, float]:
+    """Return what tells the cheaper of two networks: its operations, then its parameters; infinite where that is not known."""
+    return metrics.get("macs", math.inf), metrics.get("parameters", math.inf)
 
 
 def mean(value: Any) -> float:

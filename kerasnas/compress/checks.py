@@ -1,6 +1,7 @@
 """What fine-tuning is checked for before it begins, and after it."""
 
 import math
+import numbers
 from typing import Any
 
 import keras
@@ -35,8 +36,8 @@ def check_settings(epochs: int, batch_size: int, learning_rate: float) -> None:
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise InvalidArgument(f"Expected {name} to be an integer of at least 1, got {value!r}.")
-    if not 0 < learning_rate < math.inf:
-        raise InvalidArgument(f"Expected learning_rate > 0, got {learning_rate}. Adam's usual value is 1e-3.")
+    if not isinstance(learning_rate, numbers.Real) or not 0 < learning_rate < math.inf:
+        raise InvalidArgument(f"Expected learning_rate > 0, got {learning_rate!r}. Adam's usual value is 1e-3.")
 
 
 def check_model(model: Any) -> None:

@@ -1,6 +1,7 @@
 """Magnitude pruning with tfmot: exact zeros, for a smaller download."""
 
 import math
+import numbers
 from typing import Any, Literal, get_args
 
 import keras
@@ -123,8 +124,8 @@ def _check_sparsity(sparsity: float | None, pattern: Any, schedule: str) -> floa
         if sparsity not in (None, share):
             raise InvalidArgument(f"Expected no sparsity beside the pattern {pattern}, which is {share:g}, got {sparsity}.")
     sparsity = share if sparsity is None else sparsity
-    if not 0 < sparsity < 1:
-        raise InvalidArgument(f"Expected sparsity in (0, 1), got {sparsity}. It is a share: 0.8 zeroes 80% of the weights.")
+    if not isinstance(sparsity, numbers.Real) or not 0 < sparsity < 1:
+        raise InvalidArgument(f"Expected sparsity in (0, 1), got {sparsity!r}. It is a share: 0.8 zeroes 80% of the weights.")
     return sparsity
 
 

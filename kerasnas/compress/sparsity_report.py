@@ -48,6 +48,15 @@ class SparsityReport:
         total = sum(kernel.weights for kernel in self.kernels)
         return sum(kernel.zeros for kernel in self.kernels) / total if total else 0.0
 
+    def __str__(self) -> str:
+        """Say in a line how many weights are zero, and what that is worth."""
+        weights, most = sum(k.weights for k in self.kernels), max((k.distinct for k in self.kernels), default=0)
+        return (
+            f"{sum(k.zeros for k in self.kernels):,} of {weights:,} weights in kernels are zero ({self.sparsity:.0%}), at most "
+            f"{most:,} values in a kernel; all weights take {self.weights_bytes / 1000:.1f} kB, {self.gzip_bytes / 1000:.1f} "
+            "kB gzipped"
+        )
+
 
 def sparsity_report(model: keras.Model) -> SparsityReport:
     """Count the exact zeros of a model's kernels and gzip its weights.

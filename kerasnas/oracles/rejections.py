@@ -8,7 +8,7 @@ import keras_tuner as kt
 
 from kerasnas.strategies import Choices
 
-__all__ = ["REPAIR", "Rejected", "Rejection", "Rejections", "Screen", "by_turns", "explain"]
+__all__ = ["REPAIR", "Rejected", "Rejection", "Rejections", "Screen", "by_turns", "explain", "give_up"]
 
 # The phase of a proposal that tries to bring a rejected one within the limits.
 REPAIR = "repair"
@@ -150,7 +150,18 @@ def explain(rejected: Iterable[Rejected]) -> str:
     if limits:
         lines.append(f"{len(limits)} would cost too much; the last ones:")
         lines += [f"  {reason}" for reason in list(dict.fromkeys(reversed(limits)))[:5]]
+    measured = [(one.excess, one.reason) for one in rejected if one.excess is not None]
+    if measured:
+        lines.append(f"The nearest to the limits of all:\n  {min(measured)[1]}")
     return "\n".join(lines)
+
+
+def give_up(rejected: Sequence[Rejected]) -> str:
+    """Say that the search ends because the last proposals, repairs among them, were all rejected."""
+    return (
+        f"The last {sum(one.phase != REPAIR for one in rejected)} proposals were all rejected: no new configuration within the "
+        f"limits was found. Loosen them, or search a space that has more within them.\n{explain(rejected)}"
+    )
 
 
 def read_rejected(content: Mapping[str, Any]) -> Rejected:

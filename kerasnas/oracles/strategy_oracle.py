@@ -14,12 +14,13 @@ import numpy as np
 from kerasnas.atomic import write_text
 from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.errors import InvalidArgument, SearchFailed
+from kerasnas.oracles.cheaper_first import cheaper_first
 from kerasnas.oracles.ended_trial import amend, reject_unless_finite
 from kerasnas.oracles.excuses import LOST, check_failures, message_of_worker
 from kerasnas.oracles.head_start import HeadStart
 from kerasnas.oracles.ledger import write_decision
 from kerasnas.oracles.recovery import ENDED, Recovery
-from kerasnas.oracles.rejections import REPAIR, Rejected, Rejection, Rejections, Screen, by_turns, explain
+from kerasnas.oracles.rejections import REPAIR, Rejected, Rejection, Rejections, Screen, by_turns, explain, give_up
 from kerasnas.oracles.repair import repair
 from kerasnas.oracles.replay import Replay, Turn
 from kerasnas.oracles.several_objectives import SeveralObjectives
@@ -165,12 +166,16 @@ class StrategyOracle(kt.Oracle):
     def create_trial(self, tuner_id: str) -> Any:
         """Return the next trial; as in `kt.Oracle`."""
         trial = super().create_trial(tuner_id)
-        if self._error is not None:
-            error, self._error = self._error, None
+        error, self._error = self._error, None
+        if error is not None:
             raise error
         # KerasTuner averages the metrics of a retry with those of the run that failed or was killed, NaN included.
         trial.metrics = type(trial.metrics)()
         return trial
+
+    def get_best_trials(self, num_trials: int = 1) -> list[Any]:
+        """Return the best trials, of equals the cheaper network first; as in `kt.Oracle`."""
+        return cheaper_first(super().get_best_trials(max(num_trials, len(self.trials))))[:num_trials]
 
     def score_trial(self, trial: Any) -> None:
         """Set the score of a trial that ended; with several objectives, those of all trials."""
@@ -228,8 +233,7 @@ class StrategyOracle(kt.Oracle):
         for trial_id in sorted(self.trials, key=int):
             trial = self.trials[trial_id]
             if trial_id not in self.start_order:
-                # Killed between the two writes of a new trial.
-                self.start_order.append(trial_id)
+                self.start_order.append(trial_id)  # killed between the two writes of a new trial
                 self._retry_queue.append(trial_id)
             elif trial.status not in ENDED:
                 self._retry_queue.append(trial_id)
@@ -293,10 +297,7 @@ class StrategyOracle(kt.Oracle):
                     self._write_decision(trial_id, proposal)
                     return proposal
                 made.append(proposal)
-            raise SearchFailed(
-                f"The last {_REJECTED_IN_A_ROW} proposals were all rejected: no new configuration within the limits was found. "
-                f"Loosen them, or search a space that has more within them.\n{explain(self._rejected.all[-len(made) :])}"
-            )
+            raise SearchFailed(give_up(self._rejected.all[-len(made) :]))
         finally:
             # Before the trial is known: a resumed search must have been told the same as this one.
             if made:
@@ -328,9 +329,8 @@ class StrategyOracle(kt.Oracle):
         hp = self.hyperparameters.copy()
         hp.values = dict(proposal)
         rejection: Rejection | None = None
-        if self.screen is not None:
-            with suppress(Exception):  # the trial will meet the same error, and tell it
-                rejection = self.screen(hp)
+        with suppress(Exception):  # the trial will meet the same error, and tell it
+            rejection = self.screen(hp) if self.screen is not None else None
         if rejection is None:
             return False
         with suppress(RuntimeError):  # new entries that are not allowed

@@ -6,6 +6,7 @@ from typing import Any
 
 from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.oracles import StrategyOracle
+from kerasnas.oracles.cheaper_first import cheaper_first
 from kerasnas.search.inheritance import most_similar
 
 __all__ = ["Checkpoints"]
@@ -51,7 +52,7 @@ class Checkpoints:
 
     def _kept(self) -> list[Any]:
         oracle, number = self._tuner.oracle, self._number
-        ranked = [trial for trial in oracle.get_best_trials(1_000_000) if trial.status == "COMPLETED"]
+        ranked = [trial for trial in cheaper_first(oracle.get_best_trials(1_000_000)) if trial.status == "COMPLETED"]
         if hasattr(oracle.objective, "objectives") and isinstance(oracle, StrategyOracle):
             number = max(number, sum(trial.score < 1 for trial in ranked))  # the scores of the first front
         return ranked[:number]

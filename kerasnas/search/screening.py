@@ -22,6 +22,9 @@ from kerasnas.search.trial_history import TrialHistory
 __all__ = ["Screened", "Screening"]
 
 
+_SAID_AFTER = 50
+
+
 @dataclass(frozen=True)
 class Screened:
     """What is known of the network of a configuration.
@@ -49,18 +52,30 @@ class Screening:
     def __init__(self, tuner: Any) -> None:
         self._tuner = tuner
         self._screened: dict[str, Screened] = {}
+        self._vain: list[tuple[tuple[float, float], str]] = []  # excess and reason of what was rejected since the last trial
         self._latencies = Latencies(Path(tuner.project_dir))
 
     def __call__(self, hp: kt.HyperParameters) -> Rejection | None:
         """Return why `hp` is not to be tried; None if it is."""
         screened = self.known(hp)
         if screened.violations:
-            return Rejection("; ".join(screened.violations), excess=screened.excess)
+            reason = "; ".join(screened.violations)
+            self._count(screened.excess, reason)
+            return Rejection(reason, excess=screened.excess)
+        self._vain.clear()
         for trial_id, trial in self._tuner.oracle.trials.items():
             if screened.fingerprint is not None and self._fingerprint(trial) == screened.fingerprint:
                 return Rejection(f"It trains the same network as trial {trial_id}.", twin=trial_id)
         ceiling = self._tuner.time_ceiling
         return None if ceiling is None else ceiling.check(screened.costs)
+
+    def _count(self, excess: tuple[float, float], reason: str) -> None:
+        """Say how far a search has come that finds nothing within the limits: after 50 proposals, 100, 200, ..."""
+        self._vain.append((excess, reason))
+        turns, rest = divmod(len(self._vain), _SAID_AFTER)
+        if self._tuner._progress and not rest and turns & (turns - 1) == 0:
+            text = f"{len(self._vain)} proposals in a row cost too much; the nearest to the limits: {min(self._vain)[1]}"
+            self._tuner._progress.say(text)
 
     def known(self, hp: kt.HyperParameters, model: keras.Model | None = None) -> Screened:
         """Return what is known of the network of `hp`, which is built unless it is given."""

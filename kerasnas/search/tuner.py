@@ -1,11 +1,13 @@
 """A kt.Tuner that loses nothing: curves, budgets, early stopping, and trials that go on from their last epoch."""
 
 import gc
+import io
 import json
 import os
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +31,7 @@ from kerasnas.search.limits import Limits
 from kerasnas.search.live_log import LiveLog
 from kerasnas.search.lost_workers import workers_watched
 from kerasnas.search.progress import SearchProgress, score_parts
-from kerasnas.search.project_lock import project_lock
+from kerasnas.search.project_lock import interrupted, prepare_folder, project_lock
 from kerasnas.search.screening import Screening
 from kerasnas.search.search_file import write_search_file
 from kerasnas.search.time_budget import TimeBudget
@@ -112,22 +114,22 @@ class NASTuner(kt.Tuner):
         folder = Path(directory or ".") / (project_name or "untitled_project")
         # A worker that starts after the chief would delete the search that is running.
         overwrite = overwrite and not self._is_worker()
-        if overwrite and folder.exists():
-            with project_lock(folder):
-                pass  # nobody searches in what is about to be deleted
+        prepare_folder(folder, overwrite=overwrite)
         begun = not overwrite and any(folder.glob("trial_*"))
         if begun and not TrialHistory.read(file := folder / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"):
             write_json(file, {})  # without it KerasTuner would begin the search anew, on top of its trials
         lost = begun and not (folder / "oracle.json").exists()
-        super().__init__(
-            oracle=oracle,
-            hypermodel=hypermodel,
-            directory=str(directory) if directory is not None else None,
-            project_name=project_name,
-            overwrite=overwrite,
-            executions_per_trial=executions_per_trial,
-            **kwargs,
-        )
+        # KerasTuner prints which file it reloads.
+        with redirect_stdout(io.StringIO()) if begun else nullcontext():
+            super().__init__(
+                oracle=oracle,
+                hypermodel=hypermodel,
+                directory=str(directory) if directory is not None else None,
+                project_name=project_name,
+                overwrite=overwrite,
+                executions_per_trial=executions_per_trial,
+                **kwargs,
+            )
         if lost and not self._is_worker():
             self._populate_initial_space()
         self.checkpoints = Checkpoints(self, keep_checkpoints)
@@ -167,6 +169,8 @@ class NASTuner(kt.Tuner):
         with project_lock(Path(self.project_dir)):
             try:
                 self._search(fit_args, fit_kwargs, verbose)
+            except KeyboardInterrupt:
+                raise interrupted(Path(self.project_dir)) from None
             except OSError as error:
                 if (full := disk_full(error, self.project_dir)) is not None:
                     raise full from error

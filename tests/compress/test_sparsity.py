@@ -235,6 +235,7 @@ MISTAKES = {
     "pattern": (lambda x, y: (x, y, {"pattern": (4, 2)}), "0 < m < n"),
     "pattern and sparsity": (lambda x, y: (x, y, {"pattern": (2, 4), "sparsity": 0.8}), "no sparsity beside"),
     "pattern without groups": (lambda x, y: (x, y, {"pattern": (4, 8)}), "at least 8 inputs"),
+    "a word for sparsity": (lambda x, y: (x, y, {"sparsity": "half"}), r"sparsity in \(0, 1\), got 'half'"),
     "epochs": (lambda x, y: (x, y, {"epochs": 0}), "epochs"),
     "batch_size": (lambda x, y: (x, y, {"batch_size": 2.5}), "batch_size"),
     "learning_rate": (lambda x, y: (x, y, {"learning_rate": 0}), "learning_rate"),

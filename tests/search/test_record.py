@@ -385,3 +385,18 @@ def test_what_was_rejected_is_told_in_order(tmp_path):
     with pytest.raises(TypeError):
         record.rejected[0].values["a"] = 1
     assert pickle.loads(pickle.dumps(record)) == record
+
+
+def test_what_is_printed_fits_a_line(tmp_path):
+    record = SearchRecord.load(write(tmp_path, [0.25, 0.5, None]))
+    assert repr(record) == f"SearchRecord({str(tmp_path)!r}: 3 trials, 2 completed, best score 0.5 (trial 2))"
+    assert "curves" not in repr(record.best)
+    assert "score=0.5" in repr(record.best)
+
+
+def test_why_nothing_is_completed_is_said(tmp_path):
+    write(tmp_path, [None])
+    file = tmp_path / "trial_000" / "trial.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"message": "Traceback ...\nTypeError: no layer"}))
+    with pytest.raises(InvalidArgument, match=r"1 were begun\. The last one that failed said: TypeError: no layer"):
+        _ = SearchRecord.load(tmp_path).best

@@ -8,7 +8,7 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 
-from kerasnas.errors import InfeasibleArchitecture, InvalidArgument
+from kerasnas.errors import InfeasibleArchitecture, InvalidArgument, SearchFailed
 from kerasnas.oracles import RandomOracle, ReinforceOracle
 from kerasnas.search import NASTuner, SearchRecord
 
@@ -372,3 +372,58 @@ def test_a_validation_objective_without_validation_data_is_refused_before_traini
     with pytest.raises(InvalidArgument, match="needs validation data"):
         tuner.search(np.zeros((4, 2)), np.zeros((4, 1)), epochs=1, verbose=0)
     assert not list((tmp_path / "p").glob("trial_*"))
+
+
+@pytest.mark.parametrize(("oracle", "seed"), [(RandomOracle, 0), (kt.oracles.RandomSearchOracle, 2)])
+def test_of_equals_the_cheapest_is_the_winner_and_keeps_its_weights(make, oracle, seed, tmp_path):
+    def build(hp):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(hp.Int("units", 1, 50))])
+        model.compile("sgd", "mse")
+        return model
+
+    tuner = make(build, oracle=oracle, objective="loss", seed=seed, max_trials=3, keep_checkpoints=1)
+    tuner.search(np.zeros((4, 2)), np.zeros((4, 1)), verbose=0)
+    record = tuner.record()
+    assert {trial.score for trial in record.trials} == {0.0}
+    assert record.best.values["units"] == min(t.values["units"] for t in record.trials) < record.trials[0].values["units"]
+    (kept,) = (tmp_path / "p").glob("trial_*/*.weights.h5")
+    assert kept.parent.name == f"trial_{record.best.trial_id}"
+    if oracle is RandomOracle:
+        assert tuner.oracle.get_best_trials()[0].trial_id == record.best.trial_id
+
+
+def test_ctrl_c_says_that_the_search_goes_on_and_shows_no_frames_of_it(make, fake):
+    tuner = make(fake({1: raises(KeyboardInterrupt())}), max_trials=3)
+    with pytest.raises(KeyboardInterrupt, match="the same code goes on with it") as caught:
+        tuner.search(verbose=0)
+    assert caught.value.__suppress_context__
+    again = make(max_trials=3)
+    again.search(verbose=0)
+    assert [trial.status for trial in again.record().trials] == ["COMPLETED"] * 3
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_folder_that_cannot_be_made_is_said(make, tmp_path, place):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidArgument, match=r"Expected a folder for the search.*Not a directory\. Choose another"):
+        make(directory=tmp_path / place)
+
+
+def test_a_resumed_search_prints_no_name_of_a_file(make, capsys):
+    make(max_trials=1).search(verbose=0)
+    make(max_trials=1)
+    assert capsys.readouterr().out == ""
+
+
+def test_limits_that_no_network_keeps_are_told_while_they_are_searched(make, capsys):
+    def build(hp):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(hp.Int("units", 100, 220))])
+        model.compile("sgd", "mse")
+        return model
+
+    with pytest.raises(SearchFailed, match=r"The nearest to the limits of all:\n  300 parameters; at most 10 are allowed"):
+        make(build, limits={"parameters": 10}, objective="loss").search(np.zeros((4, 2)), np.zeros(4))
+    said = [line for line in capsys.readouterr().out.splitlines() if "cost too much" in line]
+    assert said[0].startswith("50 proposals in a row cost too much; the nearest to the limits: ")
+    assert said[1].startswith("100 proposals")
+    assert "300 parameters" in said[-1]

@@ -155,7 +155,7 @@ def _winner(record: SearchRecord) -> Iterator[Sentence]:
     equals = [_number(record, trial.trial_id) for trial in record.completed if trial.score == score and trial is not winner]
     if equals:
         names = _names([f"trial {i}" for i in equals], "and")
-        text = f"{names[0].upper()}{names[1:]} scored the same and {_is(equals)} as good; of equals the earliest is the winner."
+        text = f"{names[0].upper()}{names[1:]} scored the same and {_is(equals)} as good; of equals the cheapest is the winner."
         yield _sentence(text, as_good=tuple(equals))
     if other.trial_id != winner.trial_id and other.score != score:
         text = f"The score of the winner is partly luck: all trials together expect more of trial {last} ({other.score:.4g})."
