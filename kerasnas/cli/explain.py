@@ -1,5 +1,6 @@
 """`kerasnas explain`."""
 
+import dataclasses
 import functools
 import math
 from pathlib import Path
@@ -154,7 +155,9 @@ def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder
         "weights.png": lambda: explain.weight_statistics(model, pictures[some]),
         "filters.png": lambda: explain.filters(model),
         "activations.png": lambda: explain.activation_maps(model, np.asarray(pictures[chosen])),
-        "classes.png": lambda: explain.feature_visualisation(model, None, classes, low=pixels.min(), high=pixels.max()),
+        "classes.png": lambda: dataclasses.replace(
+            explain.feature_visualisation(model, None, classes, low=pixels.min(), high=pixels.max()), labels=labels
+        ),
         "layers.png": lambda: _worth_of_layers(model, pictures[few], codes[few]),
         "places.png": lambda: explain.permutation_importance(model, pictures[few], codes[few]),
         "confusion.png": lambda: explain.confusion(model, pictures, codes, labels=labels, explain=because),

@@ -21,6 +21,9 @@ __all__ = [
     "trials_chart",
 ]
 
+# A policy whose entropy is more than this share of that of blind choice has learned nothing to speak of.
+_BLIND = 0.99
+
 
 def trials_chart(record: SearchRecord) -> str:
     """Score of each trial in order, and the best so far."""
@@ -34,6 +37,11 @@ def trials_chart(record: SearchRecord) -> str:
     def draw(axes: Any) -> None:
         axes.step([*xs, len(record.trials) + 0.4], [*record.best_so_far(), record.best.score], where="post", color=ACCENT, lw=2)
         axes.scatter(xs, scores, s=34, color="white", edgecolors=INK, zorder=3, label="trial")
+        for trial in record.completed:  # what the search went by, of a trial that was stopped early
+            if trial.expected_score != trial.score:
+                x, ends = numbers[trial.trial_id], (trial.score, trial.expected_score)
+                axes.plot([x, x], ends, color=FAINT, lw=1.5, zorder=1)
+                axes.scatter([x], ends[1:], s=34, marker="_", color=MUTED, zorder=2)
         best = numbers[record.best.trial_id]
         axes.scatter([best], [record.best.score], s=70, color=SECOND, zorder=4)
         axes.annotate("winner", (best, record.best.score), xytext=(0, 9), **style)
@@ -91,22 +99,31 @@ def curves_chart(record: SearchRecord) -> str | None:
 
 
 def belief_chart(record: SearchRecord, *, limit: int = 10) -> str | None:
-    """For the decisions on which the policy is most decided, how likely it finds each value; None if nothing was learned."""
+    """For the decisions of the winner on which the policy is most decided, how likely it finds each value.
+
+    A piece of a bar says which value it is where the pointer is on it. None if nothing was learned of any.
+    """
     policies = [trial.policy for trial in record.trials if trial.policy]
     if not policies:
         return None
     last = policies[-1]
-    gain = {name: math.log(len(p)) - _entropy(p.values()) for name, p in last.items() if len(p) > 1}
-    names = sorted(gain, key=lambda name: -gain[name])[:limit]
-    winner = record.best.values if record.completed else {}
+    winner = {n: v for n, v in record.best.values.items() if n not in record.best.unused} if record.completed else {}
+    share = {name: _entropy(p.values()) / math.log(len(p)) for name, p in last.items() if len(p) > 1}
+    learned = [name for name in share if share[name] < _BLIND and (name in winner or not winner)]
+    names = sorted(learned, key=lambda name: math.log(len(last[name])) * (share[name] - 1))[:limit]
+    if not names:
+        return None
 
-    def draw(axes: Any) -> None:
+    def draw(axes: Any) -> dict[str, str]:
+        titles = {}
         for row, name in enumerate(names):
             left = 0.0
             for i, (label, probability) in enumerate(last[name].items()):
                 chosen = name in winner and _holds(label, winner[name])
                 colour = SECOND if chosen else mpl.colormaps["Blues"](0.15 + 0.35 * i / max(len(last[name]) - 1, 1))
-                axes.barh(row, probability, left=left, color=colour, edgecolor="white", height=0.72)
+                (bar,) = axes.barh(row, probability, left=left, color=colour, edgecolor="white", height=0.72)
+                bar.set_gid(f"belief-{row}-{i}")
+                titles[f"belief-{row}-{i}"] = f"{name} {label}: {100 * probability:.0f} %"
                 if probability > 0.035 + 0.012 * len(label):
                     axes.text(left + probability / 2, row, label, ha="center", va="center", fontsize=8, color=INK)
                 left += probability
@@ -115,6 +132,7 @@ def belief_chart(record: SearchRecord, *, limit: int = 10) -> str | None:
         axes.invert_yaxis()
         axes.set_xlim(0, 1)
         axes.set_xlabel("probability at the last proposal (orange: the winner's value)")
+        return titles
 
     return svg(draw, 7.2, 0.8 + 0.34 * len(names))
 
@@ -126,7 +144,7 @@ def entropy_chart(record: SearchRecord) -> str | None:
         shares = [_entropy(p.values()) / math.log(len(p)) for p in (trial.policy or {}).values() if len(p) > 1]
         if shares:
             points.append((number, sum(shares) / len(shares)))
-    if len(points) < 2:
+    if len(points) < 2 or min(entropy for _, entropy in points) > _BLIND:
         return None
 
     def draw(axes: Any) -> None:

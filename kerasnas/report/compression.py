@@ -22,7 +22,7 @@ def compression(folder: Path) -> dict[str, Any] | None:
             **told["rows"][place],
             "name": "original" if told["rows"][place]["trial"] == 0 else f"network {told['rows'][place]['trial']}",
             "chosen": place == told["chosen"],
-            "faster": told["rows"][place]["original_ms"] / told["rows"][place]["latency_ms"],
+            "speed": _speed(told["rows"][place]["original_ms"] / told["rows"][place]["latency_ms"]),
         }
         for place in places
     ]
@@ -33,3 +33,10 @@ def compression(folder: Path) -> dict[str, Any] | None:
         "rows": rows,
         "chart": svg(lambda axes: draw(axes, told), 7.6, 3.8),
     }
+
+
+def _speed(ratio: float) -> str:
+    """Say how many times faster or slower than the original."""
+    if 0.95 < ratio < 1.05:
+        return "the same"
+    return f"{ratio:.1f}x faster" if ratio > 1 else f"{1 / ratio:.1f}x slower"

@@ -156,6 +156,8 @@ def _search(record: SearchRecord) -> dict[str, Any]:
         "trials_chart": trials_chart(record) if done and not several else None,
         "curves_chart": curves_chart(record),
         "foresight_chart": foresight_chart(record),
+        "policy": any(trial.policy for trial in record.trials),
+        "expected": any(trial.expected_score != trial.score for trial in record.completed),
         "belief_chart": belief_chart(record),
         "entropy_chart": entropy_chart(record),
         "crosses": any(trial.stopped is not None and trial.epochs for trial in record.trials),
@@ -215,7 +217,9 @@ def _measures(folder: Path) -> dict[str, Any] | None:
     if told is None:
         return None
     return {
-        name.replace("_", " "): int(value) if value is not None and value == int(value) else value
+        name.removesuffix("_count").removesuffix("_mean").replace("_", " "): int(value)
+        if value is not None and value == int(value)
+        else value
         for name, value in told.items()
     }
 

@@ -35,6 +35,10 @@ _INSIDE = {
 _NOTES = {
     "structure.svg": "Time: each layer by itself in TensorFlow, for one picture, on the machine that explained it; a runtime "
     "that joins layers divides it otherwise.",
+    "layers.png": "Where no path leads around a layer, all goes through it, and its figure is that of the whole chain.",
+    "regions.png": "One plane through a space of many dimensions: classes that lie upon one another here, or have no region, "
+    "the network may well tell apart by the other dimensions. Crosses are its only mistakes.",
+    "classes.png": "Nothing but the score was asked for, so that many pictures excite a class without looking like it.",
 }
 _MEANINGS = {
     "grad_cam": "where the last feature map speaks for the class",
@@ -110,7 +114,7 @@ def _meaning(kind: str, methods: Mapping[str, Mapping[str, Any]]) -> str | None:
     if baseline == "mean":
         return (
             f"{meaning}, each channel at its mean over the picture. So an empty background, which is darker or "
-            "lighter than that, has its share: specks there are what the network reads off it, and no fault of the map"
+            "lighter than that, has its share: specks there are what the network reads off it"
         )
     return meaning if baseline is None else f"{meaning}, all of it {baseline}"
 

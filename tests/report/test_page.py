@@ -84,7 +84,7 @@ def test_a_long_name_is_cut_in_the_charts_only(page_of, project, evaluation, tmp
     project(tmp_path / "search", scores=[0.5], values={name: "relu"})
     evaluation(tmp_path, [name, "other"])
     words = page_of(tmp_path).words
-    assert words.count(name) == 3  # the winner, the table of classes, the trial
+    assert words.count(name) == 5  # the winner, the table of classes, the trial, and where the pointer is on its two values
     assert words.count(name[:27] + "…") == 3  # beliefs, and both axes of the confusion matrix
 
 
@@ -129,6 +129,27 @@ def test_how_each_trial_was_proposed(page_of, project, tmp_path):
         assert row in words
     # Trial 2 came four deviations off; trial 5 was predicted in another unit and is not counted.
     assert "0 of 1 scores came within two standard deviations" in words
+
+
+def test_a_policy_that_has_learned_nothing_is_not_drawn(page_of, project, tmp_path):
+    project(tmp_path, scores=[0.5, 0.7, 0.6])
+    words = page_of(tmp_path).words
+    assert "What the policy learned" in words
+    assert "<title>units 8: 63 %</title>" in page_of(tmp_path).source
+    for file in tmp_path.glob("trial_*/decision.json"):
+        blind = {"units": {"8": 0.5, "16": 0.5}, "other": {"1": 0.99, "2": 0.01}}  # the winner has no other
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"beliefs": blind}))
+    words = page_of(tmp_path).words
+    assert "What the policy learned" not in words
+    assert "the policy had learned nothing yet" in words
+
+
+def test_a_trial_that_was_stopped_has_one_value_and_what_it_had_beside_it(page_of, project, tmp_path):
+    stopped = {"stopped": {"rule": "asha", "reason": "last", "details": {}, "expected": 0.55}}
+    words = page_of(project(tmp_path, scores=[0.5, 0.9], history={0: stopped}, decisions=DECISIONS[:2])).words
+    assert "1 initial point 0.55 0.5 when stopped" in words
+    assert "what a trial that was stopped early was expected to come to" in words
+    assert "Bold: more than two standard deviations from what was predicted." in words
 
 
 @pytest.mark.parametrize("direction", ["max", "min"])
@@ -200,8 +221,11 @@ def test_what_a_compression_search_found(page_of, project, tmp_path):
     }  # fmt: skip
     (tmp_path / "compression.json").write_text(json.dumps(told))
     page = page_of(tmp_path)
-    assert "network 4, U8S8 0.8920 0.76 ± 0.80 65.9 48.4 0.05 2.5x 47,176 2.87M" in page.words
-    assert "original, float32 0.8996 0.00 ± 0.00 970.5" in page.words
+    assert "network 4, U8S8 0.8920 0.76 ± 0.80 65.9 48.4 0.05 2.5x faster 47,176 2.87M" in page.words
+    assert "original, float32 0.8996 0.00 ± 0.00 970.5 896.9 0.125 the same" in page.words
+    told["rows"][2]["latency_ms"] = 0.2
+    (tmp_path / "compression.json").write_text(json.dumps(told))
+    assert "48.4 0.2 1.6x slower 47,176" in page_of(tmp_path).words
     assert "network 5, U8S8 0.8920" not in page.words  # but in the chart
     assert "It is <the> smallest. On 10,000 test pictures" in page.words
     assert "from scratch is better" in page.words

@@ -33,6 +33,7 @@ class FeatureImages:
             nothing: a ReLU was closed all the way.
         low: shape (channels,), the least that a pixel may be.
         high: shape (channels,), the most that a pixel may be.
+        labels: names of the classes, for the picture; None for their numbers.
     """
 
     images: np.ndarray
@@ -45,6 +46,7 @@ class FeatureImages:
     responded: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for value in vars(self).values():
@@ -79,7 +81,7 @@ class FeatureImages:
         some = f", the first {_MOST} of {len(self)}" if len(self) > _MOST else ""
         title = (
             f"{what}, images that were made to excite them{some}",
-            "Activation of the image, of the noise that it was made from",
+            f"{'Score' if self.layer is None else 'Activation'} of the image, and before of the noise that it was made from",
         )
         if self.examples is not None:
             title = (title[0], f"{title[1]}, and of the best of {self.examples.shape[1]} examples")
@@ -87,9 +89,12 @@ class FeatureImages:
         return write_png(path, sheet)
 
     def _caption(self, index: int) -> tuple[str, ...]:
-        name = f"{'class' if self.layer is None else 'feature'} {self.features[index]}"
+        number = int(self.features[index])
+        name = f"{'class' if self.layer is None else 'feature'} {number}"
+        if self.layer is None and self.labels is not None:
+            name = self.labels[number]
         name += "" if self.responded[index] else ", no gradient"
-        lines = (name, f"image {self.reached[index]:.3g}, noise {self.start[index]:.3g}")
+        lines = (name, f"{self.reached[index]:.3g} (noise {self.start[index]:.3g})")
         return lines if self.examples is None else (*lines, f"best example {self.examples[index].max():.3g}")
 
     def _pictures(self) -> np.ndarray:

@@ -85,6 +85,12 @@ class Trust:
 
         count = self.verdicts.count(self.verdict)
         told = f"{self.verdict[0].upper()}{self.verdict[1:]} on {count} of {len(self.verdicts)} images"
+        rest = {
+            verdict: self.verdicts.count(verdict)
+            for verdict in (FAITHFUL, WEAK, UNTESTED, CHANCE, BLIND)
+            if verdict != self.verdict
+        }
+        told += "".join(f", {verdict} on {number}" for verdict, number in rest.items() if number)
         text = (
             f"{told}: muFidelity {three('mu_fidelity')}, insertion {three('insertion')}, deletion {three('deletion')}; "
             f"hidden by {'the mean of the image' if self.baseline == 'mean' else f'the baseline {self.baseline}'}."

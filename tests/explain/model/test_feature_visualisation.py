@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -154,6 +156,8 @@ def test_the_sheet_shows_each_image_in_its_range(linear, tmp_path):
     shares = ((found.images + 4) / 8).mean(axis=-1)
     blacks = (pixels.max(axis=-1) <= 3).sum()
     assert blacks == pytest.approx((shares <= 0.01).sum() * (112 / 6) ** 2, rel=0.2)
+    assert [found._caption(i)[0] for i in (0, 1)] == ["class 0", "class 1"]
+    assert dataclasses.replace(found, labels=("cat", "dog", "owl"))._caption(1)[0] == "dog"
     many = feature_visualisation(model, None, [0] * 70, steps=1, examples=np.zeros((2, 5, 6, 2)))
     with Image.open(many.save(tmp_path / "many.png")) as sheet:
         rows = sheet.size[1] / pixels.shape[0]

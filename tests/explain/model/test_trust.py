@@ -1,5 +1,6 @@
 """Verdicts on maps that are right, wrong, and right by accident."""
 
+import dataclasses
 import json
 
 import keras
@@ -128,9 +129,12 @@ def test_what_it_says(seer):
     maps = integrated_gradients(model, images, target=labels, baseline=0.0)
     found = maps.trust(baseline=0.0, steps=8, subsets=100)
     own = found.figures["map"]["mu_fidelity"].mean()
-    assert str(found).startswith(
-        f"Faithful on {found.verdicts.count('faithful')} of 6 images: muFidelity {own:.2f} (random maps"
-    )
+    counts = {verdict: found.verdicts.count(verdict) for verdict in dict.fromkeys(found.verdicts) if verdict != "faithful"}
+    rest = "".join(f", {verdict} on {count}" for verdict, count in counts.items() if count)
+    start = f"Faithful on {found.verdicts.count('faithful')} of 6 images{rest}: muFidelity {own:.2f} (random maps"
+    assert str(found).startswith(start)
+    mixed = dataclasses.replace(found, verdicts=("weak", "weak", "faithful", "weak", "no better than chance", "faithful"))
+    assert mixed.text.startswith("Weak on 3 of 6 images, faithful on 2, no better than chance on 1: muFidelity")
     assert f"{found.figures['centre']['deletion'].mean():.2f}); hidden by the baseline 0.0." in found.text
     assert f"random weights: {found.randomisation.mean():.2f}, " in found.text
     assert f"by {found.completeness_gap:.1%}" in found.text
