@@ -17,7 +17,16 @@ from kerasnas.classifier_compression import compress_classifier, export_chosen
 from kerasnas.classifier_files import read_classifier, save_classifier, write_classifier
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.by_name import map_method
-from kerasnas.image_data import channel_statistics, check_lengths, collect, pixel_range, split, to_codes, to_images
+from kerasnas.image_data import (
+    channel_statistics,
+    check_lengths,
+    class_weights,
+    collect,
+    pixel_range,
+    split,
+    to_codes,
+    to_images,
+)
 from kerasnas.oracles.by_name import oracle_by_name
 from kerasnas.search.claim import Claim
 from kerasnas.search.data_check import check_metrics
@@ -114,6 +123,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         epochs: int = 10,
         batch_size: int = 32,
         callbacks: list[keras.callbacks.Callback] | None = None,
+        class_weight: Any = None,
         verbose: int | str = "auto",
     ) -> "ImageClassifier":
         """Search, then train the best configuration on all the data, validation data included.
@@ -128,6 +138,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             epochs: epochs of each trial at most, >= 1.
             batch_size: samples in one training step, >= 1.
             callbacks: Keras callbacks of each trial; None stops a trial early after max(3, epochs // 4) epochs without gain.
+            class_weight: label to weight in the loss of the training, or "balanced"; scores and `compress` do not use it.
             verbose: 0 for silence.
         Raises:
             InvalidArgument: for data or settings that cannot be used, or if `project_name` holds a search on other data.
@@ -140,6 +151,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         seed = None if self.seed is None else int(self.seed)
         oracle = oracle_by_name(self.oracle, objective=self.objective, max_trials=self.max_trials, seed=seed)
         train, valid, classes = split(x, y, validation_split, validation_data, self.seed)
+        weights = class_weights(class_weight, classes, train[1])
         mean, deviation = channel_statistics(train[0])
         space, hypermodel = space_by_name(self.space, train[0].shape[1:], len(classes), mean=mean, deviation=deviation)
         check_metrics(hypermodel, oracle.objective)
@@ -150,7 +162,13 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         claim = Claim(
             Path(self.directory or ".") / self.project_name,
             arrays=(*train, *valid),
-            settings={"epochs": int(epochs), "batch_size": int(batch_size), "space": space, "objective": objective},
+            settings={
+                "epochs": int(epochs),
+                "batch_size": int(batch_size),
+                "space": space,
+                "objective": objective,
+                "class_weight": weights and {str(label): weight for label, weight in weights.items()},
+            },
             split={} if validation_data is not None else {"seed": seed, "validation_split": float(validation_split)},
         )
         if not self.overwrite:
@@ -168,19 +186,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             overwrite=self.overwrite,
         )
         claim.write()
-        tuner.search(
-            *train, validation_data=valid, epochs=epochs, batch_size=batch_size, callbacks=callbacks or [], verbose=verbose
-        )
-        final = final_fit(
-            tuner,
-            train,
-            valid,
-            epochs=int(epochs),
-            batch_size=batch_size,
-            finalists=self.finalists,
-            ensemble=self.ensemble,
-            verbose=verbose,
-        )
+        how: dict[str, Any] = {"epochs": int(epochs), "batch_size": batch_size, "verbose": verbose}
+        how |= {} if weights is None else {"class_weight": weights}  # a fit of your own need not know of it
+        tuner.search(*train, validation_data=valid, callbacks=callbacks or [], **how)
+        final = final_fit(tuner, train, valid, finalists=self.finalists, ensemble=self.ensemble, **how)
         self.record_ = tuner.record()
         self.classes_ = classes
         self.best_hyperparameters_ = dict(final.best.values)

@@ -1,5 +1,7 @@
 """Pictures and labels as users have them, checked and turned into arrays."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,17 @@ from sklearn.model_selection import train_test_split
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["channel_statistics", "check_lengths", "collect", "encode_labels", "pixel_range", "split", "to_codes", "to_images"]
+__all__ = [
+    "channel_statistics",
+    "check_lengths",
+    "class_weights",
+    "collect",
+    "encode_labels",
+    "pixel_range",
+    "split",
+    "to_codes",
+    "to_images",
+]
 
 _FEW_BITS = 16  # the brightest of scikit-learn's digits
 
@@ -141,6 +153,31 @@ def to_codes(y: Any, classes: NDArray[Any], *, name: str = "y") -> NDArray[np.in
     if unknown:
         raise InvalidArgument(f"Expected labels of {name} among {classes.tolist()}, got {unknown[:5]} as well.")
     return np.searchsorted(classes, labels).astype(np.int64)
+
+
+def class_weights(weights: Any, classes: NDArray[Any], codes: NDArray[np.int64]) -> dict[int, float] | None:
+    """Return the weight of each class by its index, as Keras takes them; None for None.
+
+    Args:
+        weights: label to weight, 1 for what it leaves out; "balanced" makes all classes count the same; or None.
+        classes: the labels.
+        codes: the index of the label of each sample.
+    Raises:
+        InvalidArgument: for an unknown label, or a weight that is not a finite number >= 0.
+    """
+    if weights is None:
+        return None
+    if isinstance(weights, str) and weights == "balanced":
+        counts = np.bincount(codes, minlength=len(classes))
+        return {i: len(codes) / (len(classes) * int(count)) if count else 1.0 for i, count in enumerate(counts)}
+    if not isinstance(weights, Mapping):
+        raise InvalidArgument(f"Expected `class_weight` to be a dict of label to weight, 'balanced' or None, got {weights!r}.")
+    for weight in weights.values():
+        if not isinstance(weight, int | float | np.number) or not 0 <= weight < math.inf:
+            raise InvalidArgument(f"Expected weights in `class_weight` that are finite numbers >= 0, got {weight!r}.")
+    known: list[int] = to_codes(np.array(list(weights)), classes, name="class_weight").tolist() if weights else []
+    given = dict(zip(known, map(float, weights.values()), strict=True))
+    return {i: given.get(i, 1.0) for i in range(len(classes))}
 
 
 def _flat(y: Any) -> NDArray[Any]:

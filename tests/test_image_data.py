@@ -12,6 +12,7 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.image_data import (
     channel_statistics,
     check_lengths,
+    class_weights,
     collect,
     encode_labels,
     pixel_range,
@@ -333,3 +334,11 @@ def test_too_few_samples_to_split():
 def test_bytes_go_from_0_to_255_however_dark(images, expected):
     assert pixel_range(images) == expected
     assert pixel_range(images[:, :1], images) == expected
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=50))
+def test_balanced_classes_count_the_same(labels):
+    codes, counts = np.array(labels), np.bincount(labels, minlength=4)
+    weights = class_weights("balanced", np.arange(4), codes)
+    shares = [weights[i] * counts[i] for i in range(4) if counts[i]]
+    assert shares == pytest.approx([len(labels) / 4] * len(shares))

@@ -53,6 +53,7 @@ def final_fit(
     batch_size: int,
     finalists: int = 1,
     ensemble: int = 1,
+    class_weight: Mapping[int, float] | None = None,
     verbose: int | str = 0,
 ) -> FinalFit:
     """Train the winner on training and validation data together.
@@ -70,6 +71,7 @@ def final_fit(
             the mean of both scores. A single score is partly luck.
         ensemble: the outputs of up to this many of the best trials are averaged, with the weights that are best on the
             validation data (Caruana et al. 2004); 1 for a single network.
+        class_weight: as in `keras.Model.fit`.
         verbose: 0 for silence.
     Raises:
         InvalidArgument: if no trial is completed, or for more finalists or members than the tuner keeps weights of.
@@ -86,7 +88,7 @@ def final_fit(
     ranked = sorted(record.completed, key=lambda trial: -sign * (trial.score or 0.0))
     if record.best in ranked:  # of several objectives the best is not the highest score
         ranked = [record.best, *(trial for trial in ranked if trial is not record.best)]
-    fit = _Fit(tuner, epochs, batch_size, verbose)
+    fit = _Fit(tuner, epochs, batch_size, verbose, {} if class_weight is None else {"class_weight": class_weight})
 
     refitted = {}
     if finalists > 1:
@@ -128,8 +130,8 @@ def _name(trial: TrialRecord) -> str:
 class _Fit:
     """Trains the network of a trial."""
 
-    def __init__(self, tuner: NASTuner, epochs: int, batch_size: int, verbose: int | str) -> None:
-        self._tuner, self._epochs, self._batch_size = tuner, epochs, batch_size
+    def __init__(self, tuner: NASTuner, epochs: int, batch_size: int, verbose: int | str, how: dict[str, Any]) -> None:
+        self._tuner, self._epochs, self._batch_size, self._how = tuner, epochs, batch_size, how
         self._bar = 0 if not verbose else 1 if sys.stdout.isatty() else 2
 
     def say(self, text: str) -> None:
@@ -146,7 +148,14 @@ class _Fit:
         tuner.choose_execution(model, len(data[0]), self._batch_size)
         with steady_input(model, f"{tuner.oracle.seed}/final/{seed}"):
             history = hypermodel.fit(
-                known.hyperparameters, model, *data, epochs=epochs, batch_size=self._batch_size, verbose=self._bar, **kwargs
+                known.hyperparameters,
+                model,
+                *data,
+                epochs=epochs,
+                batch_size=self._batch_size,
+                verbose=self._bar,
+                **self._how,
+                **kwargs,
             )
         curves = getattr(history, "history", {})  # a HyperModel with a fit of its own may return figures instead
         curves = {name: [float(v) for v in values] for name, values in curves.items()}

@@ -301,3 +301,24 @@ def test_an_objective_that_the_space_does_not_measure_leaves_nothing_behind(tmp_
     with pytest.raises(InvalidArgument, match=message):
         classifier.fit(*_halves(), verbose=0)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_classes_that_weigh_nothing_are_not_learned(tmp_path):
+    x, y = _halves()
+    names = np.array(["left", "right"])[y]
+    classifier = _line(tmp_path).fit(x, names, epochs=15, callbacks=[], class_weight={"left": 0.0}, verbose=0)
+    assert set(classifier.predict(x)) == {"right"}  # the final training
+    assert classifier.record_.best.curves[0]["val_accuracy"][-1] == pytest.approx(0.5)  # the trial
+    with pytest.raises(InvalidArgument, match="other class_weight"):
+        _line(tmp_path).fit(x, names, epochs=15, class_weight="balanced", verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [({"up": 1}, r"labels of class_weight among"), ({"left": -1}, "finite numbers >= 0, got -1"), ("equal", "got 'equal'")],
+)
+def test_weights_that_fit_no_class(tmp_path, weights, message):
+    x, y = _halves()
+    with pytest.raises(InvalidArgument, match=message):
+        _line(tmp_path).fit(x, np.array(["left", "right"])[y], class_weight=weights, verbose=0)
