@@ -8,7 +8,8 @@ __all__ = ["expected_seconds"]
 
 _SIZES = ("macs", "activation_bytes")
 # The prior: the powers of these sizes that seconds follow, and how many trainings they are worth. From
-# benchmarks/expected_cost.py: with them, seconds are right within a factor of 1.6 for two networks of three.
+# benchmarks/expected_cost.py: with them, seconds are right within a factor of 1.6 for two networks of three, and
+# of 1.8 with oneDNN (16 networks, whose own powers are 0.32 and 0.32).
 _POWERS = np.array([0.45, 0.25])
 _WORTH = 3.0
 
