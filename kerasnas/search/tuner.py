@@ -62,7 +62,8 @@ class NASTuner(kt.Tuner):
             that would take a large part of it wait: see `kerasnas.search.time_ceiling`.
         max_trial_time: seconds for one trial, which then ends with what it has.
         stopping: a `kerasnas.stopping.StoppingRule`, or the name of one ("asha", "learning-curve"), that ends trials early;
-            None lets each run through.
+            None lets each run through. With "asha" the weights and the optimizer of each stopped trial are kept until the
+            search has come to its end.
         inherit: True starts each network from the weights of the most similar of the trials whose weights are kept.
         limits: what no network may exceed, known before it is trained: a mapping with any of "parameters", "macs",
             "activation_bytes" and "latency_ms". A proposal that breaks one is replaced, without a trial or a failure; needs
