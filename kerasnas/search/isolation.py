@@ -101,7 +101,9 @@ class TrialProcess:
 
 def _train(tuner: Any, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
     """Run in the process of a trial; return results that can be sent back."""
-    return [TrialTraining.as_json(result) for result in tuner.run_trial(trial, *args, **kwargs)]
+    results = tuner.run_trial(trial, *args, **kwargs)
+    tuner._history.save()  # what a `fit` without epochs has left in it is read by the parent, too
+    return [TrialTraining.as_json(result) for result in results]
 
 
 class _ArrayFile:

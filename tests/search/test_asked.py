@@ -2,29 +2,34 @@
 
 import keras
 import keras_tuner as kt
+import pytest
 
 from kerasnas.explain.search import ablation_path, account, beliefs, counterfactuals
 from kerasnas.record import SearchRecord
 from kerasnas.search.asked import asked
 
 
-class Layers(kt.HyperModel):
-    """One to three layers, as KerasTuner's guide writes it; best with one. What `fit` asks for counts, too."""
+@pytest.fixture
+def space():
+    class Layers(kt.HyperModel):
+        """One to three layers, as KerasTuner's guide writes it; best with one. What `fit` asks for counts, too."""
 
-    def build(self, hp):
-        model = keras.Sequential([keras.Input((2,))])
-        for i in range(hp.Int("layers", 1, 3, default=3)):
-            model.add(keras.layers.Dense(hp.Int(f"units_{i}", 1, 9, default=2)))
-        hp.Int("batch", 1, 64)
-        model.compile("sgd", "mse")
-        return model
+        def build(self, hp):
+            model = keras.Sequential([keras.Input((2,))])
+            for i in range(hp.Int("layers", 1, 3, default=3)):
+                model.add(keras.layers.Dense(hp.Int(f"units_{i}", 1, 9, default=2)))
+            hp.Int("batch", 1, 64)
+            model.compile("sgd", "mse")
+            return model
 
-    def fit(self, hp, model, *args, **kwargs):
-        return {"score": 10.0 - 5 * hp.get("layers") + 0.1 * hp["units_0"]}
+        def fit(self, hp, model, *args, **kwargs):
+            return {"score": 10.0 - 5 * hp.get("layers") + 0.1 * hp["units_0"]}
+
+    return Layers()  # a class of its own, which the process of a trial is sent whole
 
 
-def test_a_network_is_not_explained_by_layers_that_it_lacks(make):
-    tuner = make(Layers(), max_trials=12)
+def test_a_network_is_not_explained_by_layers_that_it_lacks(make, space):
+    tuner = make(space, max_trials=12)
     tuner.search(verbose=0)
     record = SearchRecord.load(tuner.project_dir)
     for trial in record.trials:
@@ -38,6 +43,14 @@ def test_a_network_is_not_explained_by_layers_that_it_lacks(make):
     assert set(beliefs(record).winner) == {"layers", "units_0", "batch"}
     predicted = [one for one in account(record) if {"steps", "worst"} & set(one.evidence)]
     assert not any("units_1" in one.text for one in predicted)
+
+
+@pytest.mark.slow
+def test_the_process_of_a_trial_tells_it_too(make, space):
+    tuner = make(space, max_trials=3, isolate=True)
+    tuner.search(verbose=0)
+    for trial in tuner.record().trials:
+        assert set(trial.unused) == {f"units_{i}" for i in range(trial.values["layers"], 3)} & set(trial.values)
 
 
 def test_what_is_asked_for_is_noted_while_the_block_lasts():
