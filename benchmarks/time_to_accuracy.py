@@ -151,8 +151,9 @@ def describe(result: dict[str, Any]) -> str:
 def plot(tasks: dict[str, dict[str, list[dict[str, Any]]]], path: Path) -> None:
     """Draw the test accuracy of what would be given out over the seconds, a panel for each task, a line for each run."""
     mpl.use("Agg")
-    figure, axes = plt.subplots(1, len(tasks), figsize=(5.2 * len(tasks), 4.2), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(tasks), figsize=(4.2 * len(tasks) + 2, 3.8), squeeze=False, layout="constrained")
     methods = [m for m in METHODS if any(m in results for results in tasks.values())]
+    lines: dict[str, Any] = {}
     for axis, (task, results) in zip(axes.flat, tasks.items(), strict=True):
         for index, method in enumerate(methods):
             style = {"color": mpl.colormaps["tab10"](index % 10), "linewidth": 2.2 if method == METHODS[0] else 1.3}
@@ -166,7 +167,8 @@ def plot(tasks: dict[str, dict[str, list[dict[str, Any]]]], path: Path) -> None:
         axis.set(title=task, xlabel="seconds", ylabel="test accuracy of the best network so far", xlim=(0, None))
         axis.set_ylim(bottom=max(0.0, lowest - 0.1))
         axis.grid(alpha=0.25)
-        axis.legend(loc="lower right", frameon=False)
+        lines |= {line.get_label(): line for line in axis.lines if not line.get_label().startswith("_")}
+    figure.legend([lines[m] for m in methods], methods, loc="outside right upper", frameon=False)
     with atomic_path(path) as draft:
         figure.savefig(draft, dpi=110)
     plt.close(figure)
