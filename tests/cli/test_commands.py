@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
-from sklearn.datasets import load_digits
 
 import kerasnas.cli
 import kerasnas.cli.compress
@@ -19,14 +18,12 @@ import kerasnas.cli.explain
 import kerasnas.cli.search
 from kerasnas import ImageClassifier, NASTuner
 from kerasnas.cli import main
-from kerasnas.cli.export import print_table
 from kerasnas.cli.run_folder import Run
 from kerasnas.compress.kernels import prunable_kernels
 from kerasnas.compression_search.network_files import LITERT
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain import Attribution
 from kerasnas.explain.search import ablation_path, measured_path
-from kerasnas.export import Certificate, Quantization, QuantizationCandidate
 from kerasnas.export.quantization_formats import FORMATS
 from kerasnas.oracles.by_name import BY_NAME
 from kerasnas.record import SearchRecord
@@ -263,169 +260,6 @@ def test_a_file_of_a_run_is_exported_with_what_the_run_knows(run, tmp_path):
         assert json.loads(facts["labels"]) == ["left", "right"]
         assert json.loads(facts["preprocessing"])["range"] == [0, 255]
         assert _read(tmp_path / name / "verification.json")["files"][0]["samples"] == 12
-
-
-def test_a_bare_keras_file_without_data_gets_no_invented_facts(tmp_path, capsys):
-    keras.utils.set_random_seed(0)
-    network = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3, "softmax")])
-    network.save(tmp_path / "table.keras")
-    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()]).save(tmp_path / "other-pruned.keras")
-    assert main(["export", str(tmp_path / "table.keras")]) == 0
-    assert "say nothing of labels and pixel values" in capsys.readouterr().out
-    facts = {entry.key for entry in onnx.load(tmp_path / "table.onnx").metadata_props}
-    assert not {"labels", "preprocessing"} & facts
-    assert not (tmp_path / "table-pruned.onnx").exists()
-    certificate = Certificate.load(tmp_path / "table.json")
-    assert (certificate.accuracy, certificate.labels, certificate.preprocessing) == (None, None, None)
-    assert certificate.provenance == {"model": "table.keras"}
-
-
-def test_export_in_fewer_bits(tmp_path, capsys):
-    keras.utils.set_random_seed(0)
-    hidden = [keras.layers.Flatten(), keras.layers.Dense(64, "relu"), keras.layers.Dense(10, "softmax")]
-    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Rescaling(1 / 16), *hidden]).save(tmp_path / "net.keras")
-    command = ["export", str(tmp_path / "net.keras"), "--data", "digits", "--opset", "15"]
-    assert main([*command, "--quantize", "size"]) == 0
-    plain, small = _read(tmp_path / "verification.json")["files"]
-    assert (plain["file"], small["file"]) == ("net.onnx", "net-quantized.onnx")
-    assert small["latency"]["size_bytes"] == (tmp_path / "net-quantized.onnx").stat().st_size
-    assert small["latency"]["size_bytes"] < 0.6 * plain["latency"]["size_bytes"]
-    assert min(small["verification"]["top1_agreement"].values()) >= 0.9
-    assert f"net-quantized.onnx: {small['format']} is the smallest" in (printed := " ".join(capsys.readouterr().out.split()))
-    assert "its certificate net-quantized.json" in printed
-    (step,) = Certificate.load(tmp_path / "net-quantized.json").compression
-    assert (step["method"], step["goal"], step["calibration_samples"]) == ("quantize", "size", 300)
-    assert Certificate.load(tmp_path / "net.json").file["opset"] == 15
-    assert main(command) == 0  # what an earlier command made is still there, and still what it was
-    assert main(["verify", str(tmp_path / "net-quantized.onnx"), "--no-latency"]) == 0
-
-
-@pytest.fixture(scope="module")
-def digits_net(tmp_path_factory) -> Path:
-    """A dense network for digits, trained a little."""
-    keras.utils.set_random_seed(0)
-    hidden = [keras.layers.Flatten(), keras.layers.Dense(64, "relu"), keras.layers.Dense(10, "softmax")]
-    net = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Rescaling(1 / 16), *hidden])
-    net.compile("adam", "sparse_categorical_crossentropy")
-    digits = load_digits()
-    net.fit(digits.images[..., None], digits.target, epochs=3, verbose=0)
-    net.save(path := tmp_path_factory.mktemp("net") / "net.keras")
-    return path
-
-
-def test_the_table_of_files_is_whole_in_120_columns(capsys):
-    figures = {"size_bytes": 43_900, "gzip_bytes": 38_500, "median_ms": 0.0089}
-    row = {
-        "file": "model-compressed-int8.tflite", "accuracy": 0.9833, "parameters": 1_210_074, "sparsity": 0.5, "samples": 360,
-        "latency": figures, "verification": {"max_abs_difference": {"y": 2.3e-02}}, "drift": {"rank_correlation": 0.97},
-    }  # fmt: skip
-    print_table([row])
-    printed = capsys.readouterr().out
-    assert max(map(len, printed.splitlines())) <= 120
-    for word in ("accuracy", "parameters", "weights", "gzip", "latency", "difference", "from Keras", "maps", "1,210,074"):
-        assert word in printed
-    assert "\N{HORIZONTAL ELLIPSIS}" not in printed
-    assert sum(line.rstrip().endswith("\N{BOX DRAWINGS LIGHT VERTICAL}") for line in printed.splitlines()) == 1
-    assert "43.9" in printed
-    assert "on 360 test pictures" in printed
-    print_table([row, row | {"file": "model-compressed.onnx", "samples": 180}])
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "on 360 test pictures, model-compressed.onnx on the 180 that chose nothing" in printed
-    print_table([row | {"accuracy": None, "samples": None, "drift": None}])
-    assert not {"accuracy", "maps", "pictures"} & set(capsys.readouterr().out.split())
-
-
-def test_export_to_litert(digits_net, tmp_path, capsys):
-    shutil.copy(digits_net, tmp_path)
-    command = ["export", str(tmp_path / "net.keras"), "--litert", "int8"]
-    assert main(command) == 2
-    assert "Pass --data" in capsys.readouterr().err
-    assert main([*command, "--litert", "float16", "--data", "digits"]) == 0
-    plain, small, half = _read(tmp_path / "verification.json")["files"]
-    assert (small["file"], half["file"]) == ("net-int8.tflite", "net-float16.tflite")
-    for row in (small, half):
-        assert row["latency"]["size_bytes"] == (tmp_path / row["file"]).stat().st_size
-        assert row["latency"]["runtime"].startswith("LiteRT")
-        assert row["accuracy"] == pytest.approx(plain["accuracy"], abs=0.02)
-        assert row["drift"]["same_class"] == 1
-        assert row["drift"]["rank_correlation"] > 0.8
-        assert main(["verify", str(tmp_path / row["file"]), "--no-latency"]) == 0
-    assert small["latency"]["size_bytes"] < half["latency"]["size_bytes"] < plain["latency"]["size_bytes"]
-    assert "net-int8.tflite and its certificate net-int8.tflite.json" in " ".join(capsys.readouterr().out.split())
-
-
-def test_what_a_search_chose_is_not_replaced_unasked(digits_net, tmp_path, capsys):
-    shutil.copy(digits_net, tmp_path)
-    (tmp_path / "net-compressed.onnx").write_text("chosen")
-    (tmp_path / "compression.json").write_text('{"goal": {"best": "most accurate"}, "path": "net-compressed.onnx"}')
-    assert main(["compress", str(tmp_path / "net.keras"), "--data", "digits", "--channels", "0.5"]) == 2
-    assert "net-compressed.onnx, which --goal most-accurate made. Pass --overwrite" in capsys.readouterr().err
-    assert {path.name for path in tmp_path.iterdir()} == {"net.keras", "net-compressed.onnx", "compression.json"}
-
-
-def test_training_that_is_refused_leaves_no_file(tmp_path, capsys):
-    hidden = [keras.layers.Flatten(), keras.layers.Dense(8, "relu"), keras.layers.LayerNormalization(name="odd")]
-    keras.Sequential([keras.Input((8, 8, 1)), *hidden, keras.layers.Dense(10, "softmax")]).save(tmp_path / "net.keras")
-    assert main(["export", str(tmp_path / "net.keras"), "--data", "digits", "--litert", "int8", "--train"]) == 2
-    assert "'odd' (LayerNormalization) is not supported there" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["net.keras"]
-
-
-@pytest.mark.slow
-def test_patterns_clusters_and_training_for_8_bits(digits_net, tmp_path, capsys):
-    shutil.copy(digits_net, tmp_path)
-    net = [str(tmp_path / "net.keras"), "--data", "digits"]
-    assert main(["compress", *net, "--pattern", "2:4", "--clusters", "8", "--epochs", "1"]) == 0
-    printed = capsys.readouterr().out
-    for text in ("50% of the kernel weights are zero", "at most 8 values", "net-pruned.keras", "net-clustered.keras"):
-        assert text in printed
-    pruning, clustering = _read(tmp_path / "pruning.json"), _read(tmp_path / "clustering.json")
-    assert (pruning["pattern"], clustering["clusters"]) == ("2:4", 8)
-    assert clustering["pruning"] == {"method": "prune", **pruning}
-    assert clustering["gzip_bytes"] < clustering["gzip_bytes_before"] == pruning["gzip_bytes"] < pruning["gzip_bytes_before"]
-    for name, values in (("pruned", 64 * 64), ("clustered", 8)):
-        for _, kernel in prunable_kernels(keras.models.load_model(tmp_path / f"net-{name}.keras")):
-            kernel = kernel.numpy()
-            assert ((kernel.reshape(-1, 4, kernel.shape[-1]) == 0).sum(axis=1) >= 2).all()
-            assert len(np.unique(kernel)) <= values
-
-    assert main(["export", *net, "--litert", "int8", "--train"]) == 0
-    rows = {row["file"]: row for row in _read(tmp_path / "verification.json")["files"]}
-    names = ("net", "net-pruned", "net-clustered")
-    assert set(rows) == {f"{name}{end}" for name in names for end in (".onnx", "-int8.tflite")}
-    trained = [Certificate.load(tmp_path / rows[f"{name}-int8.tflite"]["certificate"]).compression for name in names]
-    assert [[step["method"] for step in steps] for steps in trained] == [
-        ["quantize"], ["prune", "quantize"], ["prune", "cluster", "quantize"],
-    ]  # fmt: skip
-    assert [steps[-1].get("quantization_aware_training") for steps in trained] == [True, True, None]
-    assert "would undo its clusters" in rows["net-clustered-int8.tflite"]["reason"]
-    assert rows["net-int8.tflite"]["accuracy"] >= rows["net.onnx"]["accuracy"] - 0.01
-    assert main(["report", str(tmp_path)]) == 0
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "in the pattern 2:4" in page
-    assert "at most 8 values in each kernel of the pruned network" in page
-    capsys.readouterr()
-    assert main(["compress", *net, "--sparsity", "0.3", "--epochs", "1"]) == 0
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "removed net-clustered-int8.tflite, net-clustered.onnx" in printed
-    assert "removed net-clustered.keras, made of the earlier net-pruned" in printed
-    assert not [path.name for path in tmp_path.glob("*cluster*")]
-
-
-def test_a_file_that_is_not_better_in_fewer_bits(tmp_path, capsys, monkeypatch):
-    def keep(file, *_, **__):
-        chosen = QuantizationCandidate("float32", 1, 1, 1.0, 1.0, 0.0, None, 0.0, {}, "", ())
-        return Quantization(Path(file.path), chosen, (chosen,), "latency", 0.01, "float32 is the fastest.", "X", 1, 1, "1")
-
-    monkeypatch.setattr(kerasnas.export, "quantize", keep)
-    keras.utils.set_random_seed(0)
-    network = [keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]
-    keras.Sequential([keras.Input((8, 8, 1)), *network]).save(tmp_path / "net.keras")
-    (tmp_path / "net-quantized.onnx").write_text("of an earlier command")
-    assert main(["export", str(tmp_path / "net.keras"), "--data", "digits", "--quantize"]) == 0
-    assert [row["file"] for row in _read(tmp_path / "verification.json")["files"]] == ["net.onnx"]
-    assert "net.onnx: Not quantised: float32 is the fastest." in capsys.readouterr().out
-    assert not (tmp_path / "net-quantized.onnx").exists()
 
 
 @pytest.mark.slow
