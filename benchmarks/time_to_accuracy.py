@@ -27,6 +27,7 @@ from image_search import BATCH, EPOCHS, PATIENCE, Clock, arguments, data, in_own
 
 from kerasnas.atomic import atomic_path
 
+NAMES = {"fashion": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 METHODS = (
     "kerasnas",
     "kerasnas without early stopping",
@@ -181,7 +182,7 @@ def kept(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
         label = method.replace(" ", "_")
         for file in sorted(folder.glob(f"*-{label}-*.json")):
             data, limit, budget = file.name.split(f"-{label}-")[0].split("-")
-            task = f"{data}, {limit} pictures, {budget} s"
+            task = f"{NAMES[data]}, {limit} pictures, {budget} s"
             found.setdefault(task, {}).setdefault(method, []).append(json.loads(file.read_text("utf-8")))
     return found
 

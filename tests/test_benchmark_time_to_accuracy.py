@@ -40,7 +40,7 @@ def kept(bench, tmp_path):
 
 def test_results_are_sorted_by_task_and_method(kept):
     (task,) = kept
-    assert task == "fashion, all pictures, 90 s"
+    assert task == "Fashion-MNIST, all pictures, 90 s"
     assert {method: len(runs) for method, runs in kept[task].items()} == {
         "kerasnas": 2,
         "kerasnas without the model": 1,
