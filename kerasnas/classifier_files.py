@@ -32,8 +32,7 @@ def save_classifier(classifier: Any, target: Path) -> None:
         draft.mkdir()  # with the usual permissions, unlike the temporary folder itself
         write_classifier(classifier, draft)
         if target.exists():  # file by file: it may hold exports, a report or the search, too
-            for name in _CHOSEN:
-                (target / name).unlink(missing_ok=True)
+            _forget_chosen(target)
             for file in draft.iterdir():
                 os.replace(file, target / file.name)
         else:
@@ -91,12 +90,12 @@ def read_classifier(kind: type, path: Path) -> Any:
 
 def _write_chosen(classifier: Any, folder: Path) -> dict[str, str] | None:
     """Copy the file that a compression chose into the folder, in place of an earlier one; return how to find it."""
-    for name in _CHOSEN:
-        (folder / name).unlink(missing_ok=True)
     found = getattr(classifier, "_chosen", None)
     if found is None or found.model is not classifier.model_:
+        _forget_chosen(folder)
         return None
     if not found.is_there:
+        _forget_chosen(folder)
         warnings.warn(
             f"The file that the compression chose, {found.path}, is gone or was replaced: only its network is saved, in "
             "float32.",
@@ -104,6 +103,13 @@ def _write_chosen(classifier: Any, folder: Path) -> dict[str, str] | None:
         )
         return None
     place = folder / f"chosen{found.path.suffix}"
-    with atomic_path(place) as draft:
+    with atomic_path(place) as draft:  # it may be the file itself, of a classifier that was loaded from here
         shutil.copyfile(found.path, draft)
+    _forget_chosen(folder, keep=place.name)
     return {"file": place.name, "format": found.format, "sha256": found.sha256}
+
+
+def _forget_chosen(folder: Path, keep: str = "") -> None:
+    for name in _CHOSEN:
+        if name != keep:
+            (folder / name).unlink(missing_ok=True)

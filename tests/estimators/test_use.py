@@ -1,6 +1,7 @@
 """A fitted classifier: what it predicts, and what becomes of it."""
 
 import copy
+import hashlib
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 
 from kerasnas import ImageClassifier
+from kerasnas.classifier_compression import ChosenFile
 from kerasnas.errors import InvalidArgument
 from kerasnas.search.final_epochs import final_epochs
 from kerasnas.spaces import ConvDense
@@ -225,6 +227,26 @@ def test_compress_returns_a_copy(classifier):
     zeros = sum((kernel == 0).sum() for kernel in kernels) / sum(kernel.size for kernel in kernels)
     assert zeros > 0.4
     assert small.predict(PIXELS[:5]).dtype.kind == "U"
+
+
+def test_a_chosen_file_stays_where_it_was_loaded_from(tmp_path):
+    fitted = ImageClassifier()
+    fitted.model_ = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    fitted.classes_, fitted.pixel_range_, fitted.best_hyperparameters_ = np.array([0, 1]), (0.0, 255.0), {}
+    fitted.epochs_, fitted.history_, fitted.members_ = 1, {}, {}
+    (tmp_path / "found.onnx").write_bytes(b"chosen")
+    fitted._chosen = ChosenFile(fitted.model_, tmp_path / "found.onnx", "U8S8", hashlib.sha256(b"chosen").hexdigest())
+    run = tmp_path / "run"
+    fitted.save(run)
+    for write in (ImageClassifier.write_files, ImageClassifier.save):
+        (run / "chosen.tflite").write_bytes(b"of an earlier one")
+        write(ImageClassifier.load(run), run)
+        assert (run / "chosen.onnx").read_bytes() == b"chosen"
+        assert ImageClassifier.load(run)._chosen.is_there
+        assert not (run / "chosen.tflite").exists()
+    fitted._chosen = None
+    fitted.write_files(run)
+    assert not (run / "chosen.onnx").exists()
 
 
 @pytest.mark.slow
