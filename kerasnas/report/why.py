@@ -49,10 +49,10 @@ def why(
     done = len(record.completed)
     if not done:
         return None
+    trainings, several = trainings or record.path / "path", len(record.objectives) > 1
     if done < FEWEST:
-        return {"missing": _missing(record, done)}
+        return {"missing": _missing(record, done), "finding": None if several else _finding(record, trainings)}
     failures: list[str] = []
-    several = len(record.objectives) > 1
     names = [name for name, _ in record.objectives[:_OBJECTIVES]] if several else [record.objective]
 
     def attempt(what: str, explain: Callable[[], T]) -> T | None:
@@ -63,7 +63,7 @@ def why(
     importances = [told for told in asked if told is not None]
     path = changes = others = None
     if not several:  # a gain in the common score of several has no unit
-        path = attempt("The path from the default", lambda: measured_path(record, trainings or record.path / "path"))
+        path = attempt("The path from the default", lambda: measured_path(record, trainings))
         changes = attempt("What other values would do", lambda: counterfactuals(record))
     told = attempt("The account", lambda: account(record, importances=importances, path=path))
     check = changes.check if changes else path.check if path else None
@@ -84,7 +84,7 @@ def why(
         ],
         "others": others,
         "unreliable": _unreliable(check) if check and not reliable else None,
-        "path": _path(path, record) if path and reliable else None,
+        "path": _path(path, record) if path and (reliable or path.finding) else None,
         "changes": _changes(changes) if changes and reliable else None,
     }
 
@@ -98,6 +98,17 @@ def _attempt(what: str, explain: Callable[[], T], failures: list[str]) -> T | No
         warnings.warn(f"{what} is left out of the page: {error!r}", stacklevel=2)
         failures.append(f"{what} could not be worked out ({type(error).__name__}: {error}).")
     return None
+
+
+def _finding(record: SearchRecord, trainings: Path) -> str | None:
+    """Say what training the path of a search of few trials came to; None if it was not trained."""
+    if not trainings.is_dir():
+        return None
+    try:
+        finding = measured_path(record, trainings).finding
+    except InvalidArgument:
+        return None
+    return finding and _typeset(finding)
 
 
 def _missing(record: SearchRecord, done: int) -> str:
@@ -117,8 +128,8 @@ def _unreliable(check: ModelCheck) -> str:
     else:
         why_not = f"its 95 % interval begins at {check.low:.2f}"
     return (
-        "Which changes made the network better than the default, and what other values would have done, cannot be told: from "
-        f"{check.trials} trials no model of the score ranks trials that it has not seen (rank correlation "
+        "Which changes made the network better than the default, and what other values would have done, cannot be predicted: "
+        f"from {check.trials} trials no model of the score ranks trials that it has not seen (rank correlation "
         f"{check.correlation:.2f}, {why_not})."
     )
 

@@ -92,8 +92,8 @@ def test_the_page_tells_why_the_network_won(page_of, planted, tmp_path, directio
 def trained(planted):
     """Write a search and the trainings of its path: the score of each configuration is what `score` says, plus the repeat's."""
 
-    def write(folder, score, *, repeats=(0.0,), direction="max", leave_out=0):
-        planted(folder, direction=direction)
+    def write(folder, score, *, repeats=(0.0,), direction="max", leave_out=0, **settings):
+        planted(folder, direction=direction, **settings)
         path = ablation_path(SearchRecord.load(folder))
         sample = json.loads(min(folder.glob("trial_*/trial.json")).read_text())
         for repeat, luck in enumerate(repeats):
@@ -157,6 +157,17 @@ def test_a_gain_that_training_refutes_is_said_to_be_none(page_of, trained, tmp_p
     assert "which may be nothing" in str(replace(path, measured=0.01, measured_error=0.02).finding)
     assert "the winner gains +0.05 +- 0.02" in str(replace(path, measured=0.05, measured_error=0.02).finding)
     assert ablation_path(SearchRecord.load(tmp_path / "often")).finding is None
+
+
+def test_what_was_trained_is_told_of_small_searches(page_of, trained, tmp_path):
+    trained(tmp_path / "few", lambda values: 0.5 + TERMS[values["kernel"]], trials=6)
+    assert "Trained anew once, the winner " in page_of(tmp_path / "few").words
+    trained(tmp_path / "noise", lambda values: 0.5 + TERMS[values["kernel"]], trials=12, noise=10.0)
+    words = page_of(tmp_path / "noise").words
+    assert "from 12 trials no model of the score ranks" in words
+    assert "What if?" not in words
+    assert words.count("Trained anew once, the winner ") == 2  # in the account, and beside the chart
+    assert "measured gain" in words
 
 
 def test_what_is_not_told_apart_has_a_range_and_no_share(planted, tmp_path):

@@ -93,7 +93,8 @@ class AblationPath:
         """What training the path says of the predicted gain, in a sentence; None if nothing was trained."""
         if self.measured is None or not self.steps:
             return None
-        gain, predicted = f"{self.measured:+.3g}", f"predicted was {self.gain:+.3g} +- {self.std:.2g}"
+        how = "predicted" if self.check.is_reliable else "predicted, by a model that cannot rank unseen trials,"
+        gain, predicted = f"{self.measured:+.3g}", f"{how} was {self.gain:+.3g} +- {self.std:.2g}"
         if self.measured_error is None:
             luck = "Single trainings differ by luck as well, so that this is a hint and no proof."
             if self.measured > 0:

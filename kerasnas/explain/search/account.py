@@ -103,9 +103,9 @@ def account(
     else:
         text = (
             "There are not enough trials for a model that ranks unseen ones, so that neither the gain over the default nor "
-            "other values for the winner, nor how sure it is that the winner is the best, can be told."
+            "other values for the winner, nor how sure it is that the winner is the best, can be predicted."
         )
-        sentences.append(_sentence(text, **rests))
+        sentences += [_sentence(text, **rests), *_measured(path)]
     return Account([*sentences, *_policy(record)])
 
 
@@ -191,7 +191,7 @@ def _importances(record: SearchRecord, objective: str, told: Importance | None) 
 
 def _default(path: AblationPath, record: SearchRecord) -> Iterator[Sentence]:
     if not path.steps:
-        yield _sentence("The winner is the default configuration.", steps=0)
+        yield _sentence("The winner is the default configuration.", changes=0)
         return
     unsure = "" if abs(path.gain) > _SURE * path.std else ", which may be none"
     start = path.start.items()
@@ -208,7 +208,12 @@ def _default(path: AblationPath, record: SearchRecord) -> Iterator[Sentence]:
         text = f"On the way there the model expects most of changing {listed}."
         steps = {step.name: MappingProxyType({"gain": step.gain, "std": step.std}) for step in sure}
         yield _sentence(text, steps=MappingProxyType(steps))
-    if path.finding:
+    yield from _measured(path)
+
+
+def _measured(path: AblationPath | None) -> Iterator[Sentence]:
+    """Say what was measured, which holds whatever the model of the score is worth."""
+    if path is not None and path.finding:
         yield _sentence(path.finding, measured=path.measured, error=path.measured_error, predicted=path.gain, std=path.std)
 
 

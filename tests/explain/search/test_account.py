@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain.search import Account, account, beliefs, importance
+from kerasnas.explain.search import Account, ablation_path, account, beliefs, importance
 from kerasnas.record import RejectedRecord
 
 
@@ -66,6 +66,29 @@ def test_what_the_model_is_sure_of_and_the_test_is_not_is_said_to_be_so(planted)
     assert doubts.text.startswith("What is said of a is what the model of the score expects")
     assert dict(doubts.evidence["p_values"]) == {"a": 0.2}
     assert "stricter test" not in str(account(record, importances=[known]))  # of a and d it says what the model says
+
+
+def test_the_default_may_win(make_record, planted_truth, planted):
+    """The default is tried first where nothing else is said: 41 trials, of which it is the best."""
+    space, rng = planted(1).space, np.random.default_rng(0)
+    space = [{**entry, "default": 1.0} if entry["name"] == "a" else entry for entry in space]
+    others = [{"a": float(rng.random()), "b": "off", "c": float(rng.random())} for _ in range(40)]
+    configurations = [{"a": 1.0, "b": "off", "c": 0.0}, *others]
+    told = account(make_record(space, configurations, [planted_truth(values) for values in configurations]))
+    assert "The winner is the default configuration." in str(told)
+    assert "has a chance of" in str(told)  # and what follows is told, too
+
+
+def test_what_was_measured_is_told_though_no_model_predicts_it(planted, make_record):
+    record = planted(12)
+    noise = make_record(record.space, [t.values for t in record.trials], np.random.default_rng(5).normal(size=12))
+    path = ablation_path(noise).with_measured(lambda values: values["a"])
+    assert not path.check.is_reliable
+    told = account(noise, path=path)
+    assert told[-1].text == path.finding
+    assert "by a model that cannot rank unseen trials" in path.finding
+    assert told[-1].evidence["measured"] == path.measured
+    assert account(noise)[-1] == account(noise, path=ablation_path(noise))[-1]  # nothing was measured
 
 
 def test_an_account_is_frozen(told):
