@@ -17,7 +17,7 @@ from kerasnas.pareto import hypervolume, knee_point, pareto_front, pareto_scores
 from kerasnas.strategies import Decision, Observation
 from kerasnas.strategies.best_arm import best_arm
 from kerasnas.strategies.decision import active_decisions
-from kerasnas.trial_record import WRONG, RejectedRecord, TrialRecord, ignore, mean, price, read_file, read_trial
+from kerasnas.trial_record import WRONG, RejectedRecord, TrialRecord, ignore, mean, number_of, rank, read_file, read_trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ class SearchRecord:
             InvalidArgument: if there is no search in `path`, or nothing of its trials can be read.
         """
         path = Path(path)
-        files = sorted(path.glob("trial_*/trial.json"), key=_order)
+        files = sorted(path.glob("trial_*/trial.json"), key=lambda file: number_of(file.parent.name.removeprefix("trial_")))
         if not files:
             raise InvalidArgument(
                 f"Expected a project folder with trial_*/trial.json, found none in {path}. "
@@ -114,7 +114,12 @@ class SearchRecord:
             said = [message.splitlines()[-1] for trial in self.trials if (message := (trial.message or "").strip())]
             why = f" The last one that failed said: {said[-1]}" if said else ""
             raise InvalidArgument(f"No trial of {self.path} is completed; {len(self.trials)} were begun.{why}")
-        return min(self.completed, key=lambda trial: (-self._sign * (trial.score or 0.0), price(trial.metrics)))
+        return self.ranked[0]
+
+    @property
+    def ranked(self) -> tuple[TrialRecord, ...]:
+        """The completed trials, best first; of equals as `best` has it."""
+        return tuple(sorted(self.completed, key=lambda t: rank(t.trial_id, t.score or 0.0, t.metrics, self.direction)))
 
     @property
     def preferred(self) -> TrialRecord:
@@ -233,12 +238,6 @@ class SearchRecord:
     def _values(self) -> NDArray[np.float64]:
         """The objectives of each completed trial: higher is better."""
         return _objective_values(self.completed, self.objective, self.objectives)
-
-
-def _order(file: Path) -> tuple[int, str]:
-    """Sort by number: a search that was resumed with more trials has ids of more digits (9, 010)."""
-    trial_id = file.parent.name.removeprefix("trial_")
-    return (int(trial_id) if trial_id.isdecimal() else -1, trial_id)
 
 
 def _with_unused(trials: tuple[TrialRecord, ...]) -> tuple[TrialRecord, ...]:

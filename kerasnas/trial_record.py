@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["WRONG", "RejectedRecord", "TrialRecord", "ignore", "mean", "price", "read_file", "read_trial"]
+__all__ = ["WRONG", "RejectedRecord", "TrialRecord", "ignore", "mean", "number_of", "rank", "read_file", "read_trial"]
 
 # What reading the fields of a file raises if they are not what they should be.
 WRONG = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
@@ -197,9 +197,18 @@ def _decision(folder: Path) -> Any:
     return _frozen(decision)
 
 
-def price(metrics: Mapping[str, float]) -> tuple[float, float]:
-    """Return what tells the cheaper of two networks: its operations, then its parameters; infinite where that is not known."""
-    return metrics.get("macs", math.inf), metrics.get("parameters", math.inf)
+def rank(trial_id: str, score: float, metrics: Mapping[str, float], direction: str) -> tuple[Any, ...]:
+    """Return what completed trials are sorted by, the best first: of equals the cheaper network, then the earlier trial.
+
+    Cheaper is what takes fewer operations, or else has fewer parameters; what is not known comes last.
+    """
+    price = metrics.get("macs", math.inf), metrics.get("parameters", math.inf)
+    return (-score if direction == "max" else score, *price, *number_of(trial_id))
+
+
+def number_of(trial_id: str) -> tuple[int, str]:
+    """Return what ids are sorted by, as numbers: a search that was resumed with more trials has longer ones (9, 010)."""
+    return (int(trial_id) if trial_id.isdecimal() else -1, trial_id)
 
 
 def mean(value: Any) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from kerasnas.atomic import write_text
 from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.errors import InvalidArgument, SearchFailed
-from kerasnas.oracles.cheaper_first import cheaper_first
+from kerasnas.oracles.best_first import best_first
 from kerasnas.oracles.ended_trial import amend, reject_unless_finite
 from kerasnas.oracles.excuses import LOST, check_failures, message_of_worker
 from kerasnas.oracles.head_start import HeadStart
@@ -175,7 +175,8 @@ class StrategyOracle(kt.Oracle):
 
     def get_best_trials(self, num_trials: int = 1) -> list[Any]:
         """Return the best trials, of equals the cheaper network first; as in `kt.Oracle`."""
-        return cheaper_first(super().get_best_trials(max(num_trials, len(self.trials))))[:num_trials]
+        others = (trial for trial in self.trials.values() if trial.status != "COMPLETED")
+        return [*best_first(self.trials.values(), self.objective.direction), *others][:num_trials]
 
     def score_trial(self, trial: Any) -> None:
         """Set the score of a trial that ended; with several objectives, those of all trials."""

@@ -11,13 +11,13 @@ __all__ = ["cost_columns", "economy", "objective_text", "stop_text", "trial_rows
 
 
 def trial_rows(record: SearchRecord) -> list[dict[str, Any]]:
-    """Return a row for each trial, best first; those without a score come last, in order."""
+    """Return a row for each trial, best first; those that are not completed come last, in order."""
     numbers = {trial.trial_id: i for i, trial in enumerate(record.trials, 1)}
     front = {trial.trial_id: "front" for trial in record.pareto_front()} if len(record.objectives) > 1 else {}
     if front:
         front[record.knee_point().trial_id] = "knee"
-    sign = -1 if record.direction == "max" else 1
-    ranked = sorted(record.trials, key=lambda trial: math.inf if trial.score is None else sign * trial.score)
+    best = record.ranked
+    done = {trial.trial_id for trial in best}
     return [
         {
             "number": numbers[trial.trial_id],
@@ -25,7 +25,7 @@ def trial_rows(record: SearchRecord) -> list[dict[str, Any]]:
             "front": front.get(trial.trial_id, ""),
             "notes": [note for note in (stop_text(trial), _origin(trial, numbers)) if note],
         }
-        for trial in ranked
+        for trial in (*best, *(trial for trial in record.trials if trial.trial_id not in done))
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.oracles import StrategyOracle
-from kerasnas.oracles.cheaper_first import cheaper_first
+from kerasnas.oracles.best_first import best_first
 from kerasnas.search.inheritance import most_similar
 
 __all__ = ["Checkpoints"]
@@ -22,6 +22,11 @@ class Checkpoints:
 
     def __init__(self, tuner: Any, number: int) -> None:
         self._tuner, self._number = tuner, number
+
+    def ranked(self) -> list[Any]:
+        """Return the completed trials, best first, by which weights are kept: that of an oracle may order equals otherwise."""
+        oracle = self._tuner.oracle
+        return best_first(oracle.get_best_trials(1_000_000), oracle.objective.direction)
 
     def drop(self) -> None:
         """Remove the weights of all trials that have ended but the best."""
@@ -51,8 +56,7 @@ class Checkpoints:
         return Path(self._tuner._get_checkpoint_fname(trial.trial_id))
 
     def _kept(self) -> list[Any]:
-        oracle, number = self._tuner.oracle, self._number
-        ranked = [trial for trial in cheaper_first(oracle.get_best_trials(1_000_000)) if trial.status == "COMPLETED"]
+        oracle, number, ranked = self._tuner.oracle, self._number, self.ranked()
         if hasattr(oracle.objective, "objectives") and isinstance(oracle, StrategyOracle):
             number = max(number, sum(trial.score < 1 for trial in ranked))  # the scores of the first front
         return ranked[:number]

@@ -85,9 +85,7 @@ def final_fit(
                 f"got {number}."
             )
     _ = record.best  # raises if there is none
-    ranked = sorted(record.completed, key=lambda trial: -sign * (trial.score or 0.0))
-    if record.best in ranked:  # of several objectives the best is not the highest score
-        ranked = [record.best, *(trial for trial in ranked if trial is not record.best)]
+    ranked = list(record.ranked)
     fit = _Fit(tuner, epochs, batch_size, verbose, {} if class_weight is None else {"class_weight": class_weight})
 
     refitted = {}

@@ -43,7 +43,7 @@ class LiveLog:
         status = trial.status if trial.status in ("COMPLETED", "FAILED", "INVALID") else "FAILED"
         log = self._log()
         log.end_trial(trial.trial_id, trial.hyperparameters.values, {**metrics, "score": trial.score}, status)
-        best = [t for t in self._tuner.oracle.get_best_trials(1) if t.status == "COMPLETED"]
+        best = self._tuner.checkpoints.ranked()
         if best and best[0].trial_id != self._incumbent:
             self._incumbent = best[0].trial_id
             self._explain(log, best[0])

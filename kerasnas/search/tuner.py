@@ -197,7 +197,7 @@ class NASTuner(kt.Tuner):
             several=hasattr(objective, "objectives"),
             enabled=bool(verbose),
         ) as self._progress:
-            done = [t for t in self._all_trials() if t.status in ("COMPLETED", "FAILED")]
+            done = [t for t in self.oracle.get_best_trials(1_000_000) if t.status in ("COMPLETED", "FAILED")]
             self._progress.resume(len(done), [t.score for t in done if t.score is not None])
             gc.freeze()  # KerasTuner collects garbage twice a trial: without what TensorFlow's import made, that takes no time
             if isinstance(self.oracle, StrategyOracle):
@@ -262,10 +262,13 @@ class NASTuner(kt.Tuner):
                 f"Asked for {num_models} models, but only the weights of the best {self.keep_checkpoints} trials are kept. "
                 f"Pass keep_checkpoints={num_models} to NASTuner before the search."
             )
-        done = [trial for trial in self.oracle.get_best_trials(num_models) if trial.status == "COMPLETED"]
-        if not done:
+        if not (done := self.checkpoints.ranked()[:num_models]):
             raise InvalidArgument(f"No trial of {self.project_dir} is completed, so there is no best model.")
         return [self.load_model(trial) for trial in done]
+
+    def get_best_hyperparameters(self, num_trials: int = 1) -> list[kt.HyperParameters]:
+        """Return the hyperparameters of the best trials, in the order of `get_best_models`."""
+        return [trial.hyperparameters for trial in self.checkpoints.ranked()[:num_trials]]
 
     def load_model(self, trial: Any) -> keras.Model:
         """Return the model of `trial` with the weights of its best epoch; as in `kt.Tuner`."""
@@ -393,8 +396,5 @@ class NASTuner(kt.Tuner):
         self._history.content |= {"seconds": self._budget.trial_seconds, "search_seconds": self._budget.search_seconds}
         self._history.save()
 
-    def _all_trials(self) -> list[Any]:
-        return list(self.oracle.get_best_trials(1_000_000))
-
     def _number(self, trial: Any) -> int:
-        return int(trial.trial_id) + 1 if trial.trial_id.isdigit() else len(self._all_trials())
+        return int(trial.trial_id) + 1 if trial.trial_id.isdigit() else len(self.oracle.get_best_trials(1_000_000))

@@ -1,9 +1,13 @@
 """Training the winner: one network, the best of several, an ensemble."""
 
+import keras
+import keras_tuner as kt
 import numpy as np
 import pytest
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.oracles import RandomOracle
+from kerasnas.report.trial_rows import trial_rows
 from kerasnas.search.final_fit import final_fit
 
 SETTINGS = {"epochs": 3, "batch_size": 16}
@@ -66,3 +70,26 @@ def test_no_more_than_weights_are_kept_of(setting, number, searched):
     tuner, points = searched()
     with pytest.raises(InvalidArgument, match=f"`{setting}` from 1 to 3.*got {number}"):
         final_fit(tuner, points, points, **SETTINGS, **{setting: number})
+
+
+@pytest.mark.parametrize("oracle", [RandomOracle, kt.oracles.RandomSearchOracle])
+def test_of_equals_those_whose_weights_are_kept_are_averaged(make, small, points, oracle):
+    def even(y_true, y_pred):
+        return keras.ops.zeros_like(y_pred[:, 0])
+
+    class Even(small):
+        def build(self, hp):
+            model = super().build(hp)
+            model.compile("sgd", "sparse_categorical_crossentropy", metrics=[even])
+            return model
+
+    objective = kt.Objective("val_even", "max")
+    tuner = make(Even(), oracle=oracle, objective=objective, max_trials=5, keep_checkpoints=2, tensorboard=True)
+    tuner.search(*points, validation_data=points, epochs=1, verbose=0)
+    record = tuner.record()
+    cheapest = sorted(record.trials, key=lambda t: t.values["units"])
+    assert cheapest != list(record.trials)
+    assert list(record.ranked) == cheapest == [row["trial"] for row in trial_rows(record)]
+    final = final_fit(tuner, points, points, epochs=1, batch_size=16, ensemble=2)
+    assert set(final.weights) <= {t.trial_id for t in cheapest[:2]}
+    assert tuner.tensorboard._incumbent == record.best.trial_id
