@@ -72,7 +72,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         epochs_: epochs of the final training: if the winner's trial was stopped early, up to the last that equals its best.
         members_: trial id to share in the output of each network of the winner.
         history_: metrics of the final training, name to one value per epoch.
-        pixel_range_: lowest and highest pixel value seen in training; 0 and 255 of pictures in bytes.
+        pixel_range_: lowest and highest pixel value seen in training; 0 and 255 of pictures in bytes (uint8, no other integers)
+            in which some value is above 16.
     Example:
         >>> from sklearn.datasets import load_digits
         >>> digits = load_digits()

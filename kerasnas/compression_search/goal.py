@@ -14,6 +14,7 @@ __all__ = ["GOALS", "Goal"]
 
 GOALS = ("smallest", "fastest", "most accurate")
 _BOUNDS = ("max_bytes", "max_latency_ms", "smaller", "faster")
+_LOWEST = {"smaller": 1, "faster": 1}
 _ALIKE = 0.02
 _LEAST = 1e-9  # by which a broken bound counts at least, however close it is
 _POINT = 0.05  # a loss that is over its bound by so much counts like a file of e times the allowed size
@@ -29,8 +30,8 @@ class Goal:
             error included: the best of many on few samples is flattered. Of no account with "most accurate".
         max_bytes: largest size of the file, bytes; None for any.
         max_latency_ms: largest latency of one sample on one thread on this machine, milliseconds; None for any.
-        smaller: how many times smaller than the original's float file it must be, at least; None for any size.
-        faster: how many times as fast, measured side by side; None for any.
+        smaller: how many times smaller than the original's float file it must be, at least, >= 1; None for any size.
+        faster: how many times as fast, measured side by side, >= 1; None for any.
 
     Raises:
         InvalidArgument: for another goal, a bound that is none, or "most accurate" without a bound on size or latency.
@@ -46,12 +47,15 @@ class Goal:
     def __post_init__(self) -> None:
         if self.best not in GOALS:
             raise InvalidArgument(f"Expected a goal of {', '.join(map(repr, GOALS))}, got {self.best!r}.")
-        if not (isinstance(self.max_loss, int | float) and 0 <= self.max_loss <= 1):
+        if not (_is_number(self.max_loss) and 0 <= self.max_loss <= 1):
             raise InvalidArgument(f"Expected max_loss in [0, 1], got {self.max_loss!r}. It is a share: 0.01 is one point.")
         for name in _BOUNDS:
             bound = getattr(self, name)
-            if bound is not None and not (isinstance(bound, int | float) and 0 < bound < math.inf):
-                raise InvalidArgument(f"Expected {name} > 0, or None for no bound, got {bound!r}.")
+            if bound is None or (_is_number(bound) and _LOWEST.get(name, 0) <= bound < math.inf and bound > 0):
+                continue
+            if name in _LOWEST:
+                raise InvalidArgument(f"Expected {name} >= 1 (times, e.g. 10), or None for no bound, got {bound!r}.")
+            raise InvalidArgument(f"Expected {name} > 0, or None for no bound, got {bound!r}.")
         if self.best == "most accurate" and all(getattr(self, name) is None for name in _BOUNDS):
             raise InvalidArgument(f"Expected {' or '.join(_BOUNDS)} with the goal 'most accurate': else nothing is to be done.")
 
@@ -131,3 +135,7 @@ class Goal:
         bounds += [f"at least {self.smaller:g} times smaller"] if self.smaller else []
         bounds += [f"at least {self.faster:g} times faster"] if self.faster else []
         return f"{self.best} {' and '.join(bounds)}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -83,8 +83,8 @@ def compress(
             its standard error together must keep to it. Of no account with "most accurate".
         max_bytes: largest size of the file, bytes.
         max_latency_ms: largest latency on this machine, milliseconds.
-        smaller: how many times smaller than the original's float file it must be, at least.
-        faster: how many times as fast, measured side by side.
+        smaller: how many times smaller than the original's float file it must be, at least, >= 1.
+        faster: how many times as fast, measured side by side, >= 1.
         max_trials: networks to train, >= 0; with 0 the formats of the original are compared.
         max_time: seconds for the search; no trial begins that is expected to end after it. None for any.
         epochs: of fine-tuning at most, >= 1.

@@ -14,8 +14,8 @@ __all__ = ["constant_shapes"]
 def constant_shapes(proto: "onnx.ModelProto") -> None:
     """Let a Reshape to a shape of which one length is free take it as a constant, that length as -1, in place.
 
-    Keras flattens to (ops.shape(x)[0], n), which becomes six small operators: of a network of some ten microseconds they take
-    a fifth. How long the other axes are is told by shape inference; -1 is then what is left, whatever the batch size.
+    Keras flattens to (ops.shape(x)[0], n), which becomes six small operators, run in each call. How long the
+    other axes are is told by shape inference; -1 is then what is left, whatever the batch size.
     """
     import onnx
     from onnx import numpy_helper

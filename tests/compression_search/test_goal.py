@@ -23,8 +23,8 @@ goals = st.builds(
     st.floats(0, 0.2),
     st.none() | st.floats(10, 2000),
     st.none() | st.floats(0.05, 5),
-    st.none() | st.floats(0.5, 20),
-    st.none() | st.floats(0.5, 20),
+    st.none() | st.floats(1, 20),
+    st.none() | st.floats(1, 20),
 ) | st.builds(Goal, st.just("most accurate"), st.just(0.01), st.floats(10, 2000))
 
 
@@ -76,7 +76,7 @@ def test_merits_and_directions_in_numbers():
     assert not small.wants_less([])  # a training that failed
 
 
-def test_bounds_may_be_told_as_shares_of_the_original():
+def test_bounds_may_be_told_as_multiples_of_the_original():
     both = Goal("most accurate", smaller=10, faster=3)
     assert not both.excess(row(100, 1 / 3, 0.2))
     assert both.excess(row(200, 0.3, 0)) == pytest.approx(math.log(2))
@@ -122,8 +122,13 @@ def test_the_front_has_what_no_other_beats():
         ({"max_bytes": 0}, "max_bytes > 0"),
         ({"max_latency_ms": -1.0}, "max_latency_ms > 0"),
         ({"best": "most accurate"}, "max_bytes or max_latency_ms or smaller or faster"),
-        ({"smaller": 0}, "smaller > 0"),
-        ({"faster": math.inf}, "faster > 0"),
+        ({"max_bytes": True}, "max_bytes > 0"),
+        ({"max_loss": True}, "max_loss in"),
+        ({"smaller": 0}, "smaller >= 1"),
+        ({"smaller": 0.1}, r"\(times, e\.g\. 10\), or None for no bound, got 0\.1"),
+        ({"smaller": True}, "smaller >= 1"),
+        ({"faster": math.inf}, "faster >= 1"),
+        ({"faster": 0.33}, "faster >= 1"),
     ],
 )
 def test_mistakes(settings, message):
