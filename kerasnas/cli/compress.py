@@ -33,6 +33,7 @@ FORMATS += ["LiteRT float32", "LiteRT float16", "LiteRT int8", "LiteRT int16"]
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 _POSITIVE = click.FloatRange(0, min_open=True)
+_TIMES = click.FloatRange(1)
 _BOUNDS = ("max_loss", "max_bytes", "max_latency_ms", "smaller", "faster")
 _OF_A_SEARCH = (*_BOUNDS, "format", "max_trials", "max_time", "overwrite")
 _GOALS = ["smallest", "fastest", "most-accurate"]
@@ -60,8 +61,8 @@ class _Pattern(click.ParamType):
 @click.option("--max-loss", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="Accuracy that may be lost.")
 @click.option("--max-bytes", type=_POSITIVE, help="Largest file, bytes.")
 @click.option("--max-latency-ms", type=_POSITIVE, help="Slowest file, one picture on one thread here.")
-@click.option("--smaller", type=_POSITIVE, help="The file must be so many times smaller than the original's, at least.")
-@click.option("--faster", type=_POSITIVE, help="It must be so many times as fast, at least.")
+@click.option("--smaller", type=_TIMES, help="The file must be so many times smaller than the original's, at least: 10.")
+@click.option("--faster", type=_TIMES, help="It must be so many times as fast, at least: 3.")
 @click.option(
     "--format",
     multiple=True,
@@ -144,13 +145,11 @@ def command(model: Path, data: str | None, image_size: Any, out: Path | None, **
 
 def _spare(run: "Run") -> None:
     """Refuse to replace what a search chose."""
-    import json
-
+    from kerasnas.compression_search.results import read_result
     from kerasnas.errors import InvalidArgument
 
-    table = run.folder / "compression.json"
-    told = json.loads(table.read_text(encoding="utf-8")) if table.is_file() else {}
-    if told.get("goal") and (run.folder / told["path"]).exists():
+    told = read_result(run.folder)
+    if told is not None and told["goal"] is not None and (run.folder / told["path"]).exists():
         raise InvalidArgument(
             f"Expected a folder without a file that a search chose, got one with {told['path']}, which --goal "
             f"{told['goal']['best'].replace(' ', '-')} made. Pass --overwrite to replace it and what was exported of it, or "

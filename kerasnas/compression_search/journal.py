@@ -55,9 +55,9 @@ class Journal:
             try:
                 known = json.loads(self._file.read_text(encoding="utf-8"))
                 changed = [name for name, value in self._claim.items() if known["of"].get(name) != value]
-                self.trials = known["trials"]
+                self.trials = _whole(known["trials"])
                 _ = self.rows
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                 raise InvalidArgument(f"{self._file} is damaged: {error}. Pass overwrite=True to begin anew.") from error
             if changed:
                 raise InvalidArgument(
@@ -95,6 +95,14 @@ class Journal:
     def model_path(self, trial: int) -> Path:
         """Return where the Keras network of a trial lies."""
         return self.networks / f"{trial}.keras"
+
+
+def _whole(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the trials of an older version with the size of the original's float file, the first of all, in each row."""
+    for trial in trials:
+        for row in trial["rows"]:
+            row.setdefault("original_bytes", trials[0]["rows"][0]["size_bytes"])
+    return trials
 
 
 def _checksum(array: NDArray[Any]) -> list[Any]:

@@ -14,10 +14,11 @@ import keras
 from kerasnas.atomic import write_json
 from kerasnas.compression_search.compression import Compression
 from kerasnas.compression_search.goal import Goal
+from kerasnas.errors import InvalidArgument
 from kerasnas.export import Certificate, certify
 from kerasnas.export.certificate import certificate_path, check_replaceable
 
-__all__ = ["chosen_path", "replaced", "write_chosen", "write_result"]
+__all__ = ["chosen_path", "read_result", "replaced", "write_chosen", "write_result"]
 
 
 def chosen_path(folder: Path, file: Path) -> Path:
@@ -25,14 +26,26 @@ def chosen_path(folder: Path, file: Path) -> Path:
     return folder / f"compressed{file.suffix}"
 
 
-def replaced(folder: Path, goal: Goal | None, settings: Mapping[str, Any] | None = None) -> str | None:
-    """Tell which file lies in the folder for another goal, or for other settings where there is none; None for no such file."""
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Return what compression.json tells, its "goal" among it, None where there was none; None if it is missing or damaged."""
     try:
         known = json.loads((folder / "compression.json").read_text(encoding="utf-8"))
-        earlier = None if known["goal"] is None else Goal(**known["goal"])
-        told, file = known["settings"], folder / str(known["path"])
+        whole = isinstance(known["path"], str) and (known["goal"] is None or isinstance(known["goal"]["best"], str))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return known if whole else None
+
+
+def replaced(folder: Path, goal: Goal | None, settings: Mapping[str, Any] | None = None) -> str | None:
+    """Tell which file lies in the folder for another goal, or for other settings where there is none; None for no such file."""
+    known = read_result(folder)
+    try:
+        earlier = None if known is None or known["goal"] is None else Goal(**known["goal"])
+    except (InvalidArgument, TypeError):  # of another version
+        return None
+    if known is None or not isinstance(known.get("settings"), dict):
+        return None
+    told, file = known["settings"], folder / known["path"]
     if not file.exists() or (earlier == goal and (goal is not None or told == json.loads(json.dumps(settings)))):
         return None
     how = ", ".join(f"{name} {value}" for name, value in told.items())

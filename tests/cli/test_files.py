@@ -14,6 +14,7 @@ import kerasnas.export
 from kerasnas.cli import main
 from kerasnas.cli.export import print_table
 from kerasnas.compress.kernels import prunable_kernels
+from kerasnas.errors import InvalidArgument
 from kerasnas.export import Certificate, Quantization, QuantizationCandidate
 
 
@@ -117,6 +118,18 @@ def test_what_a_search_chose_is_not_replaced_unasked(digits_net, tmp_path, capsy
     assert main(["compress", str(tmp_path / "net.keras"), "--data", "digits", "--channels", "0.5"]) == 2
     assert "net-compressed.onnx, which --goal most-accurate made. Pass --overwrite" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"net.keras", "net-compressed.onnx", "compression.json"}
+
+
+@pytest.mark.parametrize("told", ["{", "[]", '{"goal": {"best": "smallest"}}', '{"goal": 3, "path": "net-compressed.onnx"}'])
+def test_a_table_that_cannot_be_read_protects_nothing(digits_net, tmp_path, capsys, monkeypatch, told):
+    def begun(run, **settings):
+        raise InvalidArgument("It begins.")
+
+    monkeypatch.setattr("kerasnas.cli.compress.prune_channels", begun)
+    shutil.copy(digits_net, tmp_path)
+    (tmp_path / "compression.json").write_text(told)
+    assert main(["compress", str(tmp_path / "net.keras"), "--data", "digits", "--channels", "0.5"]) == 2
+    assert "It begins." in capsys.readouterr().err
 
 
 def test_training_that_is_refused_leaves_no_file(tmp_path, capsys):
