@@ -114,7 +114,7 @@ class SearchProgress:
             history: what its `history.json` holds.
             message: why it failed.
             parts: what the score was made of, if of several metrics.
-            again: whether it had ended before, and went on.
+            again: whether it had ended before, and went on; with a message it could not.
         """
         parameters, stopped = history.get("parameters"), history.get("stopped")
         seconds = time.perf_counter() - self._trial_start
@@ -139,7 +139,8 @@ class SearchProgress:
             if stopped and score is not None:
                 epochs = max((len(values) for run in history["executions"] for values in run.values()), default=0)
                 result += f", stopped after epoch {epochs}: {stopped['reason']}"
-            result += ", taken up again" if again else ""
+            if again and score is not None:
+                result += f", could not go on: {_last_line(message)}" if message else ", taken up again"
             self.say(f"trial {count}  {size}  {seconds:6.1f} s  {result}")
         self._show("")
 

@@ -55,7 +55,7 @@ class ResumableFit:
         if isinstance(arguments["callbacks"], keras.callbacks.CallbackList):
             return self._fit(**arguments)
         steady = read_in_order(arguments, f"{self._seed}/{self._calls}", adjust=self._adjust)
-        listed = list(keras.tree.flatten(arguments["callbacks"] or []))
+        listed = sorted(keras.tree.flatten(arguments["callbacks"] or []), key=lambda each: getattr(each, "comes_last", False))
         first, saved = self._calls == 1, self._saved if self._calls == 1 else None
         if saved is not None:
             saved.restore(self._model)

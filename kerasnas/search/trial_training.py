@@ -171,7 +171,7 @@ class TrialTraining:
             reason = ceiling.overrun(self.history.epochs)
         if reason is not None:
             content["stopped"] = {"rule": "time", "reason": reason, "details": {}}
-        elif rule is not None and self.history.epochs_of_execution < self._epochs:
+        elif rule is not None and not model.stop_training and self.history.epochs_of_execution < self._epochs:
             curve, others = self._curves()
             stop = rule.should_stop(curve, others, epochs=self._epochs) if len(curve) else None
             if stop is not None:
@@ -278,6 +278,8 @@ class _Clock(keras.callbacks.Callback):
 
 
 class _EpochHooks(keras.callbacks.Callback):
+    comes_last = True  # of all callbacks: where one of them ends the training, no rule is asked any more
+
     def __init__(self, tuner: Any, trial: Any) -> None:
         super().__init__()
         self._tuner, self._trial = tuner, trial

@@ -62,8 +62,8 @@ class NASTuner(kt.Tuner):
             that would take a large part of it wait: see `kerasnas.search.time_ceiling`.
         max_trial_time: seconds for one trial, which then ends with what it has.
         stopping: a `kerasnas.stopping.StoppingRule`, or the name of one ("asha", "learning-curve"), that ends trials early;
-            None lets each run through. With "asha" the weights and the optimizer of each stopped trial are kept until the
-            search has come to its end.
+            None lets each run through. "asha" takes stopped trials up again, with an oracle of kerasnas, one execution per
+            trial and no workers; their weights and optimizers are kept until the search has come to its end.
         inherit: True starts each network from the weights of the most similar of the trials whose weights are kept.
         limits: what no network may exceed, known before it is trained: a mapping with any of "parameters", "macs",
             "activation_bytes" and "latency_ms". A proposal that breaks one is replaced, without a trial or a failure; needs
@@ -135,15 +135,13 @@ class NASTuner(kt.Tuner):
             self._populate_initial_space()
         self.checkpoints = Checkpoints(self, keep_checkpoints)
         self._curves = TrialCurves(Path(self.project_dir), self.oracle.objective)
-        self._screening = Screening(self)
-        self._waiting = WaitingTrials(self)
+        self._screening, self._waiting = Screening(self), WaitingTrials(self)
         self.time_ceiling: TimeCeiling | None = None  # until trials run in this process
         self.tensorboard = LiveLog(self) if tensorboard else None
         self._isolate = isolate
         self._process: TrialProcess | None = None
         self._donor: Any = None
-        self._seed = oracle.seed
-        self._oracle_name = type(oracle).__name__
+        self._seed, self._oracle_name = oracle.seed, type(oracle).__name__
         self._sample_shape: tuple[int, ...] | None = None
         self._history = TrialHistory(Path(self.project_dir) / "history.json")
         self._training: TrialTraining | None = None
@@ -331,6 +329,7 @@ class NASTuner(kt.Tuner):
     def on_trial_end(self, trial: Any) -> None:
         """Close the history, tell the oracle, and drop the checkpoints of trials that are not among the best."""
         self._history.content["message"] = trial.message  # KerasTuner sends no chief what a worker says
+        self._waiting.restore(trial, self._history)
         self._save_history()
         try:
             super().on_trial_end(trial)
@@ -367,7 +366,8 @@ class NASTuner(kt.Tuner):
 
     def _run_and_update_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> None:
         try:
-            super()._run_and_update_trial(trial, *fit_args, **fit_kwargs)
+            with self._waiting.without_metrics(trial):
+                super()._run_and_update_trial(trial, *fit_args, **fit_kwargs)
         except Exception as error:
             if isinstance(error, OSError) and (full := disk_full(error, self.project_dir)) is not None:
                 raise full from error
