@@ -30,7 +30,7 @@ class Stop:
 
 
 class StoppingRule(ABC):
-    """Decides after each epoch whether a trial is worth its remaining epochs.
+    """Decides after each epoch whether a trial is worth its remaining epochs, unless its training has just ended by itself.
 
     A rule is a function of its settings and of what it is asked, without state or chance: a resumed search and the workers of
     a distributed one decide alike.
@@ -52,7 +52,8 @@ class StoppingRule(ABC):
     def take_up(self, curves: Sequence[ArrayLike], waiting: Sequence[int], *, epochs: int) -> int | None:  # noqa: ARG002
         """Return the index of a stopped trial that is to go on after all; None, as here, if none is.
 
-        It is asked before each new trial, where trials run in one process.
+        It is asked before each new trial, retries excepted, where an oracle of kerasnas runs in the process of the trials and
+        each is trained once.
 
         Args:
             curves: all trials in the order of their start, shape (t_i, m) with t_i >= 1.
