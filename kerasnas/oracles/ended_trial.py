@@ -4,7 +4,7 @@ import math
 import warnings
 from typing import Any
 
-__all__ = ["amend", "reject_unless_finite"]
+__all__ = ["amend", "is_old_news", "reject_unless_finite"]
 
 
 def reject_unless_finite(oracle: Any, trial: Any) -> None:
@@ -28,6 +28,22 @@ def reject_unless_finite(oracle: Any, trial: Any) -> None:
             known.score, known.best_step = None, 0
 
 
+def is_old_news(oracle: Any, trial: Any) -> bool:
+    """Return whether a run that crashed was already taken for lost, so that its trial waits for another run.
+
+    A trial that ended in any other way waits no longer.
+
+    Args:
+        oracle: the `StrategyOracle`.
+        trial: as its tuner gave it back.
+    """
+    if trial.trial_id not in oracle._retry_queue:
+        return False
+    if trial.status != "INVALID":
+        oracle._retry_queue.remove(trial.trial_id)
+    return bool(trial.status == "INVALID")
+
+
 def amend(oracle: Any, trial: Any) -> None:
     """Give a trial that had ended its new score: it went on, or its worker had been taken for lost. Failures change nothing.
 
@@ -39,9 +55,12 @@ def amend(oracle: Any, trial: Any) -> None:
     before = known.score, known.best_step
     reject_unless_finite(oracle, trial)
     if trial.status == "COMPLETED":
-        known.status, known.message = "COMPLETED", None
+        known.status, known.message, known.hyperparameters = "COMPLETED", None, trial.hyperparameters
+        oracle.update_space(known.hyperparameters)
+        oracle._record_values(known)
     else:
         (known.score, known.best_step), known.metrics = before, trial.metrics
+        known.status = "FAILED" if known.score is None else "COMPLETED"
     oracle._save_trial(known)
     oracle.save()
     oracle.ongoing_trials = {name: each for name, each in oracle.ongoing_trials.items() if each.trial_id != trial.trial_id}

@@ -15,7 +15,7 @@ from kerasnas.atomic import write_text
 from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.errors import InvalidArgument, SearchFailed
 from kerasnas.oracles.best_first import best_first
-from kerasnas.oracles.ended_trial import amend, reject_unless_finite
+from kerasnas.oracles.ended_trial import amend, is_old_news, reject_unless_finite
 from kerasnas.oracles.excuses import LOST, check_failures, message_of_worker
 from kerasnas.oracles.head_start import HeadStart
 from kerasnas.oracles.ledger import write_decision
@@ -215,6 +215,8 @@ class StrategyOracle(kt.Oracle):
                 self._expected.pop(trial.trial_id, None)
             else:
                 reject_unless_finite(self, trial)
+                if is_old_news(self, trial):
+                    return None
                 if trial.status in ("FAILED", "INVALID") and trial.message is None:  # KerasTuner sends none to a chief
                     trial.message = message_of_worker(Path(self._get_trial_dir(trial.trial_id)), trial.status)
                 super().end_trial(trial)

@@ -73,6 +73,39 @@ def test_with_retries_another_worker_takes_the_trial_up(make):
     assert chief.oracle.create_trial("tuner2").trial_id == chief.trials[1].trial_id
 
 
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "INVALID"])
+def test_late_word_of_a_trial_that_waits_for_a_retry(make, status):
+    chief = Chief(make(oracle_kwargs={"max_retries_per_trial": 1}))
+    oracle, late = chief.oracle, deepcopy(chief.trials[1])
+    for now in (0.0, 61.0):
+        chief.look(now, tuner0=f"sign {now}", tuner1="the last sign")
+    if status == "COMPLETED":
+        oracle.update_trial(late.trial_id, {"score": 1.0})
+    late.status = status
+    late.hyperparameters.Int("found late", 0, 1)
+    oracle.end_trial(late)
+    handed_out = oracle.create_trial("tuner2")
+    if status == "INVALID":  # of the run that was lost, which is repeated once all the same
+        assert handed_out.trial_id == late.trial_id not in oracle.end_order
+        return
+    assert oracle.trials[late.trial_id].status == status
+    assert oracle.end_order == [late.trial_id]
+    assert handed_out.trial_id != late.trial_id
+    assert "found late" in oracle.get_space().values
+
+
+def test_late_word_of_a_trial_that_had_failed_brings_its_hyperparameters(chief):
+    late = deepcopy(chief.trials[1])
+    for now in (0.0, 61.0):
+        chief.look(now, tuner0=f"sign {now}", tuner1="the last sign")
+    chief.oracle.update_trial(late.trial_id, {"score": 1.0})
+    late.status = "COMPLETED"
+    late.hyperparameters.Int("found late", 0, 1)
+    chief.oracle.end_trial(late)
+    assert chief.oracle.trials[late.trial_id].hyperparameters.get("found late") == 0
+    assert "found late" in chief.oracle.get_space().values
+
+
 def test_a_trial_that_kills_each_of_its_processes_is_given_up(tmp_path):
     check_beginnings(tmp_path, 0)
     check_beginnings(tmp_path, 0)
