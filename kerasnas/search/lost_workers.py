@@ -1,6 +1,7 @@
 """How a chief hears of a worker that died in the midst of a trial: it no longer hears from it."""
 
 import copy
+import ctypes
 import os
 import shutil
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasnas.atomic import write_text
+from kerasnas.oracles import StrategyOracle
 from kerasnas.oracles.excuses import LOST_WORKER
 from kerasnas.search.trial_training import TrialTraining
 
@@ -27,20 +29,25 @@ def workers_watched(tuner: Any) -> Iterator[None]:
 
     A worker rewrites a hidden file of the project folder every five seconds. One whose file the chief has seen unchanged for a
     minute is lost: the system ended it for its memory, or its machine is gone. KerasTuner itself would wait for ever.
+
+    Raises:
+        Exception: what went wrong when the chief ended the trial of a lost worker; the search ends with it.
     """
     work: Callable[[], None]
+    ended, failures = threading.Event(), list[Exception]()
     if tuner._is_worker():
         work = partial(_beat, _folder(tuner) / tuner.tuner_id)
     elif "KERASTUNER_ORACLE_IP" in os.environ:
-        work = LostWorkers(tuner).look
+        work = partial(_look, LostWorkers(tuner), ended, threading.get_ident(), failures)
     else:
         yield
         return
-    ended = threading.Event()
     thread = threading.Thread(target=_repeat, args=(work, ended), daemon=True, name="kerasnas-workers")
-    thread.start()
     try:
+        thread.start()
         yield
+    except _WatchFailed:
+        raise failures[0] from None
     finally:
         ended.set()
         thread.join()
@@ -88,13 +95,15 @@ class LostWorkers:
             # As what crashed: with `max_retries_per_trial` another worker goes on from its last epoch.
             lost = copy.copy(trial)  # it may just have ended
             lost.status, lost.message = "INVALID", LOST_WORKER
-            oracle.end_trial(lost)
+            _end(oracle, lost)
             ended = oracle.trials[trial.trial_id].status == "FAILED"
             what = f"Its trial {trial.trial_id} {'has failed' if ended else 'is to be tried again'}."
             if ended:
                 TrialTraining.forget(self._tuner.get_trial_dir(trial.trial_id))
         oracle.tuner_ids.discard(name)
-        left = "" if oracle.tuner_ids else " No worker is left; the search goes on when one comes."
+        # KerasTuner forgets a worker that it has told to stop, and ends once none is left.
+        stops = not self._seen.keys() <= {*oracle.tuner_ids, *oracle.ongoing_trials}
+        left = "" if oracle.tuner_ids else f" No worker is left; the search {'ends' if stops else 'goes on when one comes'}."
         self._tuner._progress.say(f"Nothing was heard of worker {name} for {self._patience_s:g} s. {what}{left}")
 
 
@@ -104,6 +113,35 @@ def _folder(tuner: Any) -> Path:
 
 def _beat(file: Path) -> None:
     write_text(file, uuid.uuid4().hex)
+
+
+class _WatchFailed(Exception):
+    """Is raised in the thread that searches."""
+
+
+def _look(workers: LostWorkers, ended: threading.Event, searching: int, failures: list[Exception]) -> None:
+    try:
+        workers.look()
+    except OSError:
+        raise
+    except Exception as error:
+        failures.append(error)
+        ended.set()
+        # The chief sleeps in KerasTuner, where only an exception from outside reaches it; signals may be ignored.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(searching), ctypes.py_object(_WatchFailed))
+
+
+def _end(oracle: Any, trial: Any) -> None:
+    """End a trial. KerasTuner's own oracles raise under their lock, and leave it held, unless they are asked afterwards."""
+    if isinstance(oracle, StrategyOracle):
+        oracle.end_trial(trial)
+        return
+    limit, oracle.max_consecutive_failed_trials = oracle.max_consecutive_failed_trials, None
+    try:
+        oracle.end_trial(trial)
+    finally:
+        oracle.max_consecutive_failed_trials = limit
+    oracle._check_consecutive_failures()
 
 
 def _repeat(work: Callable[[], None], ended: threading.Event) -> None:

@@ -1,11 +1,14 @@
 import math
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 
+import keras_tuner as kt
 import pytest
 
 from kerasnas.errors import InfeasibleArchitecture
+from kerasnas.search import lost_workers
 from kerasnas.search.beginnings import check_beginnings, forget_beginnings
 from kerasnas.search.lost_workers import LostWorkers
 
@@ -104,6 +107,45 @@ def test_late_word_of_a_trial_that_had_failed_brings_its_hyperparameters(chief):
     chief.oracle.end_trial(late)
     assert chief.oracle.trials[late.trial_id].hyperparameters.get("found late") == 0
     assert "found late" in chief.oracle.get_space().values
+
+
+def test_the_search_ends_with_the_last_worker_once_one_was_told_to_stop(make):
+    chief = Chief(make(max_trials=2))
+    first = chief.trials[0]
+    chief.look(0.0, tuner0="sign", tuner1="the last sign")
+    chief.oracle.update_trial(first.trial_id, {"score": 1.0})
+    first.status = "COMPLETED"
+    chief.oracle.end_trial(first)
+    assert chief.oracle.create_trial("tuner0").status == "STOPPED"
+    chief.look(61.0)
+    assert chief.said[-1].endswith("has failed. No worker is left; the search ends.")
+
+
+def test_too_many_failures_leave_the_lock_of_an_oracle_of_keras_tuner_free(make):
+    chief = Chief(make(oracle=kt.oracles.RandomSearchOracle, oracle_kwargs={"max_consecutive_failed_trials": 1}))
+    chief.look(0.0, tuner1="the last sign")
+    with pytest.raises(RuntimeError, match="consecutive failures exceeded the limit of 1"):
+        chief.look(61.0)
+    assert (chief.oracle.max_consecutive_failed_trials, chief.trials[1].status) == (1, "FAILED")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(chief.oracle.get_trial, "0").result(20).trial_id == "0"
+
+
+def test_a_chief_whose_watch_fails_ends_with_what_went_wrong(make, monkeypatch):
+    looks = []
+
+    def look(workers):
+        looks.append(workers)
+        if len(looks) == 3:  # while it serves
+            raise ValueError("out of luck")
+
+    monkeypatch.setattr(LostWorkers, "look", look)
+    monkeypatch.setattr(lost_workers, "_BEAT_S", 0.3)
+    chief = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": "0", "KERASTUNER_TUNER_ID": "chief"}
+    for name, value in chief.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="out of luck"):
+        make().search(verbose=0)
 
 
 def test_a_trial_that_kills_each_of_its_processes_is_given_up(tmp_path):
