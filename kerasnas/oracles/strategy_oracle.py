@@ -76,6 +76,7 @@ class StrategyOracle(kt.Oracle):
         screen: None, the default, screens nothing. Else it is called with the `kt.HyperParameters` of a proposal, in the
             process that holds the oracle, and returns a `kerasnas.oracles.rejections.Rejection`, or None if a trial is to be
             spent on them. If it raises, the proposal is not rejected: the trial itself will fail and say why.
+        proposed_as: the phase of the proposal that `screen` is asked about, as in the decision ledger.
     Raises:
         InvalidArgument: for a strategy, max_trials, seed, initial point or earlier search that cannot be used.
     """
@@ -119,6 +120,7 @@ class StrategyOracle(kt.Oracle):
             self.seed = self._seed_state = seed
         self.strategy = strategy
         self.screen: Screen | None = None
+        self.proposed_as: str | None = None
         self._head_start = HeadStart(initial_points, warm_start)
         self.several_objectives = SeveralObjectives(self.objective)
         self._rejected = Rejections()
@@ -332,13 +334,14 @@ class StrategyOracle(kt.Oracle):
         hp = self.hyperparameters.copy()
         hp.values = dict(proposal)
         rejection: Rejection | None = None
+        self.proposed_as = phase = proposal.why.get("phase")
         with suppress(Exception):  # the trial will meet the same error, and tell it
             rejection = self.screen(hp) if self.screen is not None else None
         if rejection is None:
             return False
         with suppress(RuntimeError):  # new entries that are not allowed
             self.update_space(hp)
-        phase, number = proposal.why.get("phase"), len(self.start_order)
+        number = len(self.start_order)
         self._rejected.add(rejection, dict(hp.values), after=len(self.end_order), number=number, phase=phase)
         if self.verbose and phase in ("initial point", "warm start"):
             print(f"The {phase} {dict(proposal)} is not tried as it is: {rejection.reason}")

@@ -22,9 +22,8 @@ def check_data(fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> tuple[i
     Raises:
         InvalidArgument: for empty arrays, lengths that differ, NaN or infinity, or callbacks that are none.
     """
-    callbacks = fit_kwargs.get("callbacks")
-    for callback in callbacks if isinstance(callbacks, list | tuple) else [callbacks]:
-        if callback is not None and not isinstance(callback, keras.callbacks.Callback):
+    for callback in keras.tree.flatten(fit_kwargs.get("callbacks") or []):  # as Keras takes them: lists in lists, too
+        if not isinstance(callback, keras.callbacks.Callback):
             raise InvalidArgument(f"Expected `callbacks` to be a list of keras.callbacks.Callback, got {callback!r} in it.")
     x = fit_kwargs.get("x", fit_args[0] if fit_args else None)
     y = fit_kwargs.get("y", fit_args[1] if len(fit_args) > 1 else None)
@@ -76,9 +75,12 @@ def check_objective(hypermodel: kt.HyperModel, objective: Any, fit_kwargs: Mappi
 
 
 def check_metrics(hypermodel: kt.HyperModel, objective: Any) -> None:
-    """Raise InvalidArgument if a HyperModel that names its `metrics` will not measure the objective on validation data."""
+    """Raise InvalidArgument if a HyperModel that names its `metrics` will not measure the objective on validation data.
+
+    An attribute `metrics` that does not hold names alone is taken for something else.
+    """
     metrics = getattr(hypermodel, "metrics", None)
-    if metrics is None:
+    if not isinstance(metrics, list | tuple) or not all(isinstance(name, str) for name in metrics):
         return
     parts = [getattr(part, "metric", part.name) for part in getattr(objective, "objectives", [objective])]
     known = [*(f"val_{name}" for name in metrics), "val_loss", *_COSTS]

@@ -13,7 +13,7 @@ import keras_tuner as kt
 from kerasnas.cost import Cost, cost_of
 from kerasnas.errors import InvalidArgument
 from kerasnas.fingerprint import fingerprint
-from kerasnas.oracles.rejections import Rejection
+from kerasnas.oracles.rejections import REPAIR, Rejection
 from kerasnas.search.expected_latency import work_of
 from kerasnas.search.latencies import Latencies
 from kerasnas.search.limits import Limits
@@ -52,7 +52,9 @@ class Screening:
     def __init__(self, tuner: Any) -> None:
         self._tuner = tuner
         self._screened: dict[str, Screened] = {}
-        self._vain: list[tuple[tuple[float, float], str]] = []  # excess and reason of what was rejected since the last trial
+        # Excess and reason of what was rejected since the last trial, and how many of them were repairs.
+        self._vain: list[tuple[tuple[float, float], str]] = []
+        self._repairs = 0
         self._latencies = Latencies(Path(tuner.project_dir))
 
     def __call__(self, hp: kt.HyperParameters) -> Rejection | None:
@@ -63,6 +65,7 @@ class Screening:
             self._count(screened.excess, reason)
             return Rejection(reason, excess=screened.excess)
         self._vain.clear()
+        self._repairs = 0
         for trial_id, trial in self._tuner.oracle.trials.items():
             if screened.fingerprint is not None and self._fingerprint(trial) == screened.fingerprint:
                 return Rejection(f"It trains the same network as trial {trial_id}.", twin=trial_id)
@@ -70,12 +73,14 @@ class Screening:
         return None if ceiling is None else ceiling.check(screened.costs)
 
     def _count(self, excess: tuple[float, float], reason: str) -> None:
-        """Say how far a search has come that finds nothing within the limits: after 50 proposals, 100, 200, ..."""
+        """Say how far a search has come that finds nothing within the limits: after 50 networks, 100, 200, ..."""
         self._vain.append((excess, reason))
+        self._repairs += self._tuner.oracle.proposed_as == REPAIR
         turns, rest = divmod(len(self._vain), _SAID_AFTER)
         if self._tuner._progress and not rest and turns & (turns - 1) == 0:
-            text = f"{len(self._vain)} proposals in a row cost too much; the nearest to the limits: {min(self._vain)[1]}"
-            self._tuner._progress.say(text)
+            # Counted as where the search gives up.
+            count = f"{len(self._vain) - self._repairs} proposals in a row and {self._repairs} repairs of them"
+            self._tuner._progress.say(f"{count} cost too much; the nearest to the limits: {min(self._vain)[1]}")
 
     def known(self, hp: kt.HyperParameters, model: keras.Model | None = None) -> Screened:
         """Return what is known of the network of `hp`, which is built unless it is given."""

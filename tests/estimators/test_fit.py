@@ -13,6 +13,7 @@ from sklearn.model_selection import cross_val_score
 
 from kerasnas import ImageClassifier, NASTuner
 from kerasnas.errors import InvalidArgument
+from kerasnas.search.data_check import check_metrics
 from kerasnas.spaces import ConvDense
 
 
@@ -301,6 +302,16 @@ def test_an_objective_that_the_space_does_not_measure_leaves_nothing_behind(tmp_
     with pytest.raises(InvalidArgument, match=message):
         classifier.fit(*_halves(), verbose=0)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("metrics", [[keras.metrics.AUC(name="auc")], {"loss": "auc"}, "auc", 3])
+def test_an_attribute_metrics_that_holds_no_names_says_nothing_of_the_objective(metrics):
+    hypermodel = kt.HyperModel()
+    hypermodel.metrics = metrics
+    check_metrics(hypermodel, kt.Objective("val_auc", "max"))
+    hypermodel.metrics = ["accuracy"]
+    with pytest.raises(InvalidArgument, match="Did you mean 'val_accuracy'"):
+        check_metrics(hypermodel, kt.Objective("val_auc", "max"))
 
 
 @pytest.mark.slow

@@ -204,7 +204,15 @@ def test_losses_and_metrics_for_each_output_by_name(make, points):
     assert all(trial.score == min(trial.curves[0]["val_sum_mae"]) for trial in tuner.record().trials)
 
 
-def test_what_is_no_callback_is_refused_before_a_trial_begins(make, small, points, tmp_path):
-    with pytest.raises(InvalidArgument, match=r"list of keras\.callbacks\.Callback, got 1"):
-        make(small(), objective="loss").search(*points, callbacks=[1], verbose=0)
+@pytest.mark.parametrize("wrong", [1, None])
+def test_what_is_no_callback_is_refused_before_a_trial_begins(make, small, points, tmp_path, wrong):
+    with pytest.raises(InvalidArgument, match=rf"list of keras\.callbacks\.Callback, got {wrong}"):
+        make(small(), objective="loss").search(*points, callbacks=[wrong], verbose=0)
     assert not list((tmp_path / "p").glob("trial_*"))
+
+
+def test_callbacks_may_be_lists_in_lists_as_for_keras(make, small, points):
+    seen = []
+    note = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
+    make(small(), objective="loss", max_trials=1).search(*points, callbacks=[[note], []], epochs=2, verbose=0)
+    assert seen == [0, 1]
