@@ -2,7 +2,6 @@
 
 import math
 import warnings
-import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -19,28 +18,28 @@ from kerasnas.compress.channels.importance import bn_scales, magnitudes, taylor,
 from kerasnas.compress.channels.model_check import check_model
 from kerasnas.compress.channels.proof import prove
 from kerasnas.compress.channels.rebuild import Kept, rebuild
+from kerasnas.compress.channels.scratch import from_scratch_control
 from kerasnas.compress.channels.selection import select
 from kerasnas.compress.channels.target import Target
+from kerasnas.compress.channels.unpruned import mark_unpruned
 from kerasnas.compress.clone import seed_layers
 from kerasnas.compress.objective import choose_objective
 from kerasnas.compress.training_data import training_data
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["AlreadyWithinTarget", "prune_channels", "unpruned"]
+__all__ = ["AlreadyWithinTarget", "ScratchIsBetter", "prune_channels"]
 
 _IMPORTANCES = ("magnitude", "bn_scale", "taylor")
 _SCOPES = ("layer", "global")
 _TAYLOR_BATCHES = 32
-_WHOLE: weakref.WeakSet[keras.Model] = weakref.WeakSet()  # copies from which nothing was removed
 
 
 class AlreadyWithinTarget(UserWarning):
     """A model that keeps the target of `prune_channels` as it is: an unchanged copy is returned."""
 
 
-def unpruned(model: keras.Model) -> bool:
-    """Tell whether `prune_channels` made a model of this process without removing a channel."""
-    return model in _WHOLE
+class ScratchIsBetter(UserWarning):
+    """A pruned model that is no better than one of its size that began with random weights."""
 
 
 def prune_channels(
@@ -62,6 +61,7 @@ def prune_channels(
     distill: float = 0.0,
     batch_size: int = 32,
     learning_rate: float = 1e-3,
+    held_out: tuple[Any, Any] | None = None,
     seed: int | None = None,
     verbose: int = 0,
 ) -> keras.Model:
@@ -79,7 +79,8 @@ def prune_channels(
     Without data the kept weights stay as they are, and accuracy falls: fine-tune afterwards. With data, `steps` rounds of
     pruning are each followed by `epochs` of training; after round k of n the share (1 - cos(pi k / n)) / 2 of the way is gone.
     Training uses Adam, and the loss that the model is compiled with; without one it is cross-entropy, inferred from the labels.
-    `from_scratch_control` tells afterwards whether the kept weights were worth it.
+    With `held_out` samples the result is then compared with a network of its size that is trained from scratch for as many
+    epochs, and the warning `ScratchIsBetter` tells if that one wins; `from_scratch_control` does the same on its own.
 
     Args:
         model: a built Keras 3 Sequential or Functional model, nested or not; left unchanged.
@@ -105,6 +106,8 @@ def prune_channels(
         distill: share of the loss that is the distance to the outputs of `model`, in [0, 1].
         batch_size: rows per step; a dataset has its own.
         learning_rate: Adam's first one in each round, > 0; it falls to zero along half a cosine.
+        held_out: inputs and labels that neither network is trained on, for the comparison with one from scratch, which takes
+            about as long again; None for none. Needs data, `epochs` >= 1 and a classifier.
         seed: makes the order of the data and all random layers repeatable; None draws them anew.
         verbose: of the training: 0 is silent, 1 a progress bar, 2 a line per epoch.
     Returns:
@@ -143,6 +146,11 @@ def prune_channels(
             f"Expected data for importance='{importance}', steps={steps} and distill={distill:g}, got none. Pass x and y; "
             "without data prune in one step, by 'magnitude' or 'bn_scale'."
         )
+    if held_out is not None and (x is None or not epochs):
+        raise InvalidArgument(
+            f"Expected data and epochs >= 1 for a comparison on held_out samples, got epochs={epochs} and "
+            f"{'no data' if x is None else 'data'}. Pass x and y, or leave out held_out."
+        )
     loss, batches, lessons = _training(model, x, y, batch_size, seed, distill=distill > 0 and epochs > 0)
 
     dependencies = dependencies_of(model)
@@ -168,7 +176,7 @@ def prune_channels(
             if step == 1 and final == 0 and goal.kind != "ratio":
                 text = f"'{model.name}' is within {goal.kind} <= {goal.value:g} already: nothing is removed, nothing trained."
                 warnings.warn(AlreadyWithinTarget(text), stacklevel=2)
-                _WHOLE.add(copy := rebuild(model, dependencies, kept, before=kept))
+                mark_unpruned(copy := rebuild(model, dependencies, kept, before=kept))
                 return copy
         new = choose(final * (1 - math.cos(math.pi * step / steps)) / 2)
         smaller = rebuild(current, dependencies, new, before=kept)
@@ -188,7 +196,25 @@ def prune_channels(
                 verbose=verbose,
             )
     if kept.all():
-        _WHOLE.add(current)
+        mark_unpruned(current)
+    elif held_out is not None:
+        control = from_scratch_control(
+            current,
+            x,
+            y,
+            held_out,
+            epochs=steps * epochs,
+            teacher=model,
+            distill=distill,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+            verbose=verbose,
+        )
+        if control.scratch_wins:
+            warnings.warn(ScratchIsBetter(str(control)), stacklevel=2)
+        elif verbose:
+            print(control)
     return current
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kerasnas.compress.channels.fine_tuning import fine_tune, with_lessons
 from kerasnas.compress.channels.model_check import check_model
-from kerasnas.compress.channels.prune_channels import unpruned
+from kerasnas.compress.channels.unpruned import is_unpruned
 from kerasnas.compress.clone import compile_as, copy_state, not_rebuilt, own_classes, seed_layers
 from kerasnas.compress.kernels import walk_layers
 from kerasnas.compress.objective import choose_objective
@@ -134,7 +134,7 @@ def from_scratch_control(
         raise InvalidArgument(
             f"Expected distill in [0, 1], with a teacher unless it is 0, got {distill!r}, teacher={teacher!r}."
         )
-    if unpruned(pruned) or (teacher is not None and _shapes(teacher) == _shapes(pruned)):
+    if is_unpruned(pruned) or (teacher is not None and _shapes(teacher) == _shapes(pruned)):
         raise InvalidArgument(
             f"Expected a network with fewer channels than its original, but from '{pruned.name}' none was removed: there is "
             "nothing to compare. Prune more, or compare networks of one size by evaluate()."

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasnas.compress import AlreadyWithinTarget, ScratchControl, from_scratch_control, prune_channels
+from kerasnas.compress import AlreadyWithinTarget, ScratchControl, ScratchIsBetter, from_scratch_control, prune_channels
 from kerasnas.compress.channels import fine_tuning
 from kerasnas.compress.channels.scratch import paired_error
 from kerasnas.errors import InvalidArgument
@@ -93,6 +93,21 @@ def test_what_was_not_pruned_is_not_judged(task):
     for model, settings in ((same, {}), (whole, {}), (network, {"teacher": network})):
         with pytest.raises(InvalidArgument, match="none was removed: there is nothing to compare"):
             from_scratch_control(model, x, y, (x, y), epochs=1, **settings)
+
+
+def test_pruning_tells_if_scratch_wins(task, capsys):
+    x, y = task
+    held_out, settings = (x[200:], y[200:]), {"ratio": 0.5, "epochs": 40, "learning_rate": 0.03, "seed": 0}
+    dead = keras.Sequential([keras.Input((4,)), layers.Dense(12, "relu"), layers.Dense(2, activation="softmax")])
+    dead.layers[0].bias.assign(np.full(12, -1e4))  # no unit ever fires: what is kept is worth nothing
+    with pytest.warns(ScratchIsBetter, match="FROM SCRATCH IS BETTER"):
+        prune_channels(dead, x[:200], y[:200], held_out=held_out, **settings)
+    able = prune_channels(_network(), x[:200], y[:200], **settings)
+    prune_channels(able, x[:200], y[:200], held_out=held_out, **settings | {"learning_rate": 1e-6, "epochs": 1, "verbose": 2})
+    assert "pruning is worth it" in capsys.readouterr().out
+    for wrong in ({"epochs": 0}, {"x": None, "y": None}):
+        with pytest.raises(InvalidArgument, match="leave out held_out"):
+            prune_channels(**{"model": dead, "x": x, "y": y, "held_out": held_out} | wrong)
 
 
 def test_the_error_of_a_paired_difference():
