@@ -116,10 +116,14 @@ def _time(record: "SearchRecord", trainings: int) -> str:
 
 
 def _others(project: Path, wanted: list[dict[str, Any]]) -> bool:
-    """Tell whether a project folder holds a trial of another configuration."""
+    """Tell whether a project folder holds trials of other configurations, those aside that were drawn in the place of twins."""
     from kerasnas.record import SearchRecord
 
     if not any(project.glob("trial_*/trial.json")):
         return False
-    known = SearchRecord.load(project).trials
-    return not all(any(values.items() <= trial.values.items() for values in wanted) for trial in known)
+    known = SearchRecord.load(project)
+    drawn = sum(
+        any(values.items() <= one.values.items() for values in wanted) for one in known.rejected if one.twin is not None
+    )
+    others = [trial for trial in known.trials if not any(values.items() <= trial.values.items() for values in wanted)]
+    return len(others) > drawn

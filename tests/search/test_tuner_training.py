@@ -181,7 +181,7 @@ def test_data_that_no_trial_can_train_on(name, message, make, small):
     tuner = make(small(), objective="loss")
     with pytest.raises(InvalidArgument, match=message):
         tuner.search(*arguments, **keywords, verbose=0)
-    assert all(trial.score is None for trial in tuner._all_trials())
+    assert all(trial.score is None for trial in tuner.oracle.trials.values())
 
 
 def test_losses_and_metrics_for_each_output_by_name(make, points):

@@ -27,10 +27,13 @@ def measured_path(record: SearchRecord, trainings: str | os.PathLike[str]) -> Ab
     for project in sorted(Path(trainings).glob("*/")):
         if not any(project.glob("trial_*/trial.json")):
             continue
-        for trial in SearchRecord.load(project).completed:
-            for values, known in zip(path.configurations, scores, strict=True):
-                if trial.score is not None and values.items() <= trial.values.items():
-                    known.append(trial.score)
+        trained = SearchRecord.load(project)
+        ended = {trial.trial_id: trial.score for trial in trained.completed if trial.score is not None}
+        # A configuration of the same network as another one was not trained a second time: it has that one's score.
+        told = [(trial.values, ended[trial.trial_id]) for trial in trained.completed if trial.trial_id in ended]
+        told += [(one.values, ended[one.twin]) for one in trained.rejected if one.twin in ended]
+        for values, known in zip(path.configurations, scores, strict=True):
+            known += [score for tried, score in told if values.items() <= tried.items()][:1]
     repeats = min(map(len, scores))
     if repeats == 0 or not path.steps:
         return path
