@@ -1,9 +1,10 @@
 """Shapes that a graph computes in each call although only the batch size is free, written as constants."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from kerasnas.export.all_nodes import all_nodes
 
 if TYPE_CHECKING:
     import onnx
@@ -33,7 +34,7 @@ def constant_shapes(proto: "onnx.ModelProto") -> None:
             graph.initializer.append(numpy_helper.from_array(values, name))
             node.input[1], changed = name, True
     while changed:
-        used = {name for node in _nodes(graph) for name in node.input} | {value.name for value in graph.output}
+        used = {name for node in all_nodes(graph) for name in node.input} | {value.name for value in graph.output}
         idle = [node for node in graph.node if not used & set(node.output)]
         for node in idle:
             graph.node.remove(node)
@@ -45,12 +46,3 @@ def constant_shapes(proto: "onnx.ModelProto") -> None:
 def _lengths(value: "onnx.ValueInfoProto") -> list[int | None]:
     dimensions = value.type.tensor_type.shape.dim
     return [dimension.dim_value if dimension.HasField("dim_value") else None for dimension in dimensions]
-
-
-def _nodes(graph: "onnx.GraphProto") -> Iterator["onnx.NodeProto"]:
-    """Yield all nodes, also those within loops and branches."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)

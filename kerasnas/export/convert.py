@@ -1,12 +1,12 @@
 """From a Keras model to an ONNX graph in memory, through tf2onnx."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from kerasnas.errors import KerasNASError
 from kerasnas.export import tf2onnx_repairs as repairs
+from kerasnas.export.all_nodes import all_nodes
 from kerasnas.export.constant_shapes import constant_shapes
 from kerasnas.export.early_layout import layout_first
 from kerasnas.export.functional_view import FunctionalView
@@ -38,7 +38,7 @@ def convert(view: FunctionalView, *, opset: int) -> "onnx.ModelProto":
     import onnx
 
     proto = _trace(view, opset)
-    unsupported = sorted({_describe(node, view.model) for node in _nodes(proto.graph) if not _is_standard(node, opset)})
+    unsupported = sorted({_describe(node, view.model) for node in all_nodes(proto.graph) if not _is_standard(node, opset)})
     if unsupported:
         raise KerasNASError(
             f"Expected operators that ONNX opset {opset} has, but {view.model.name!r} uses {'; '.join(unsupported)}. "
@@ -108,7 +108,7 @@ def _rename(graph: "onnx.GraphProto", names: dict[str, str]) -> None:
     """Rename tensors wherever they are made, used or declared, also within loops and branches."""
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         value.name = names.get(value.name, value.name)
-    for node in _nodes(graph) if names else ():
+    for node in all_nodes(graph) if names else ():
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
 
@@ -130,15 +130,6 @@ def _name_shapes(values: Any, specs: tuple[TensorSpec, ...]) -> None:
                 dimension.dim_param = f"{value.name}_dim{axis}"
             else:  # a layer may state the shape that it has in training (RandomCrop); what was traced is that of inference
                 dimension.dim_value = traced[axis] if axis < len(traced) and traced[axis] > 0 else length
-
-
-def _nodes(graph: "onnx.GraphProto") -> Iterator["onnx.NodeProto"]:
-    """Yield all nodes, also those within loops and branches."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
 
 
 def _is_standard(node: "onnx.NodeProto", opset: int) -> bool:

@@ -1,27 +1,16 @@
 """The tuner, with hypermodels that score without training; see test_tuner_training.py for those that train."""
 
 import json
-import warnings
 
 import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
+from actions import raises
 
 from kerasnas.errors import InfeasibleArchitecture, InvalidArgument, SearchFailed
 from kerasnas.oracles import RandomOracle, ReinforceOracle
 from kerasnas.search import NASTuner, SearchRecord
-
-
-def raises(error):
-    def action():
-        raise error
-
-    return action
-
-
-def summary(record):
-    return [(t.trial_id, t.status, t.score, dict(t.values)) for t in record.trials]
 
 
 def test_keras_tuner_reads_the_folder_of_a_search(make, fake, tmp_path):
@@ -241,25 +230,6 @@ def test_several_objectives_have_a_front(small, points, tmp_path):
     assert tuner.get_best_hyperparameters()[0].values == record.best.values
 
 
-@pytest.mark.parametrize("lost", ["tuner0.json", "oracle.json", "search.json"])
-@pytest.mark.parametrize("damage", [None, "", "{ half"])
-def test_a_lost_file_loses_no_trial(lost, damage, make, tmp_path):
-    make(max_trials=3).search(verbose=0)
-    before = summary(make(max_trials=3).record())
-    file = tmp_path / "p" / lost
-    file.unlink() if damage is None else file.write_text(damage)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        tuner = make(max_trials=5)
-        tuner.search(verbose=0)
-        after = summary(tuner.record())
-    assert after[:3] == before
-    assert [status for _, status, _, _ in after] == ["COMPLETED"] * 5
-
-
-# -- best models --
-
-
 def test_no_more_models_than_checkpoints(make):
     tuner = make(keep_checkpoints=2)
     with pytest.raises(InvalidArgument, match="keep_checkpoints=3"):
@@ -273,64 +243,7 @@ def test_no_best_model_without_a_completed_trial(make, fake):
         tuner.get_best_models(1)
 
 
-# -- resuming --
-
-
-@pytest.mark.parametrize(("oracle", "stop"), [(RandomOracle, 0), (RandomOracle, 3), (ReinforceOracle, 0), (ReinforceOracle, 4)])
-def test_resuming_repeats_nothing_and_ends_as_the_uninterrupted_search(oracle, stop, make, fake):
-    whole = make(fake(), oracle=oracle, max_trials=6, project_name="whole")
-    whole.search(verbose=0)
-
-    first = fake({stop: raises(KeyboardInterrupt())})
-    with pytest.raises(KeyboardInterrupt):
-        make(first, oracle=oracle, max_trials=6).search(verbose=0)
-    second = fake()
-    resumed = make(second, oracle=oracle, max_trials=6, seed=77)  # the seed on disk counts
-    resumed.search(verbose=0)
-    assert summary(resumed.record()) == summary(whole.record())
-    assert first.fitted[:stop] + second.fitted == [dict(t.values) for t in whole.record().trials]
-
-
-def test_a_finished_search_does_nothing_more(make, fake):
-    make().search(verbose=0)
-    again = fake()
-    tuner = make(again)
-    tuner.search(verbose=0)
-    assert again.fitted == []
-
-
-def test_more_trials_go_on_from_where_a_search_ended(make, fake):
-    whole = make(max_trials=12, project_name="whole")
-    whole.search(verbose=0)
-    make(max_trials=3).search(verbose=0)
-    more = make(max_trials=12)
-    more.search(verbose=0)
-    # The ids have one digit, then two: their order is that of the numbers.
-    assert [int(t.trial_id) for t in more.record().trials] == list(range(12))
-    assert [t.values for t in more.record().trials] == [t.values for t in whole.record().trials]
-
-
-def test_overwrite_begins_anew(make, fake):
-    make().search(verbose=0)
-    again = fake()
-    tuner = make(again, overwrite=True, seed=1)
-    tuner.search(verbose=0)
-    assert len(again.fitted) == 4
-    assert [dict(t.values) for t in tuner.record().trials] == again.fitted
-
-
-def test_a_search_that_ends_before_the_tuner_is_saved_keeps_its_first_trial(make, fake, tmp_path, monkeypatch):
-    # As if killed between the oracle's write of the ended trial and the tuner's own.
-    tuner = make(max_trials=3)
-    monkeypatch.setattr(
-        kt.Tuner, "on_trial_end", lambda self, trial: (self.oracle.end_trial(trial), raises(KeyboardInterrupt())())
-    )
-    with pytest.raises(KeyboardInterrupt):
-        tuner.search(verbose=0)
-    monkeypatch.undo()
-    again = fake()
-    make(again, max_trials=3).search(verbose=0)
-    assert len(again.fitted) == 2
+# -- workers, and records of a running search --
 
 
 def test_a_worker_leaves_the_folder_of_the_chief_alone(make, tmp_path, monkeypatch):
@@ -408,12 +321,6 @@ def test_a_folder_that_cannot_be_made_is_said(make, tmp_path, place):
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidArgument, match=r"Expected a folder for the search.*Not a directory\. Choose another"):
         make(directory=tmp_path / place)
-
-
-def test_a_resumed_search_prints_no_name_of_a_file(make, capsys):
-    make(max_trials=1).search(verbose=0)
-    make(max_trials=1)
-    assert capsys.readouterr().out == ""
 
 
 def test_limits_that_no_network_keeps_are_told_while_they_are_searched(make, capsys):
