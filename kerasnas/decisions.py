@@ -1,13 +1,14 @@
 """From KerasTuner's description of hyperparameters to the plain decisions of a strategy."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.strategies import Condition, Decision, Discrete, Range, Scalar
+from kerasnas.strategies import Choices, Condition, Decision, Discrete, Range, Scalar
+from kerasnas.strategies.space import walk
 
-__all__ = ["decisions_of", "default_of", "entries_of"]
+__all__ = ["completed", "decisions_of", "default_of", "entries_of"]
 
 # Up to this many consecutive integers are listed one by one; more are a range. A coarser grid is always listed.
 _LISTED = 1000
@@ -29,6 +30,16 @@ def decisions_of(entries: Iterable[Entry]) -> list[Decision]:
         InvalidArgument: for a kind of hyperparameter or condition that KerasTuner does not define.
     """
     return [_decision(entry) for entry in entries]
+
+
+def completed(entries: Sequence[Entry], choices: Mapping[str, Scalar]) -> Choices:
+    """Return choices with the default of what a strategy left out, because nothing would ask for it.
+
+    KerasTuner must have a value for each hyperparameter that it does not know to be inactive.
+    """
+    decisions = decisions_of(entries)
+    default = {id(d): default_of(entry) for d, entry in zip(decisions, entries, strict=True)}
+    return walk(decisions, lambda d, _: choices[d.name] if d.name in choices else default[id(d)])
 
 
 def default_of(entry: Entry) -> Scalar:

@@ -17,6 +17,7 @@ from kerasnas.pareto import hypervolume, knee_point, pareto_front, pareto_scores
 from kerasnas.strategies import Decision, Observation
 from kerasnas.strategies.best_arm import best_arm
 from kerasnas.strategies.decision import active_decisions
+from kerasnas.strategies.learned_conditions import Use, with_learned_conditions
 from kerasnas.trial_record import WRONG, RejectedRecord, TrialRecord, ignore, mean, number_of, rank, read_file, read_trial
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ class SearchRecord:
             InvalidArgument: if no trial is completed.
         """
         _ = self.best  # raises if there is none
-        return self.ended[best_arm(self.decisions, self.observations).index]
+        uses = [Use(trial.values, trial.unused) for trial in self.completed]
+        return self.ended[best_arm(with_learned_conditions(self.decisions, uses), self.observations).index]
 
     @property
     def ended(self) -> tuple[TrialRecord, ...]:

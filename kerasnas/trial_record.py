@@ -10,7 +10,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["WRONG", "RejectedRecord", "TrialRecord", "ignore", "mean", "number_of", "rank", "read_file", "read_trial"]
+__all__ = [
+    "WRONG",
+    "RejectedRecord",
+    "TrialRecord",
+    "ignore",
+    "mean",
+    "number_of",
+    "rank",
+    "read_file",
+    "read_trial",
+    "unused_of",
+]
 
 # What reading the fields of a file raises if they are not what they should be.
 WRONG = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
@@ -117,6 +128,11 @@ def read_file(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def unused_of(values: Mapping[str, Any], asked: Any) -> tuple[str, ...]:
+    """Return the names of `values` that are not among those asked for; none if it is not recorded what was."""
+    return tuple(name for name in values if name not in asked) if asked and isinstance(asked, list | tuple) else ()
+
+
 def read_expected(stopped: Any) -> float | None:
     """Return the score that a trial that was stopped early would have come to; None if nothing tells."""
     expected = stopped.get("expected") if isinstance(stopped, Mapping) else None
@@ -163,7 +179,7 @@ def _parse_trial(folder: Path, state: dict[str, Any]) -> TrialRecord:
         metrics=MappingProxyType(metrics),
         message=message,
         decision=_decision(folder),
-        unused=tuple(name for name in values if name not in asked) if asked and status == "COMPLETED" else (),
+        unused=unused_of(values, asked) if status == "COMPLETED" else (),
         **history,
     )
 

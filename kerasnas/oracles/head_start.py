@@ -13,7 +13,7 @@ from kerasnas.decisions import Entry, decisions_of, default_of
 from kerasnas.errors import InvalidArgument
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Choices, Decision, Discrete, Observation, Proposal, Range, Scalar, Strategy
-from kerasnas.strategies.decision import active_decisions
+from kerasnas.strategies.decision import active_choices, active_decisions
 from kerasnas.strategies.space import identity, walk
 
 __all__ = ["HeadStart"]
@@ -107,7 +107,7 @@ class HeadStart:
         left = [(point, why) for point, why in turns if identity(decisions, point) not in tried]
         if not left:
             return None
-        made = [{d.name: values[d.name] for d in active_decisions(decisions, values)} for values in trials]
+        made = [active_choices(decisions, values) for values in trials]
         for point, why in left:
             # A trial that failed before all of the space was known has fewer values.
             if not any(values and values.items() <= point.items() for values in made):

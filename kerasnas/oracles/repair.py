@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Collection, Hashable, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
 import numpy as np
 
 from kerasnas.oracles.rejections import REPAIR, Rejected
 from kerasnas.strategies import Choices, Decision, Discrete, Proposal, Scalar
-from kerasnas.strategies.decision import active_decisions
+from kerasnas.strategies.decision import active_choices, active_decisions
 from kerasnas.strategies.space import changes, identity
 from kerasnas.strategies.variation import express, genes_of, other_value
 
@@ -46,6 +47,7 @@ def repair(
     """
     if not chain or len(chain) > _STEPS:
         return None
+    chain = [replace(one, values=active_choices(decisions, one.values)) for one in chain]
     wanted, descent = chain[0].values, _Descent(chain)
     if descent.vain > _VAIN:
         return None

@@ -12,7 +12,7 @@ import keras_tuner as kt
 import numpy as np
 
 from kerasnas.atomic import write_text
-from kerasnas.decisions import decisions_of, entries_of
+from kerasnas.decisions import completed, decisions_of, entries_of
 from kerasnas.errors import InvalidArgument, SearchFailed
 from kerasnas.oracles.best_first import best_first
 from kerasnas.oracles.ended_trial import amend, is_old_news, reject_unless_finite
@@ -24,13 +24,14 @@ from kerasnas.oracles.rejections import REPAIR, Rejected, Rejection, Rejections,
 from kerasnas.oracles.repair import repair
 from kerasnas.oracles.replay import Replay, Turn
 from kerasnas.oracles.several_objectives import SeveralObjectives
+from kerasnas.oracles.told import Told
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Proposal, RandomSearch, Strategy
 from kerasnas.strategies.best_arm import best_arm
-from kerasnas.strategies.decision import active_decisions
+from kerasnas.strategies.decision import active_choices
+from kerasnas.strategies.learned_conditions import Use, with_learned_conditions
 from kerasnas.strategies.novelty import propose_untried
 from kerasnas.strategies.space import identity
-from kerasnas.trial_record import read_expected, read_file
 
 __all__ = ["StrategyOracle"]
 
@@ -125,7 +126,7 @@ class StrategyOracle(kt.Oracle):
         self.several_objectives = SeveralObjectives(self.objective)
         self._rejected = Rejections()
         self._replayed = Replay(strategy)
-        self._expected: dict[str, float] = {}
+        self._told = Told(self._get_trial_dir)
         self._error: Exception | None = None
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -137,7 +138,7 @@ class StrategyOracle(kt.Oracle):
             self._error = error
             return {"status": "STOPPED", "values": None}
         if choices is not None:
-            return {"status": "RUNNING", "values": choices}
+            return {"status": "RUNNING", "values": completed(entries_of(self.hyperparameters), choices)}
         may_grow = self.ongoing_trials and self.allow_new_entries and self.tune_new_entries
         return {"status": "IDLE" if may_grow else "STOPPED", "values": None}
 
@@ -153,7 +154,7 @@ class StrategyOracle(kt.Oracle):
         if not any(self.trials[trial_id].status == "COMPLETED" for trial_id in self.end_order):
             raise InvalidArgument(f"No trial is completed, so there is nothing to recommend; {len(self.trials)} were begun.")
         observations = [(dict(self.trials[i].hyperparameters.values), self._merit(i)) for i in self.end_order]
-        best = best_arm(decisions_of(entries_of(self.hyperparameters)), observations)
+        best = best_arm(with_learned_conditions(decisions_of(entries_of(self.hyperparameters)), self._uses()), observations)
         return self.trials[self.end_order[best.index]].hyperparameters.copy()
 
     def forgive(self, forgiven: Callable[[Rejected], bool]) -> int:
@@ -214,7 +215,7 @@ class StrategyOracle(kt.Oracle):
                 super().end_trial(trial, status)
             elif trial.trial_id in self.end_order:
                 amend(self, trial)
-                self._expected.pop(trial.trial_id, None)
+                self._told.forget(trial.trial_id)
             else:
                 reject_unless_finite(self, trial)
                 if is_old_news(self, trial):
@@ -321,7 +322,7 @@ class StrategyOracle(kt.Oracle):
             proposal = self._head_start.propose(decisions, tried, (t.hyperparameters.values for t in self.trials.values()))
         if proposal is not None:
             return proposal
-        pending = [{d.name: values[d.name] for d in active_decisions(decisions, values)} for values in running]
+        pending = [active_choices(decisions, values) for values in running]
         rng = np.random.default_rng([self.seed, number, attempt] if attempt else [self.seed, number])
         strategy = self.strategy
         if self._rejected.wanted(number) >= _PATIENCE and attempt % 2:
@@ -332,7 +333,7 @@ class StrategyOracle(kt.Oracle):
     def _reject(self, proposal: Proposal) -> bool:
         """Tell whether `screen` rejects a proposal, and remember it if so."""
         hp = self.hyperparameters.copy()
-        hp.values = dict(proposal)
+        hp.values = completed(entries_of(hp), proposal)
         rejection: Rejection | None = None
         self.proposed_as = phase = proposal.why.get("phase")
         with suppress(Exception):  # the trial will meet the same error, and tell it
@@ -379,7 +380,12 @@ class StrategyOracle(kt.Oracle):
                 turns.append(Turn.of(rejected.values, score(trial_id) if trial_id else math.nan, None))
             elif self.trials[trial_id].message != LOST:
                 turns.append(Turn.of(self.trials[trial_id].hyperparameters.values, score(trial_id), trial_id))
-        self._replayed.update(entries_of(self.hyperparameters), turns, self._head_start, self._get_trial_dir)
+        entries = entries_of(self.hyperparameters)
+        self._replayed.update(entries, self._uses(), turns, self._head_start, self._get_trial_dir)
+
+    def _uses(self) -> list[Use]:
+        """Return what the completed trials used of their values."""
+        return [use for trial_id in self.end_order if (use := self._told.use(self.trials[trial_id])) is not None]
 
     def _merit(self, trial_id: str) -> float:
         """Return the score of a trial that has ended, or what a stopped one would have: higher is better, NaN if it failed."""
@@ -388,8 +394,5 @@ class StrategyOracle(kt.Oracle):
             return math.nan
         if self.several_objectives:
             return -float(trial.score)
-        if trial_id not in self._expected:
-            history = read_file(Path(self._get_trial_dir(trial_id)) / "history.json") or {}
-            expected = read_expected(history.get("stopped"))
-            self._expected[trial_id] = trial.score if expected is None else expected
-        return self._expected[trial_id] if self.objective.direction == "max" else -self._expected[trial_id]
+        score = self._told.score(trial)
+        return score if self.objective.direction == "max" else -score

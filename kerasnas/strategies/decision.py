@@ -156,6 +156,11 @@ class Range(Decision):
         return 1 - math.log((top + low - number) / low) / math.log(top / low)
 
 
+def active_choices(decisions: Sequence[Decision], choices: Mapping[str, Scalar]) -> Choices:
+    """Return the values of the active decisions, in order."""
+    return {decision.name: choices[decision.name] for decision in active_decisions(decisions, choices)}
+
+
 def active_decisions(decisions: Sequence[Decision], choices: Mapping[str, Scalar]) -> list[Decision]:
     """Return the decisions that `choices` had to make, in order, without those that it lacks a value for."""
     made: Choices = {}
