@@ -13,7 +13,7 @@ from typing import Any
 import keras_tuner as kt
 from keras_tuner.engine.trial import Trial
 
-from kerasnas.decisions import decisions_of, entries_of
+from kerasnas.decisions import completed, decisions_of, entries_of
 from kerasnas.oracles.excuses import LOST
 from kerasnas.oracles.head_start import HeadStart
 from kerasnas.oracles.ledger import read_decision
@@ -131,7 +131,7 @@ class Recovery:
         hp = _space(self.state["hyperparameters"])
         values = (read_decision(self._folder(trial_id)) or {}).get("values")
         if isinstance(values, dict) and _are_values(values):
-            hp.values = values
+            hp.values = completed(entries_of(hp), values)
             trial, fate = Trial(hp, trial_id, "RUNNING"), "it is run again"
         else:
             hp.values = {}

@@ -62,7 +62,8 @@ def _row(number: int, trial: TrialRecord, record: SearchRecord) -> dict[str, Any
         "surprising": surprise is not None and abs(surprise) > 2,
         "entropy": _number(decision.get("entropy")),
         "advantage": _number(decision.get("advantage")),
-        "facts": _facts(decision, trial.values),
+        # What the strategy chose: it was not asked for what it knew that the network would not use.
+        "facts": _facts(decision, chosen if isinstance(chosen := decision.get("values"), Mapping) else trial.values),
         "unlikely": _unlikely(decision.get("probabilities")),
     }
 

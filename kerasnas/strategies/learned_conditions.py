@@ -55,7 +55,7 @@ def with_learned_conditions(decisions: Sequence[Decision], uses: Sequence[Use]) 
         conditions: tuple[Condition, ...] = ()
         if on.sum() >= _FEWEST and off.sum() >= _FEWEST:
             pattern = on.tobytes() + off.tobytes()  # the width and the activation of a layer have the same
-            if pattern not in rules:
+            if not rules.get(pattern):  # or none was found among the fewer decisions before another one
                 rules[pattern] = table.rule(column, on, off)
             conditions = rules[pattern]
         if conditions:
@@ -84,10 +84,12 @@ class _Table:
             for decision in active_decisions(decisions, use.choices):
                 place = row, column[id(decision)]
                 self.given[place] = True
-                if decision.name not in use.unused:
-                    self.used[place] = True
-                    with suppress(ValueError):  # a value that is not on the list
-                        self._places[place] = _place(decision, use.choices[decision.name])
+                self.used[place] = decision.name not in use.unused
+                with suppress(ValueError):  # a value that is not on the list
+                    self._places[place] = _place(decision, use.choices[decision.name])
+        # What no trial asked for may be read without asking.
+        self.used |= self.given & ~self.used.any(axis=0)
+        self._places[~self.used] = np.nan
         self.active = self.given.copy()
         names = [decision.name for decision in decisions]
         self._eligible = [1 < (decision.size or 0) <= _LISTED and names.count(decision.name) == 1 for decision in decisions]

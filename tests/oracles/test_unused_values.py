@@ -125,3 +125,18 @@ def test_a_search_that_is_resumed_before_each_trial_is_the_uninterrupted_one(cls
     phases = [entry["phase"] for entry in play.ledger("parts")]
     assert phases.count("initial point") >= 2  # a rule may make twins of them
     assert oracle.recommend().values == dict(SearchRecord.load(play.folder / "whole").preferred.values)
+
+
+def test_a_trial_that_is_damaged_is_run_again_with_the_values_that_it_had(play, begin, end):
+    oracle = begin(RandomOracle)
+    for _ in range(14):
+        end(oracle, oracle.create_trial("tuner0"))
+    ledger = play.ledger()
+    number = next(i for i, entry in reversed(list(enumerate(ledger))) if len(entry["values"]) < 4)
+    before = SearchRecord.load(play.folder / "p").trials[number]
+    (play.folder / "p" / f"trial_{before.trial_id}" / "trial.json").write_text("{")
+    with pytest.warns(UserWarning, match="is lost; it is run again|not whole"):
+        resumed = begin(RandomOracle)
+    trial = resumed.create_trial("tuner0")
+    assert trial.trial_id == before.trial_id
+    assert trial.hyperparameters.values == dict(before.values)

@@ -118,6 +118,26 @@ def test_what_no_rule_explains_stays_as_it_was():
     assert with_learned_conditions(decisions, []) == decisions
 
 
+def test_a_decision_that_is_read_without_asking_can_be_a_condition():
+    decisions = [Range(name="layers", low=1, high=3, integer=True), Discrete(name="units", values=(8, 16))]
+    told = [use({"layers": n, "units": 8}, ["units"] if n > 1 else ["other"]) for n in (1, 2, 3, 1)]
+    layers, units = with_learned_conditions(decisions, told)
+    assert not layers.conditions
+    assert units.conditions == (Condition("layers", (2, 3)),)
+
+
+def test_a_decision_before_its_condition_does_not_hide_it_from_others():
+    decisions = [
+        Discrete(name="kind", values=("a", "b")),
+        Discrete(name="layers", values=(1, 2), ordered=True),
+        Discrete(name="units", values=(8, 16)),
+    ]
+    told = [use({"kind": "a", "layers": n, "units": 8}, ["layers", *(["kind", "units"] if n > 1 else [])]) for n in (1, 2) * 2]
+    kind, _, units = with_learned_conditions(decisions, told)
+    assert not kind.conditions
+    assert units.conditions == (Condition("layers", (2,)),)
+
+
 COLUMNS = [
     Discrete(name="number", values=(1, 2, 3), ordered=True),
     Discrete(name="kind", values=("a", "b", "c")),
@@ -137,6 +157,6 @@ def test_whatever_was_used_a_rule_explains_every_trial(seed, unused):
         active = active_choices(learned, one.choices)
         for stated, decision in zip(COLUMNS, learned, strict=True):
             if decision != stated:
-                assert (decision.name in active) == (decision.name not in one.unused)
+                assert (decision.name in active) == (decision.name not in one.unused)  # never so if none used it
             elif not decision.conditions:
                 assert decision.name in active
