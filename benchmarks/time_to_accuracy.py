@@ -165,7 +165,8 @@ def plot(tasks: dict[str, dict[str, list[dict[str, Any]]]], path: Path) -> None:
                     seconds, accuracy = [*seconds, max(result["seconds"], seconds[-1])], [*accuracy, accuracy[-1]]
                 axis.step(seconds, accuracy, where="post", label=None if run else method, **style)
         lowest = min(final(runs)[0] for runs in results.values())
-        axis.set(title=task, xlabel="seconds", ylabel="test accuracy of the best network so far", xlim=(0, None))
+        axis.set_title(task, fontsize=10)
+        axis.set(xlabel="seconds", ylabel="test accuracy of the best network so far", xlim=(0, None))
         axis.set_ylim(bottom=max(0.0, lowest - 0.1))
         axis.grid(alpha=0.25)
         lines |= {line.get_label(): line for line in axis.lines if not line.get_label().startswith("_")}
