@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kerasnas.cost.graph import graph_of
 
-__all__ = ["decided_classes", "model_classes", "model_threshold", "single_threshold"]
+__all__ = ["decided_classes", "model_classes", "model_threshold", "probabilities_of", "single_threshold"]
 
 _SIGMOIDS = frozenset({"sigmoid", "hardsigmoid", "logistic"})
 # What a probability may pass through on its way out, as Keras, ONNX and LiteRT call it: quantised files, means of networks.
@@ -54,6 +54,20 @@ def single_threshold(ends: Iterable[Hashable], makers: Makers) -> float:
 def model_classes(model: keras.Model, outputs: NDArray[Any]) -> NDArray[np.int64]:
     """Return the class of each row of what a Functional or Sequential model with one output gave."""
     return decided_classes(outputs, 0.0 if outputs.shape[1] > 1 else model_threshold(model))
+
+
+def probabilities_of(model: keras.Model, outputs: NDArray[Any]) -> NDArray[Any]:
+    """Return the probability of each class, shape (n, at least 2), from what a model gave: probabilities or logits."""
+    outputs = np.asarray(outputs)
+    if outputs.ndim != 2:
+        return outputs
+    if outputs.shape[1] == 1:
+        single = outputs if model_threshold(model) > 0 else 0.5 + 0.5 * np.tanh(0.5 * outputs)  # the sigmoid, without overflow
+        return np.concatenate([1 - single, single], axis=1)
+    if outputs.size and (outputs.min() < 0 or outputs.max() > 1.001):
+        powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    return outputs
 
 
 def model_threshold(model: keras.Model) -> float:

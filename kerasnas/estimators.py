@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 import kerasnas
 from kerasnas.classifier_compression import compress_classifier, export_chosen
 from kerasnas.classifier_files import read_classifier, save_classifier, write_classifier
+from kerasnas.decided_classes import probabilities_of
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.by_name import map_method
 from kerasnas.image_data import (
@@ -207,10 +208,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, x: Any) -> NDArray[np.float32]:
         """Return the probability of each class, shape (samples, classes), columns in the order of `classes_`."""
         check_is_fitted(self)
-        probabilities = np.asarray(self.model_.predict(self._images(x), batch_size=256, verbose=0))
-        if probabilities.ndim == 2 and probabilities.shape[1] == 1:  # a single sigmoid unit
-            probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
-        return probabilities
+        return probabilities_of(self.model_, self.model_.predict(self._images(x), batch_size=256, verbose=0))
 
     def predict(self, x: Any) -> NDArray[Any]:
         """Return the most probable label of each picture, shape (samples,)."""
@@ -378,13 +376,13 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         return images
 
     def _check_probabilities(self, x: NDArray[Any]) -> None:
-        probabilities = self.predict_proba(x)
+        outputs, probabilities = self.model_.predict(x, verbose=0), self.predict_proba(x)
         expected = (len(x), len(self.classes_))
         sums = probabilities.shape == expected and np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)
-        if not sums or probabilities.min() < 0:
+        if not sums or outputs.min() < 0 or outputs.max() > 1.001:
             raise InvalidArgument(
                 f"Expected the model to give probabilities of shape {expected}, got shape {probabilities.shape}, values from "
-                f"{probabilities.min():.3g} to {probabilities.max():.3g}; end it with Dense(classes, activation='softmax')."
+                f"{outputs.min():.3g} to {outputs.max():.3g}; end it with Dense(classes, activation='softmax')."
             )
 
 

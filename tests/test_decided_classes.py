@@ -8,7 +8,7 @@ from keras import layers, ops
 from kerasnas.compress import from_scratch_control
 from kerasnas.compress.channels.scratch import class_indices
 from kerasnas.compression_search.network_files import Bench
-from kerasnas.decided_classes import model_classes
+from kerasnas.decided_classes import model_classes, probabilities_of
 from kerasnas.errors import InvalidArgument
 from kerasnas.export import certify, to_litert, to_onnx
 from kerasnas.export.file_classes import file_classes
@@ -75,3 +75,16 @@ def test_rows_that_name_no_single_class_are_refused(row):
     with pytest.raises(InvalidArgument, match="one-hot rows, a single 1"):
         class_indices(np.array([[1, 0, 0], row]), (None, 3))
     assert class_indices(np.eye(3)[[2, 0]], (None, 3)).tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(("columns", "activation"), [(1, "sigmoid"), (1, None), (3, "softmax"), (3, None)])
+def test_probabilities_of_logits_are_those_of_the_squashed_model(columns, activation):
+    start = keras.Input((4,))
+    logits = layers.Dense(columns, name="logits")
+    model = keras.Model(start, logits(start) if activation is None else layers.Activation(activation)(logits(start)))
+    x = 100 * np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+    z = x @ logits.kernel.numpy()
+    z = np.concatenate([0 * z, z], axis=1) if columns == 1 else z  # the sigmoid is the softmax against zero
+    expected = np.exp(z - z.max(axis=1, keepdims=True))
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities_of(model, model.predict(x, verbose=0)), expected, atol=1e-5)

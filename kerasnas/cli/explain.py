@@ -120,9 +120,17 @@ def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = (), trust:
 
 def _maps(classifier: Any, images: Any, methods: "Sequence[str]", trust: bool) -> "Iterator[tuple[Any, Any]]":
     """Yield the maps of each method, and how far they can be believed; None where that is not asked for."""
+    from kerasnas.errors import InvalidArgument
+
     for method in dict.fromkeys(methods or _USUAL):
         click.echo(f"  {method} of {len(images)} pictures", err=True)
-        maps = classifier.explain(images, method=method)
+        try:
+            maps = classifier.explain(images, method=method)
+        except InvalidArgument as error:
+            if methods or method not in _INSTEAD:
+                raise
+            click.echo(f"{error} {_INSTEAD[method]} instead")
+            maps = classifier.explain(images, method=_INSTEAD[method])
         verdict = maps.trust() if trust else None
         empty = maps.blank.mean() > 0.5
         if (

@@ -110,7 +110,8 @@ def search(
     )
     classifier.fit(dataset.x_train, dataset.y_train, epochs=epochs, batch_size=batch_size, verbose=verbose)
     result = evaluate(classifier, dataset)
-    remove_results(out)  # they are those of an earlier winner
+    if (out / "run.json").exists():
+        remove_results(out)  # they are those of an earlier winner
     source = data if data in ("digits", "fashion_mnist", "cifar10") else str(Path(data).resolve())
     # run.json first and model.keras last: a folder with a model is complete.
     write_json(

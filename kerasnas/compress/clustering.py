@@ -75,15 +75,17 @@ def cluster(
     check_model(model)
     inputs, labels, batches = training_data(model, x, y, batch_size, seed)
     clustered = clone_trained(model, seed=seed)
-    kernels = [kernel.variable for kernel in prunable_kernels(clustered)]
-    kernels = [kernel for kernel in kernels if len(np.unique(kernel.numpy())) > clusters]
+    all_kernels = [kernel.variable for kernel in prunable_kernels(clustered)]
+    kernels = [kernel for kernel in all_kernels if len(np.unique(kernel.numpy())) > clusters]
+    few = {id(kernel) for kernel in all_kernels} - {id(kernel) for kernel in kernels}
+    trained = [variable for variable in clustered.trainable_variables if id(variable) not in few]  # few values stay few
     if not kernels:
         raise InvalidArgument(
             f"Expected a model with dense or convolution kernels of more than {clusters} values, '{model.name}' has none."
         )
     loss, encode = choose_objective(clustered, labels)
     check_parity(model, clustered, inputs[:8])
-    twin, values_of = _build_twin(clustered, kernels, clusters, preserve_sparsity, loss, learning_rate, inputs[:1])
+    twin, values_of = _build_twin(clustered, trained, kernels, clusters, preserve_sparsity, loss, learning_rate, inputs[:1])
     twin.fit(batches.map(lambda a, b: (a, encode(b))), epochs=epochs, verbose=verbose)
     for kernel, values in zip(kernels, values_of(), strict=True):
         kernel.assign(values)
@@ -93,6 +95,7 @@ def cluster(
 
 def _build_twin(
     model: keras.Model,
+    variables: Sequence[keras.Variable],
     kernels: Sequence[keras.Variable],
     clusters: int,
     preserve_sparsity: bool,
@@ -113,7 +116,7 @@ def _build_twin(
 
     plain = tf.autograph.experimental.do_not_convert
     optimizer = keras.optimizers.Adam(learning_rate)
-    optimizer.build(model.trainable_variables)
+    optimizer.build(variables)
     centroid_optimizer = tf_keras.optimizers.Adam(learning_rate)
     names = [f"kernel_{number}" for number in range(len(kernels))]
     penalties: list[Any] = []
@@ -134,7 +137,7 @@ def _build_twin(
         with tf.GradientTape() as tape:
             predictions = twin(inputs, training=True)
             total = loss(labels, predictions) + sum(penalties)
-        variables, centroids = model.trainable_variables, list(twin.clustered.cluster_centroids.values())
+        centroids = list(twin.clustered.cluster_centroids.values())
         gradients = tape.gradient(total, [variable.value for variable in variables] + centroids)
         if variables:
             optimizer.apply(gradients[: len(variables)], variables)

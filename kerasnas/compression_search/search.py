@@ -226,7 +226,9 @@ class _Search:
     def judge(self) -> tuple[Candidate, list[Candidate], Candidate]:
         """Return the original's float file, all files, those of the front timed once more in turns, and the chosen one."""
         rows = self._journal.rows
-        front = [row for row in self._kept if row in front_of(rows) or row == rows[0] or row == self._best()]
+        first, best = front_of(rows), self._best()
+        kept = [row for row in rows if self._journal.path(row).exists()]
+        front = [row for row in kept if row in first or row == rows[0] or row == best]
         timed = side_by_side({str(i): self._journal.path(row) for i, row in enumerate(front)}, self._original_file, _ROUNDS)
         again = {
             id(row): replace(row, latency_ms=ms, original_ms=base)

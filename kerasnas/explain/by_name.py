@@ -50,6 +50,11 @@ def map_method(name: str | None) -> Callable[..., Attribution]:
 
 
 def _usual(model: Any, images: Any, *, target: Any = None, **kwargs: Any) -> Attribution:
-    """Explain by Grad-CAM, or by integrated gradients where the last feature map is too small for it to mark anything."""
-    maps = grad_cam(model, images, target=target, **kwargs)
+    """Explain by Grad-CAM, or by integrated gradients where there is no feature map, or one too small to mark anything."""
+    try:
+        maps = grad_cam(model, images, target=target, **kwargs)
+    except InvalidArgument:
+        if kwargs:
+            raise
+        return integrated_gradients(model, images, target=target)
     return integrated_gradients(model, images, target=target) if maps.blank.mean() > 0.5 and not kwargs else maps

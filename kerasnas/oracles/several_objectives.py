@@ -45,6 +45,7 @@ class SeveralObjectives:
     def rescore(self, trials: Iterable[Any]) -> None:
         """Set the score of every trial: its front, and its place there; lower is better (see `pareto_scores`)."""
         trials = list(trials)
+        self._ended = []  # a trial may have gone on since
         if trials:
             for trial, score in zip(trials, pareto_scores(self._matrix(trials)), strict=True):
                 trial.score = float(score)

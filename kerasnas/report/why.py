@@ -126,7 +126,7 @@ def _unreliable(check: ModelCheck) -> str:
     if check.low > 0:
         why_not = "which models of shuffled scores reach, too"
     else:
-        why_not = f"its 95 % interval begins at {check.low:.2f}"
+        why_not = f"three standard errors below it is {check.low:.2f}"
     return (
         "Which changes made the network better than the default, and what other values would have done, cannot be predicted: "
         f"from {check.trials} trials no model of the score ranks trials that it has not seen (rank correlation "

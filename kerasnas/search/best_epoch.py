@@ -39,7 +39,7 @@ class BestEpoch(keras.callbacks.Callback):
                 return
             if not np.isfinite(value) and self.best_weights is not None:
                 return
-            self.best_value = value
+            self.best_value = value if np.isfinite(value) else None
         self.best_weights = self.model.get_weights()
 
     def write(self, model: keras.Model, path: Path) -> None:

@@ -53,6 +53,8 @@ class TrialProcess:
             try:
                 return future.result(timeout=0.5)
             except FutureTimeout:
+                if future.done():  # the trial's own TimeoutError
+                    raise
                 watch()
             except TerminatedWorkerError as error:
                 codes = "".join(re.findall(r"exit codes of the workers are (\{.*\})", str(error)))
@@ -77,7 +79,7 @@ class TrialProcess:
                 tuner._progress.end_epoch(shown, history.last)
 
         try:
-            results = self.run(_train, tuner, trial, args, kwargs, watch=watch)
+            results, trial.hyperparameters = self.run(_train, tuner, trial, args, kwargs, watch=watch)
         finally:
             tuner._history = TrialHistory(path, TrialHistory.read(path))
         return [TrialTraining.revived(result) for result in results]
@@ -99,11 +101,11 @@ class TrialProcess:
         return _ArrayFile(self._files[id(value)][1])
 
 
-def _train(tuner: Any, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """Run in the process of a trial; return results that can be sent back."""
+def _train(tuner: Any, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Any]:
+    """Run in the process of a trial; return results that can be sent back, and what hyperparameters there are now."""
     results = tuner.run_trial(trial, *args, **kwargs)
     tuner._history.save()  # what a `fit` without epochs has left in it is read by the parent, too
-    return [TrialTraining.as_json(result) for result in results]
+    return [TrialTraining.as_json(result) for result in results], trial.hyperparameters
 
 
 class _ArrayFile:

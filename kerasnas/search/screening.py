@@ -136,7 +136,12 @@ class Screening:
             history = TrialHistory.read(Path(self._tuner.get_trial_dir(trial.trial_id)) / "history.json")
             if "fingerprint" in history and history["costs"]:
                 self._screened[key] = Screened(history["costs"], history["fingerprint"], ())
-        return self.known(trial.hyperparameters).fingerprint
+            else:
+                try:
+                    self.known(trial.hyperparameters)
+                except Exception:  # it cannot be built: the trial itself has said so
+                    self._screened[key] = Screened({}, None, ())
+        return self._screened[key].fingerprint
 
     @property
     def _needs_latency(self) -> bool:

@@ -60,6 +60,10 @@ class TimeCeiling:
         best = [known[t.trial_id][1] for t in self._oracle.get_best_trials(1) if t.trial_id in known]
         return max([share * limit, *(_AS_THE_BEST * seconds * self._epochs for seconds in best)])
 
+    def begin_trial(self) -> None:
+        """Look at another trial from now on."""
+        self._lap = (0, 0.0)
+
     def check(self, costs: Mapping[str, float]) -> Rejection | None:
         """Return why a network is not to be trained yet; None if it may be.
 

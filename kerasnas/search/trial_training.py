@@ -58,6 +58,8 @@ class TrialTraining:
         self._live: Any = None
         self._fit_seconds: Callable[[], float] = lambda: self.history.content["fit_seconds"]
         budget.begin_trial(self.history.content["seconds"])
+        if tuner.time_ceiling is not None:
+            tuner.time_ceiling.begin_trial()
 
     @staticmethod
     def forget(folder: str) -> None:

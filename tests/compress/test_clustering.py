@@ -98,11 +98,27 @@ def test_nested_and_shared_layers_are_clustered_and_the_twin_computes_with_what_
     assert any("moving_mean" in path for path in moved), "statistics are kept up to date"
 
 
+def test_kernels_of_few_values_keep_them_and_their_zeros():
+    model = keras.Sequential(
+        [layers.Input((6,)), layers.Dense(4, "relu"), layers.Dense(40, "relu"), layers.Dense(2, "softmax")]
+    )
+    model.layers[0].kernel.assign(np.round(np.random.default_rng(0).normal(size=(6, 4))))
+    before = model.layers[0].kernel.numpy()
+    assert len(np.unique(before)) <= 8
+    assert (before == 0).any()
+    x = np.random.default_rng(1).normal(size=(60, 6)).astype("float32")
+    clustered = cluster(model, x, (x[:, 0] > 0).astype(int), clusters=8, preserve_sparsity=True, epochs=2, learning_rate=0.01)
+    np.testing.assert_array_equal(clustered.layers[0].kernel.numpy(), before)
+    assert all(kernel.distinct <= 8 for kernel in sparsity_report(clustered).kernels)
+
+
 def test_the_twin_computes_with_the_clustered_kernels():
     model = nested_and_shared()
     kernels = [kernel.variable for kernel in prunable_kernels(model)]
     x = np.random.default_rng(0).random((5, 8, 8, 1)).astype("float32")
-    twin, values = _build_twin(model, kernels, 3, False, keras.losses.SparseCategoricalCrossentropy(), 1e-3, x[:1])
+    twin, values = _build_twin(
+        model, model.trainable_variables, kernels, 3, False, keras.losses.SparseCategoricalCrossentropy(), 1e-3, x[:1]
+    )
     plain = model(x, training=False).numpy()
     expected = twin(x, training=False).numpy()
     assert np.abs(expected - plain).max() > 1e-4, "three values per kernel are felt"

@@ -207,6 +207,19 @@ def test_another_goal_needs_no_training(copy, found, model, digits, settings, mo
 
 
 @pytest.mark.slow
+def test_the_last_timing_is_what_is_told_and_decides(copy, model, digits, settings, monkeypatch):
+    def timed(files, original, rounds):
+        return {name: (float(1 + i), 8.0) for i, name in enumerate(reversed(files))}
+
+    module = importlib.import_module("kerasnas.compression_search.search")
+    monkeypatch.setattr(module, "side_by_side", lambda *arguments: dict(reversed(timed(*arguments).items())))
+    more = {"max_trials": 2, "directory": copy, "control": False, **settings, "max_loss": 0.9}
+    fast = compress(model, digits["train"], goal="fastest", **more)
+    assert {row.original_ms for row in fast.rows} == {8.0}
+    assert fast.chosen.latency_ms == 1.0
+
+
+@pytest.mark.slow
 def test_another_search_is_refused(copy, model, digits, settings):
     def again(network=model, data=digits["train"], **more):
         return compress(network, data, max_trials=2, directory=copy, control=False, **settings, **more)

@@ -14,9 +14,11 @@ def space():
     class Layers(kt.HyperModel):
         """One to three layers, as KerasTuner's guide writes it; best with one. What `fit` asks for counts, too."""
 
+        default = 3
+
         def build(self, hp):
             model = keras.Sequential([keras.Input((2,))])
-            for i in range(hp.Int("layers", 1, 3, default=3)):
+            for i in range(hp.Int("layers", 1, 3, default=self.default)):
                 model.add(keras.layers.Dense(hp.Int(f"units_{i}", 1, 9, default=2)))
             hp.Int("batch", 1, 64)
             model.compile("sgd", "mse")
@@ -51,6 +53,15 @@ def test_the_process_of_a_trial_tells_it_too(make, space):
     tuner.search(verbose=0)
     for trial in tuner.record().trials:
         assert set(trial.unused) == {f"units_{i}" for i in range(trial.values["layers"], 3)} & set(trial.values)
+
+
+@pytest.mark.slow
+def test_what_a_trial_in_its_own_process_discovers_is_searched(make, space):
+    space.default = 1
+    tuner = make(space, max_trials=12, isolate=True)
+    tuner.search(verbose=0)
+    deep = [trial for trial in tuner.record().trials if trial.values["layers"] > 1]
+    assert len({trial.values["units_1"] for trial in deep if "units_1" in trial.values}) > 1
 
 
 def test_what_is_asked_for_is_noted_while_the_block_lasts():

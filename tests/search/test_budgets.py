@@ -183,6 +183,16 @@ def process(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def late():
+    raise TimeoutError("the trial's own")
+
+
+@pytest.mark.slow
+def test_a_time_out_of_the_trial_itself_ends_it(process):
+    with pytest.raises(TimeoutError, match="the trial's own"):
+        process.run(late)
+
+
 @pytest.mark.slow
 def test_a_process_is_reused_until_it_dies(process):
     array = np.arange(1000.0)

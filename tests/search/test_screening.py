@@ -186,3 +186,19 @@ def test_a_model_that_cannot_be_measured_is_said_so_only_where_latency_counts(sc
         screening(limits={"latency_ms": 1.0})(hp(5))
     screen = screening(limits={"latency_ms": 1.0, "parameters": 10}, overwrite=True)
     assert "parameters" in screen(hp(5)).reason  # rejected for free
+
+
+def test_a_network_that_cannot_be_built_does_not_hide_its_twins(tmp_path):
+    def fragile(hp):
+        if hp.get("units") == 3:
+            raise kt.errors.FailedTrialError("three units")
+        return build(hp)
+
+    oracle = RandomOracle(objective="val_loss", max_trials=9, seed=0)
+    tuner = NASTuner(build, oracle, directory=tmp_path, project_name="p")
+    tuner.hypermodel.build = fragile
+    for number, units in enumerate((3, 5)):
+        values = {"units": units, "rate": 0.1, "lr": 0.01}
+        oracle.trials[str(number)] = kt.engine.trial.Trial(hp(**values), str(number))
+    assert tuner._screening(hp(5, rate=0.1, lr=0.01)).twin == "1"
+    assert tuner._screening(hp(6, rate=0.1, lr=0.01)) is None

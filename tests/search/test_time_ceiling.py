@@ -144,6 +144,10 @@ def test_a_training_that_takes_far_longer_than_it_may_is_ended(clock, tmp_path):
     assert after(4, 25) == "it would take more than 25 s; 10 s are allowed so early"
     assert after(5, 29) == "it would take 49 s; 10 s are allowed so early"
     assert after(10, 99) is None  # it is over
+    # Another trial goes on after as many epochs as this one was last seen at.
+    assert after(3, 0.5) is None
+    ceiling.begin_trial()
+    assert after(4, 12) is None
 
 
 def test_what_was_let_in_may_take_what_it_was_let_in_for(clock, tmp_path):
