@@ -64,10 +64,10 @@ def compress_classifier(
     model, smaller = classifier.model_, copy.copy(classifier)
     for name in ("compression_", "_chosen"):  # of an earlier model
         vars(smaller).pop(name, None)
+    for name in ("held_out", "test"):
+        if isinstance(kwargs.get(name), tuple | list):
+            kwargs[name] = _labelled(classifier, *kwargs[name])
     if goal is not None:
-        for name in ("held_out", "test"):
-            if isinstance(kwargs.get(name), tuple):
-                kwargs[name] = _labelled(classifier, *kwargs[name])
         folder = Path(classifier.directory or ".") / classifier.project_name / "compression"
         settings = {"directory": folder, "export": classifier.export_facts(), "seed": classifier.seed or 0, **kwargs}
         smaller.compression_ = found = compress(model, images, codes, goal=goal, **settings)

@@ -240,7 +240,12 @@ class TrialTraining:
         if isinstance(result, keras.callbacks.History):
             epochs = max((len(values) for values in result.history.values()), default=0)
             constant = {name: [value] * epochs for name, value in costs.items()}
-            result = self.revived({"history": constant | result.history})  # the training's own is left as it is
+            known = constant | result.history  # the training's own is left as it is
+            if np.isfinite(values := np.asarray(known.get(objective.name, ()), float)).any():
+                # To KerasTuner a first epoch that is NaN would be the best of all.
+                worst = -np.inf if objective.direction == "max" else np.inf
+                known[objective.name] = np.where(np.isfinite(values), values, worst).tolist()
+            result = self.revived({"history": known})
             if not objective.has_value(result.history):
                 raise InvalidArgument(
                     f"Expected the objective {objective.name!r} among the metrics of the training, "

@@ -294,6 +294,8 @@ def test_compress_by_channels_or_for_a_goal(classifier, tmp_path):
         classifier.compress(PIXELS, NAMES, sparsity=0.5, goal="smallest")
     with pytest.raises(InvalidArgument, match=r"\['ten'\]"):
         classifier.compress(PIXELS[TRAIN], NAMES[TRAIN], goal="smallest", held_out=(PIXELS[:1], ["ten"]))
+    with pytest.raises(InvalidArgument, match=r"\['ten'\]"):
+        classifier.compress(PIXELS[TRAIN], NAMES[TRAIN], channels=0.5, epochs=1, held_out=[PIXELS[:1], ["ten"]])
 
 
 def test_export_computes_the_same_from_raw_pixels(classifier, tmp_path):

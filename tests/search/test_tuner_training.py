@@ -216,3 +216,16 @@ def test_callbacks_may_be_lists_in_lists_as_for_keras(make, small, points):
     note = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
     make(small(), objective="loss", max_trials=1).search(*points, callbacks=[[note], []], epochs=2, verbose=0)
     assert seen == [0, 1]
+
+
+def test_an_epoch_without_a_finite_score_does_not_hide_the_others(make, small):
+    class Late(small):
+        def fit(self, hp, model, *args, **kwargs):
+            history = keras.callbacks.History()
+            history.history = {"val_loss": [np.nan, 3.0, 0.5, np.inf]}
+            return history
+
+    tuner = make(Late(), objective="val_loss", max_trials=2)
+    tuner.search(verbose=0)
+    for trial in tuner.record().trials:
+        assert (trial.status, trial.score, trial.best_epoch) == ("COMPLETED", 0.5, 2)
