@@ -211,6 +211,12 @@ def _read_classes(path: Path, image_size: tuple[int, int] | None) -> tuple[NDArr
             f"Expected at least two sub-folders of pictures ({', '.join(sorted(_SUFFIXES))}) in {path}, "
             f"got {len(files)} pictures in {len(np.unique(labels))} of them."
         )
+    classes = {one.name for one in path.iterdir() if one.is_dir() and not one.name.startswith(".")}
+    if empty := sorted(classes - set(labels.tolist())):
+        raise InvalidArgument(
+            f"Expected pictures ({', '.join(sorted(_SUFFIXES))}) in each class folder of {path}, got none in {', '.join(empty)}"
+            ". Convert them, put them directly into the folder, or take the folder away."
+        )
     pictures, broken = [], []
     for file in files:
         try:

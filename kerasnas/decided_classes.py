@@ -36,6 +36,12 @@ def single_threshold(ends: Iterable[Hashable], makers: Makers) -> float:
         ends: the outputs of a graph.
         makers: of its tensors; what is not among them is a constant or an input.
     """
+    found = _last_operators(ends, makers)
+    return 0.5 if found and found <= _SIGMOIDS else 0.0
+
+
+def _last_operators(ends: Iterable[Hashable], makers: Makers) -> set[str]:
+    """Return what a graph ends in, beyond what a probability may pass through."""
     found, seen, waiting = set(), set(), list(ends)
     while waiting:
         tensor = waiting.pop()
@@ -48,7 +54,7 @@ def single_threshold(ends: Iterable[Hashable], makers: Makers) -> float:
             waiting += inputs
         elif name != "constant":
             found.add(name)
-    return 0.5 if found and found <= _SIGMOIDS else 0.0
+    return found
 
 
 def model_classes(model: keras.Model, outputs: NDArray[Any]) -> NDArray[np.int64]:
@@ -64,7 +70,7 @@ def probabilities_of(model: keras.Model, outputs: NDArray[Any]) -> NDArray[Any]:
     if outputs.shape[1] == 1:
         single = outputs if model_threshold(model) > 0 else 0.5 + 0.5 * np.tanh(0.5 * outputs)  # the sigmoid, without overflow
         return np.concatenate([1 - single, single], axis=1)
-    if outputs.size and (outputs.min() < 0 or outputs.max() > 1.001):
+    if outputs.size and (outputs.min() < 0 or outputs.max() > 1.001 or _ends_linearly(model)):
         powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
     return outputs
@@ -72,13 +78,23 @@ def probabilities_of(model: keras.Model, outputs: NDArray[Any]) -> NDArray[Any]:
 
 def model_threshold(model: keras.Model) -> float:
     """Return above what the single column of a Functional or Sequential model means class 1."""
+    return single_threshold(*_graph(model))
+
+
+def _ends_linearly(model: keras.Model) -> bool:
+    """Tell whether the last layer squashes nothing; of a subclassed model that is not known."""
+    known = {base.__name__ for base in type(model).__mro__} & {"Functional", "Sequential"}
+    return bool(known) and "linear" in _last_operators(*_graph(model))
+
+
+def _graph(model: keras.Model) -> tuple[list[Hashable], Makers]:
     graph = graph_of(model)
     makers = {
         made.number: (_operator(call.operation), [tensor.number for tensor in call.inputs])
         for call in graph.calls
         for made in call.outputs
     }
-    return single_threshold([tensor.number for tensor in graph.outputs], makers)
+    return [tensor.number for tensor in graph.outputs], makers
 
 
 def _operator(operation: Any) -> str:

@@ -354,10 +354,11 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         return cast(ImageClassifier, read_classifier(cls, Path(path)))
 
     def summary(self) -> None:
-        """Print the winner's hyperparameters, its score in the search and its layers."""
+        """Print the winner's hyperparameters, or those of an ensemble's largest share, its score in the search, and layers."""
         check_is_fitted(self)
         if getattr(self, "record_", None):
-            best = self.record_.best
+            shares = getattr(self, "members_", None) or {self.record_.best.trial_id: 1.0}
+            best = next(trial for trial in self.record_.trials if trial.trial_id == max(shares, key=shares.__getitem__))
             number = 1 + self.record_.trials.index(best)
             print(f"Best of {len(self.record_.trials)} trials: {self.record_.objective} {best.score:.4f} (trial {number})")
         print("\n".join(f"  {name}: {value}" for name, value in self.best_hyperparameters_.items()))

@@ -48,6 +48,11 @@ def collect(x: Any, y: Any = None) -> tuple[Any, Any]:
         raise InvalidArgument(f"Expected samples in the {type(x).__name__}, got none.")
     if not isinstance(batches[0], tuple | list) or len(batches[0]) < 2:
         raise InvalidArgument(f"Expected the {type(x).__name__} to give (pictures, labels), got {type(batches[0]).__name__}.")
+    if len(batches[0]) > 2:
+        raise InvalidArgument(
+            f"Expected the {type(x).__name__} to give (pictures, labels), got {len(batches[0])} parts. Weights of samples are "
+            "taken by NASTuner; here class_weight='balanced' weighs classes."
+        )
     try:
         pictures, labels = (np.concatenate([np.asarray(batch[i]) for batch in batches]) for i in (0, 1))
     except ValueError as error:
@@ -61,7 +66,7 @@ def _tf_batches(dataset: Any) -> list[Any]:
     elements = list(dataset.as_numpy_iterator())
     if elements and isinstance(elements[0], tuple | list) and len(elements[0]) >= 2:
         if _is_single(*(np.shape(part) for part in elements[0][:2])):
-            return [tuple(np.asarray(part)[np.newaxis] for part in element[:2]) for element in elements]
+            return [tuple(np.asarray(part)[np.newaxis] for part in element) for element in elements]
     return elements
 
 

@@ -379,3 +379,11 @@ def test_a_single_class(tmp_path):
     (tmp_path / "right").mkdir()
     with pytest.raises(InvalidArgument, match="got 10 pictures in 1"):
         load(tmp_path)
+
+
+def test_a_class_without_a_picture_that_can_be_read_is_named(tmp_path):
+    _folder(tmp_path)
+    (tmp_path / "bird").mkdir()
+    (tmp_path / "bird" / "a.tif").write_bytes(b"no suffix of ours")
+    with pytest.raises(InvalidArgument, match=r"got none in bird\. Convert them"):
+        load(tmp_path)

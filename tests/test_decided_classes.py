@@ -88,3 +88,6 @@ def test_probabilities_of_logits_are_those_of_the_squashed_model(columns, activa
     expected = np.exp(z - z.max(axis=1, keepdims=True))
     expected /= expected.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(probabilities_of(model, model.predict(x, verbose=0)), expected, atol=1e-5)
+    logits.set_weights([0 * weight + 0.3 for weight in logits.get_weights()])  # logits that might be probabilities
+    same = probabilities_of(model, model.predict(x / 1000, verbose=0))
+    np.testing.assert_allclose(same.sum(axis=1), 1, atol=1e-5)

@@ -342,3 +342,13 @@ def test_balanced_classes_count_the_same(labels):
     weights = class_weights("balanced", np.arange(4), codes)
     shares = [weights[i] * counts[i] for i in range(4) if counts[i]]
     assert shares == pytest.approx([len(labels) / 4] * len(shares))
+
+
+def test_weights_of_samples_are_refused_not_dropped():
+    x, y, weights = _pictures(6), np.arange(6) % 2, np.ones(6)
+    for data in (
+        tf.data.Dataset.from_tensor_slices((x, y, weights)),
+        tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(3),
+    ):
+        with pytest.raises(InvalidArgument, match=r"got 3 parts\. Weights of samples"):
+            collect(data)

@@ -154,7 +154,8 @@ def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder
 
     labels = tuple(str(label) for label in classifier.classes_)
     model = classifier.model_
-    some, few = slice(_MOST), slice(_FEW)
+    mixed = np.random.default_rng(0).permutation(len(pictures))  # a folder's come class by class
+    some, few = np.sort(mixed[:_MOST]), np.sort(mixed[:_FEW])
     pixels = np.asarray(pictures[some], np.float32)
     classes = list(range(min(len(labels), _CLASSES)))
     because = functools.partial(explain.occlusion, model)
@@ -197,17 +198,21 @@ def _worth_of_layers(model: Any, x: Any, y: Any) -> Any:
 
 
 def _choose(codes: Any, probabilities: Any, count: int) -> Any:
-    """Return the most confident mistakes, at most half of `count`, then right ones class by class, most confident first."""
+    """Return the most confident mistakes, at most half of `count`, then right ones class by class, most confident first.
+
+    Where too few are right, there are more mistakes.
+    """
     import numpy as np
 
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
-    wrong = [i for i in order if predicted[i] != codes[i]][: count // 2]
+    mistakes = [int(i) for i in order if predicted[i] != codes[i]]
     right = [i for i in order if predicted[i] == codes[i]]
+    wrong = mistakes[: max(count // 2, count - len(right))]
     # Round robin over classes: the first of each class, then the second of each, ...
     rank: dict[int, int] = {}
     keyed = []
     for i in right:
         keyed.append((rank.get(int(codes[i]), 0), int(codes[i]), int(i)))
         rank[int(codes[i])] = rank.get(int(codes[i]), 0) + 1
-    return np.asarray(wrong + [i for _, _, i in sorted(keyed)][: count - len(wrong)])
+    return np.asarray(wrong + [i for _, _, i in sorted(keyed)][: count - len(wrong)], int)

@@ -62,6 +62,7 @@ def write_chosen(
     original: float,
     steps: Sequence[Mapping[str, Any]],
     provenance: Mapping[str, Any],
+    atol: float | None = None,
 ) -> Certificate:
     """Write the chosen file, its certificate and its network; all of an earlier one stays if the file cannot be certified.
 
@@ -74,6 +75,7 @@ def write_chosen(
         original: the accuracy of the original's float file on them.
         steps: what was done to the network.
         provenance: where it comes from.
+        atol: largest difference from `network` that was allowed when the file was made; None for that of its format.
     Raises:
         InvalidArgument: if another file than a certificate lies where the certificate would go.
         ExportMismatch: if the file is not what `network` computes.
@@ -86,7 +88,7 @@ def write_chosen(
         shutil.copyfile(file, draft)
         x, y = samples
         # However many classes 8 bits change, the file was chosen by its accuracy.
-        record = certify(draft, model=network, x=x, y=y, compression=steps, provenance=provenance, min_agreement=0.0)
+        record = certify(draft, model=network, x=x, y=y, compression=steps, provenance=provenance, atol=atol, min_agreement=0.0)
         words = {name: f"{record.measured[name]}; on {told}" for name in ("accuracy.file", "accuracy.model")}
         words["accuracy.original"] = "likewise, of the float file of the network before it was compressed"
         record = replace(

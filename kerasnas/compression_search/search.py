@@ -152,7 +152,8 @@ def compress(
         before = original.accuracy if examined is None else examined["original"]
         steps = [{"method": "prune_channels", **trial["settings"]}] if chosen.trial else []
         origin = {"goal": str(aim), "trial": chosen.trial}
-        certificate = write_chosen(folder, journal.path(chosen), network, samples, told, before, steps, origin)
+        atol = bench.export.get("atol")
+        certificate = write_chosen(folder, journal.path(chosen), network, samples, told, before, steps, origin, atol)
         result = Compression(
             path=chosen_path(folder, journal.path(chosen)),
             model=network,

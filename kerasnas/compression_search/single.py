@@ -90,7 +90,9 @@ def prune_and_measure(
     chosen = next(row for row in rows if row.trial == 1 and row.format == "float32")
     steps = [] if untouched else [{"method": "prune_channels", **settings}]
     replaces = replaced(folder, None, settings)
-    certificate = write_chosen(folder, files[1]["float32"], small, held, "held-out samples", rows[0].accuracy, steps, {})
+    certificate = write_chosen(
+        folder, files[1]["float32"], small, held, "held-out samples", rows[0].accuracy, steps, {}, bench.export.get("atol")
+    )
     what = "the network as it was, within the target already: nothing was removed" if untouched else "the pruned network"
     result = Compression(
         path=chosen_path(folder, files[1]["float32"]),

@@ -22,6 +22,7 @@ from kerasnas.export.certificate import Certificate, certificate_path, tensor_ro
 from kerasnas.export.file_classes import file_classes
 from kerasnas.export.functional_view import functional_view
 from kerasnas.export.in_batches import run_in_batches
+from kerasnas.export.litert_file import ATOL
 from kerasnas.export.measured import measured
 from kerasnas.export.model_digest import model_sha256, weights_sha256
 from kerasnas.export.processor import processor
@@ -51,6 +52,7 @@ def certify(
     latency: Latency | None = None,
     compression: Sequence[Mapping[str, Any]] = (),
     provenance: Mapping[str, Any] | None = None,
+    atol: float | None = None,
     min_agreement: float = 0.9,
     path: str | os.PathLike[str] | None = None,
 ) -> Certificate:
@@ -71,6 +73,8 @@ def certify(
         compression: what was done to the model before, in order, each with "method" and plain values; a quantisation of the
             file is added.
         provenance: where the model comes from, plain values: a search's folder, the winner's trial_id and hyperparameters, ...
+        atol: largest difference from `model` that is allowed where `file` is a path, in the units of the outputs; None for
+            what is allowed when a file of its format is written.
         min_agreement: share of the samples to which a quantised file must give the same class as `model`, in [0, 1].
         path: where the certificate goes; beside the file by default.
 
@@ -123,7 +127,14 @@ def certify(
         labels=_from_metadata(runner, "labels", tuple),
         preprocessing=_from_metadata(runner, "preprocessing"),
         parity=_parity(
-            file, runner, model, samples, sha256=hashlib.sha256(content).hexdigest(), lossy=lossy, min_agreement=min_agreement
+            file,
+            runner,
+            model,
+            samples,
+            sha256=hashlib.sha256(content).hexdigest(),
+            lossy=lossy,
+            atol=atol,
+            min_agreement=min_agreement,
         ),
         accuracy=None if samples is None or y is None else _accuracy(place, runner, model, samples, y),
         latency=None if latency is None else latency.to_dict(),
@@ -165,6 +176,7 @@ def _parity(
     *,
     sha256: str,
     lossy: bool,
+    atol: float | None,
     min_agreement: float,
 ) -> dict[str, Any] | None:
     verification = getattr(file, "verification", None)
@@ -173,7 +185,10 @@ def _parity(
         if model is None:
             return None
         fixed = _fixed_batch(runner)
-        verification = _verify_again(file, model, samples, batch_sizes=(1, 7) if fixed is None else (fixed,))
+        allowed: dict[str, Any] = {} if atol is None else {"atol": atol}
+        if atol is None and _from_metadata(runner, "format") in ATOL:
+            allowed = {"atol": ATOL[_from_metadata(runner, "format")]}  # as `to_litert` allows
+        verification = _verify_again(file, model, samples, batch_sizes=(1, 7) if fixed is None else (fixed,), **allowed)
     elif model is None:
         if verification.file_sha256 != sha256:
             raise ExportMismatch(
@@ -229,10 +244,10 @@ def _fixed_batch(runner: Runner) -> int | None:
 
 
 def _accuracy(place: Path, runner: Runner, model: keras.Model | None, samples: list[np.ndarray], y: Any) -> dict[str, Any]:
-    labels = check_labels(y, len(samples[0]))
     if len(runner.output_specs) != 1 or len(runner.output_specs[0][1]) != 2:
         raise InvalidArgument("Expected one output of shape (batch, classes) to compare `y` with. Leave out y.")
-    given = file_classes(place, run_in_batches(runner, samples, _fixed_batch(runner) or _BATCH)[0])
+    (scores,) = run_in_batches(runner, samples, _fixed_batch(runner) or _BATCH)
+    labels, given = check_labels(y, len(samples[0]), scores.shape[1]), file_classes(place, scores)
     known = None
     if model is not None:
         view = functional_view(model, allow_texts=True)

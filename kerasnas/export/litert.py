@@ -17,7 +17,7 @@ from kerasnas.export.culprit import blame
 from kerasnas.export.file_classes import file_classes, threshold_facts
 from kerasnas.export.functional_view import FunctionalView, functional_view
 from kerasnas.export.in_batches import run_in_batches
-from kerasnas.export.litert_file import LiteRTFile
+from kerasnas.export.litert_file import ATOL, LiteRTFile
 from kerasnas.export.onnx import columns_of
 from kerasnas.export.samples import check_labels, check_samples
 from kerasnas.export.saved_model import save_for_litert, signature_names
@@ -29,7 +29,6 @@ from kerasnas.litert import LITERT_FORMATS, append_facts, convert_saved_model, o
 __all__ = ["to_litert"]
 
 Format = Literal["float32", "float16", "int8", "int16"]
-_ATOL = {"float32": 1e-4, "float16": 1e-2}
 _INTEGERS = ("int8", "int16")
 
 
@@ -95,7 +94,7 @@ def to_litert(
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise InvalidArgument(f"Expected batch_size to be a whole number >= 1 or None, got {batch_size!r}. Pass 1.")
     check_shares(max_loss=max_loss, min_agreement=min_agreement)
-    tolerance = _ATOL.get(format) if atol is None else atol
+    tolerance = ATOL.get(format) if atol is None else atol
     view = functional_view(model)
     check_computation(model)
     names = check_class_names(labels, columns_of(view))
@@ -169,9 +168,10 @@ def _check_data(
     classes = np.zeros(0, int)
     if y is not None:
         length = len(samples[0]) if samples is not None else len(seen[0]) if seen else 0
-        classes = check_labels(y, length)
-        if not any(len(shape) == 2 and shape[1] != 1 for _, shape, _ in view.outputs[:1]):
+        columns = next((int(shape[1] or 2**31) for _, shape, _ in view.outputs[:1] if len(shape) == 2), 1)
+        if columns == 1:
             raise InvalidArgument("Expected an output of shape (batch, classes) to compare `y` with, got none. Leave out y.")
+        classes = check_labels(y, length, columns)
     if samples is None and seen:
         samples, classes = [array[1::2] for array in seen], classes[1::2]
         seen = [array[::2] for array in seen]

@@ -7,7 +7,10 @@ from typing import Any
 
 from kerasnas.export.verification import Verification
 
-__all__ = ["LiteRTFile"]
+__all__ = ["ATOL", "LiteRTFile"]
+
+# Largest difference from Keras that is allowed unless another one is asked for; of whole numbers another measure tells.
+ATOL = {"float32": 1e-4, "float16": 1e-2}
 
 
 @dataclass(frozen=True)

@@ -78,15 +78,16 @@ def quantize(
     target = session.path.with_name(f"{session.path.stem}-quantized.onnx") if path is None else Path(os.fspath(path))
     _check(session, target, goal, formats, rounds, max_loss=max_loss, min_agreement=min_agreement)
     arrays = check_samples(session.inputs, calibration)
-    labels = None if y is None else check_labels(y, len(arrays[0]))
     if len(arrays[0]) < 4:
         raise InvalidArgument(f"Expected at least 4 samples, got {len(arrays[0])}. Pass a hundred or more.")
     named = {name: array for (name, _, _), array in zip(session.inputs, arrays, strict=True)}
     seen, held = ({name: array[start::2] for name, array in named.items()} for start in (0, 1))
-    truth = None if labels is None else labels[1::2]
-    expected = run_all(session, held, 32)
-    if truth is not None and not any(z.ndim == 2 and z.shape[1] > 1 for z in expected):
-        raise InvalidArgument("Expected an output of shape (batch, classes) to compare `y` with, got none. Leave out y.")
+    expected, truth = run_all(session, held, 32), None
+    if y is not None:
+        columns = max((z.shape[1] for z in expected if z.ndim == 2), default=1)
+        if columns == 1:
+            raise InvalidArgument("Expected an output of shape (batch, classes) to compare `y` with, got none. Leave out y.")
+        truth = check_labels(y, len(arrays[0]), columns)[1::2]
     with tempfile.TemporaryDirectory(prefix="kerasnas-") as folder:
         work = Path(folder)
         weighted = prepare(session.path, work / "prepared.onnx")

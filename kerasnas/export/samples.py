@@ -100,17 +100,23 @@ def check_samples(specs: Sequence[TensorSpec], x: Any) -> list[np.ndarray]:
     return checked
 
 
-def check_labels(y: Any, length: int) -> np.ndarray:
-    """Return `y` as the column of each sample's class, shape (length,).
+def check_labels(y: Any, length: int, columns: int) -> np.ndarray:
+    """Return `y` as the column of each sample's class, shape (length,); of a single column class 0 or 1.
 
     Raises:
-        InvalidArgument: if it is not one whole number for each sample.
+        InvalidArgument: if it is not one whole number for each sample, or a class that there is no column for.
     """
     labels = np.asarray(y)
     if labels.shape != (length,) or not np.issubdtype(labels.dtype, np.integer):
         raise InvalidArgument(
             f"Expected y as {length} whole numbers, one for each sample, got shape {labels.shape} of {labels.dtype}. "
             "Pass the column of each sample's class."
+        )
+    classes = max(columns, 2)
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise InvalidArgument(
+            f"Expected y from 0 to {classes - 1}, the columns of the output, got {labels.min()} to {labels.max()}. Pass the "
+            "column of each sample's class, counted from 0."
         )
     return labels
 

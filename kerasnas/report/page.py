@@ -135,7 +135,7 @@ def _search(record: SearchRecord) -> dict[str, Any]:
     several = len(record.objectives) > 1
     columns = [name for name, _ in record.objectives if name not in COSTS] if several else [record.objective]
     costs = cost_columns(record)
-    foretold = [row for row in rows or [] if row["expected"] and row["trial"].score is not None]
+    foretold = [row for row in rows or [] if row["expected"] and row["expected"][1] > 0 and row["trial"].score is not None]
     return {
         "numbers": {trial.trial_id: i for i, trial in enumerate(record.trials, 1)},
         "running": bool(running),

@@ -66,7 +66,8 @@ class EpochStateFile:
 
     Args:
         path: the file, an `.npz` that holds no pickled object.
-        key: plain values that a later training must share to go on from the file, such as its hyperparameters.
+        key: plain values that a later training must share to go on from the file, such as its hyperparameters; it may have
+            more of them, which it discovered when it began.
     """
 
     def __init__(self, path: Path, key: Mapping[str, Any]) -> None:
@@ -97,7 +98,7 @@ class EpochStateFile:
             with open(self.path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             content = json.loads(str(arrays.pop("content")))
-            if content["version"] != _VERSION or content["key"] != self._key:
+            if content["version"] != _VERSION or not _fits(content["key"], self._key):
                 raise ValueError("it is of another version of kerasnas, or of other hyperparameters")
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             warnings.warn(
@@ -109,6 +110,13 @@ class EpochStateFile:
     def remove(self) -> None:
         """Remove the file: the trial has ended."""
         self.path.unlink(missing_ok=True)
+
+
+def _fits(saved: Any, now: Any) -> bool:
+    """Tell whether all that was saved is still so."""
+    if isinstance(saved, Mapping) and isinstance(now, Mapping):
+        return all(name in now and _fits(part, now[name]) for name, part in saved.items())
+    return bool(saved == now)
 
 
 def _variables(model: keras.Model) -> dict[str, Any]:

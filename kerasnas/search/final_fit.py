@@ -84,6 +84,11 @@ def final_fit(
                 f"Expected `{name}` from 1 to {tuner.keep_checkpoints}, the number of trials whose weights are kept, "
                 f"got {number}."
             )
+    if finalists > 1 and len(record.objectives) > 1:
+        raise InvalidArgument(
+            f"Expected one objective to compare {finalists} finalists by, got {len(record.objectives)}. Pass finalists=1, or "
+            "weigh them in one, such as MnasNetReward."
+        )
     _ = record.best  # raises if there is none
     ranked = list(record.ranked)
     fit = _Fit(tuner, epochs, batch_size, verbose, {} if class_weight is None else {"class_weight": class_weight})
@@ -93,7 +98,7 @@ def final_fit(
         for trial in ranked[:finalists]:
             fit.say(f"training the network of {_name(trial)} once more, to compare")
             _, history = fit(trial, train, epochs=final_epochs(record, epochs, trial), seed=1, validation_data=valid)
-            values = [sign * v for v in history.get(record.objective, []) if math.isfinite(v)]
+            values = [sign * v for v in _scores(tuner.oracle.objective, history, trial.metrics) if math.isfinite(v)]
             refitted[trial.trial_id] = (float(trial.score or 0.0), sign * max(values, default=-math.inf))
         ranked.sort(
             key=lambda trial: -sign * float(np.mean(refitted[trial.trial_id])) if trial.trial_id in refitted else math.inf
@@ -123,6 +128,13 @@ def final_fit(
 def _name(trial: TrialRecord) -> str:
     """Name a trial as the progress of the search does, which counts from 1."""
     return f"trial {int(trial.trial_id) + 1}" if trial.trial_id.isdecimal() else f"trial {trial.trial_id}"
+
+
+def _scores(objective: Any, history: Mapping[str, list[float]], known: Mapping[str, float]) -> list[float]:
+    """Return the objective at each epoch; what `known` has of costs is the same at all of them."""
+    epochs = [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]
+    logs = [{name: value for name, value in known.items() if name != objective.name} | epoch for epoch in epochs]
+    return [float(objective.get_value(each)) for each in logs if objective.has_value(each)]
 
 
 class _Fit:

@@ -111,13 +111,13 @@ class NASTuner(kt.Tuner):
         if self.limits != Limits() and not isinstance(oracle, StrategyOracle):
             raise InvalidArgument(f"`limits` need an oracle of kerasnas, such as DynaOracle, got {type(oracle).__name__}.")
         self.inherit, self.keep_checkpoints = inherit, keep_checkpoints
-        oracle.verbose = 0  # its display is replaced by SearchProgress
-        folder = Path(directory or ".") / (project_name or "untitled_project")
-        # A worker that starts after the chief would delete the search that is running.
+        oracle.verbose, folder = 0, Path(directory or ".") / (project_name or "untitled_project")  # SearchProgress shows more
+        # A worker may start after the chief, and must not delete, or before it, and write nothing until the chief has answered.
         overwrite = overwrite and not self._is_worker()
         prepare_folder(folder, overwrite=overwrite)
         begun = not overwrite and any(folder.glob("trial_*"))
-        if begun and not TrialHistory.read(file := folder / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"):
+        file = folder / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"
+        if begun and not (self._is_worker() or TrialHistory.read(file)):
             write_json(file, {})  # without it KerasTuner would begin the search anew, on top of its trials
         lost = begun and not (folder / "oracle.json").exists()
         # KerasTuner prints which file it reloads.
@@ -181,7 +181,7 @@ class NASTuner(kt.Tuner):
             if total and verbose:
                 print(f"Warm start: {used} of {total} earlier trials can be used.")
         objective = self.oracle.objective
-        changed = write_search_file(self, self._oracle_name)
+        changed = not self._is_worker() and write_search_file(self, self._oracle_name)
         if isinstance(self.oracle, StrategyOracle):  # what broke other limits, or took too long then, may be proposed again
             self.oracle.forgive(lambda rejected: changed or rejected.seconds is not None)
         self._budget.begin_search(TrialHistory.search_seconds(Path(self.project_dir)))

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 import kerasnas
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
-from kerasnas.export import Certificate, benchmark, certify, to_litert, to_onnx, verify
+from kerasnas.export import Certificate, benchmark, certify, quantize, to_litert, to_onnx, verify
 from kerasnas.litert import open_litert
 
 MODULE = importlib.import_module("kerasnas.export.litert")
@@ -288,3 +288,26 @@ def test_a_file_that_is_none_is_refused(tmp_path, model):
     (tmp_path / "bad.tflite").write_bytes(b"no model")
     with pytest.raises(ExportMismatch, match=r"LiteRT .* can load, but bad.tflite"):
         benchmark(tmp_path / "bad.tflite")
+
+
+def test_half_precision_is_certified_by_the_bound_that_it_was_written_with(tmp_path, digits, model):
+    wide = keras.Model(model.inputs, layers.Rescaling(1000.0)(model.outputs[0]))  # differences far beyond those of float32
+    with pytest.raises(ExportMismatch):
+        to_litert(wide, tmp_path / "no.tflite", format="float16", x=digits[0][:50])
+    path = to_litert(wide, tmp_path / "m.tflite", format="float16", x=digits[0][:50], atol=5.0).path
+    with pytest.raises(ExportMismatch):
+        certify(path, model=wide, x=digits[0][:50])
+    assert certify(path, model=wide, x=digits[0][:50], atol=5.0).parity["atol"] == 5.0
+    path = to_litert(model, tmp_path / "half.tflite", format="float16").path
+    assert certify(path, model=model).parity["atol"] == 1e-2
+
+
+@pytest.mark.parametrize("y", [np.arange(1, 11), np.arange(-1, 9)])
+def test_a_class_without_a_column_is_refused(y, tmp_path, digits, model):
+    with pytest.raises(InvalidArgument, match=f"y from 0 to 9, the columns of the output, got {y.min()} to {y.max()}"):
+        to_litert(model, tmp_path / "m.tflite", format="int8", calibration=digits[0][:10], y=y)
+    file = to_onnx(model, tmp_path / "m.onnx")
+    with pytest.raises(InvalidArgument, match="y from 0 to 9"):
+        quantize(file, digits[0][:10], y=y)
+    with pytest.raises(InvalidArgument, match="y from 0 to 9"):
+        certify(file, x=digits[0][:10], y=y)

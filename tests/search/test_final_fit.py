@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.objectives import MnasNetReward
 from kerasnas.oracles import RandomOracle
 from kerasnas.report.trial_rows import trial_rows
 from kerasnas.search.final_fit import final_fit
@@ -16,7 +17,7 @@ SETTINGS = {"epochs": 3, "batch_size": 16}
 @pytest.fixture
 def searched(make, small, points):
     def search(**kwargs):
-        tuner = make(small(), objective="val_accuracy", max_trials=4, **kwargs)
+        tuner = make(small(), **({"objective": "val_accuracy", "max_trials": 4} | kwargs))
         tuner.search(*points, validation_data=points, epochs=3, verbose=0)
         return tuner, points
 
@@ -44,6 +45,23 @@ def test_finalists_are_trained_once_more_and_compared_by_both_scores(searched):
     assert all(final.refitted[t.trial_id][0] == t.score for t in ranked[:3])
     best = max(final.refitted, key=lambda trial_id: np.mean(final.refitted[trial_id]))
     assert np.mean(final.refitted[final.best.trial_id]) == np.mean(final.refitted[best])
+
+
+def test_finalists_are_compared_by_a_reward_and_not_by_several_objectives(searched):
+    tuner, points = searched(objective=MnasNetReward("val_accuracy", cost="parameters", target=100.0))
+    final = final_fit(tuner, points, points, finalists=2, **SETTINGS)
+    for trial in tuner.record().ranked[:2]:
+        first, again = final.refitted[trial.trial_id]
+        assert first == trial.score
+        discount = (trial.metrics["parameters"] / 100.0) ** -0.07
+        assert 0 < again <= discount + 1e-9
+        assert (again / discount * len(points[0])) % 1 == pytest.approx(0, abs=1e-3) or (
+            again / discount * len(points[0])
+        ) % 1 == pytest.approx(1, abs=1e-3)  # so many points are right
+    objectives = [kt.Objective("val_accuracy", "max"), kt.Objective("parameters", "min")]
+    tuner, points = searched(objective=objectives, project_name="several")
+    with pytest.raises(InvalidArgument, match="one objective to compare 2 finalists"):
+        final_fit(tuner, points, points, finalists=2, **SETTINGS)
 
 
 def test_an_ensemble_is_the_weighted_mean_of_its_members(searched):

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import keras_tuner as kt
+import numpy as np
 import pytest
 
 from kerasnas.errors import InfeasibleArchitecture
@@ -157,3 +158,22 @@ def test_a_trial_that_kills_each_of_its_processes_is_given_up(tmp_path):
     check_beginnings(tmp_path, 1)
     forget_beginnings(tmp_path)
     check_beginnings(tmp_path, 1)
+
+
+def test_a_worker_writes_nothing_before_the_chief_has_answered(make, small, monkeypatch):
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "1")
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "tuner0")
+    tuner = make(small(), objective="val_loss", overwrite=True)
+
+    class NoAnswer(Exception):
+        pass
+
+    def wait(*_):
+        raise NoAnswer
+
+    monkeypatch.setattr(tuner.oracle, "get_best_trials", wait, raising=False)
+    x = np.zeros((4, 2), "float32")
+    with pytest.raises(NoAnswer):
+        tuner.search(x, x[:, 0], validation_data=(x, x[:, 0]))
+    assert not list(Path(tuner.project_dir).iterdir())

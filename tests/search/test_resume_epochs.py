@@ -237,3 +237,15 @@ def test_a_failed_trial_that_is_retried_begins_anew(make, points):
     assert FailsOnce.epochs == [0, 1, 0, 1]
     (trial,) = tuner.record().trials
     assert len(trial.curves[0]["loss"]) == 2
+
+
+def test_a_trial_that_discovered_hyperparameters_goes_on(tmp_path):
+    path = tmp_path / "state.npz"
+    EpochStateFile(path, {"values": {"layers": 2}}).save({"epoch": 3})
+    state = EpochStateFile(path, {"values": {"layers": 2, "units_1": 8}}).load()
+    assert state is not None
+    assert state.content["epoch"] == 3
+    with pytest.warns(UserWarning, match="of other hyperparameters"):
+        assert EpochStateFile(path, {"values": {"layers": 1, "units_1": 8}}).load() is None
+    with pytest.warns(UserWarning, match="of other hyperparameters"):
+        assert EpochStateFile(path, {"values": {"units_1": 8}}).load() is None

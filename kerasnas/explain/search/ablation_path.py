@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from scipy.stats import t
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.search.evidence import Evidence, default_choices, winner_of
@@ -21,7 +22,7 @@ from kerasnas.strategies.space import changes
 
 __all__ = ["AblationPath", "AblationStep", "ablation_path"]
 
-_SURE = 2.0
+_SURE = 0.975
 
 Train = Callable[[Choices], float]
 
@@ -63,6 +64,7 @@ class AblationPath:
         measured: the gain by training; None if nothing was trained.
         measured_error: its standard error; None with a single training of each configuration.
         direction: "max" or "min", that of the objective itself.
+        repeats: trainings of each configuration; 0 if nothing was trained.
     """
 
     objective: str
@@ -74,6 +76,7 @@ class AblationPath:
     check: ModelCheck
     measured: float | None = None
     measured_error: float | None = None
+    repeats: int = 0
 
     def with_measured(self, train: Train, repeats: int = 1) -> "AblationPath":
         """Return the path with what its steps gain when they are trained; the arguments are those of `ablation_path`.
@@ -86,7 +89,9 @@ class AblationPath:
         gains = [_gain(before, after) for before, after in pairwise(scores)]
         steps = [replace(s, measured=gain, measured_error=error) for s, (gain, error) in zip(self.steps, gains, strict=True)]
         measured, error = _gain(scores[0], scores[-1])
-        return replace(self, steps=tuple(steps), measured=measured, measured_error=error if self.steps else None)
+        return replace(
+            self, steps=tuple(steps), measured=measured, measured_error=error if self.steps else None, repeats=repeats
+        )
 
     @property
     def finding(self) -> str | None:
@@ -101,7 +106,7 @@ class AblationPath:
                 return f"Trained anew once, the winner gains {gain} over the default ({predicted}). {luck}"
             return f"Trained anew once, the winner is no better than the default: {gain}, where {predicted}. {luck}"
         known = f"{gain} +- {self.measured_error:.2g}"
-        if abs(self.measured) <= _SURE * self.measured_error:
+        if abs(self.measured) <= t.ppf(_SURE, 2 * self.repeats - 2) * self.measured_error:
             return f"Trained anew, the winner gains {known} over the default, which may be nothing ({predicted})."
         if self.measured > 0:
             return f"Trained anew, the winner gains {known} over the default ({predicted})."

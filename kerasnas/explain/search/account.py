@@ -300,7 +300,8 @@ def _better(gain: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    text = f"{100 * share:.0f} %"
+    return {"100 %": "more than 99 %", "0 %": "less than 1 %"}.get(text, text) if 0 < share < 1 else text
 
 
 def _matter(names: list[str]) -> str:
