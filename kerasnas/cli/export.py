@@ -117,7 +117,13 @@ def export(
     litert: Sequence[str] = (),
     train: bool = False,
 ) -> list[dict[str, Any]]:
-    """Export the networks of `run`, and certify the files; return one row of figures for each file."""
+    """Export the networks of `run`, and certify the files; return one row of figures for each file.
+
+    Raises:
+        ExportMismatch: if a file would not compute what its network does; the others are written and certified all the same.
+    """
+    from kerasnas.errors import ExportMismatch
+
     if quantize is not None or any(format.startswith("int") for format in litert):
         _ = run.required_data  # before the work of exporting
     if train:
@@ -126,11 +132,18 @@ def export(
     exported = [_made(run, variant) if variant.file else _to_onnx(run, variant, **settings) for variant in run.variants()]
     if quantize is not None:
         exported = [one for plain in exported for one in (plain, _quantize(run, plain, quantize)) if one is not None]
+    failures = []
     for variant in run.variants():
         for format in dict.fromkeys(litert):
-            exported.append((_trained if train and format == "int8" else _to_litert)(run, variant, format))
+            try:
+                exported.append((_trained if train and format == "int8" else _to_litert)(run, variant, format))
+            except ExportMismatch as error:
+                failures.append(error)
     rows = _rows(run, exported)
     run.write("verification.json", {"files": rows})
+    if failures:
+        written = ", ".join(str(row["file"]) for row in rows)
+        raise ExportMismatch(f"{' '.join(map(str, failures))} What could be written is certified: {written}.")
     return rows
 
 

@@ -17,7 +17,7 @@ from kerasnas.cost import cost_of
 from kerasnas.errors import InvalidArgument, KerasNASError
 from kerasnas.export import benchmark, to_litert, to_onnx
 from kerasnas.export.file_classes import file_classes
-from kerasnas.export.in_batches import run_in_batches
+from kerasnas.export.in_batches import at_once, run_in_batches
 from kerasnas.export.quantization_formats import FORMATS, prepare, write_quantized
 from kerasnas.export.quantization_measures import check_standard
 from kerasnas.export.quantized_file import write_quantized_file
@@ -105,7 +105,7 @@ class Bench:
         """
         session = open_file(file)
         (samples,) = check_samples(session.inputs, self.x if x is None else x)
-        (scores,) = run_in_batches(session, [samples], min(_BATCH, len(samples)))
+        (scores,) = run_in_batches(session, [samples], at_once(session.metadata, min(_BATCH, len(samples))))
         if not np.isfinite(scores).all():
             raise KerasNASError(f"{file.name} gives NaN or infinity on the held-out samples.")
         return np.asarray(file_classes(file, scores) == (self.truth if truth is None else truth))

@@ -21,7 +21,7 @@ from kerasnas.export.benchmark import Latency
 from kerasnas.export.certificate import Certificate, certificate_path, tensor_rows
 from kerasnas.export.file_classes import file_classes
 from kerasnas.export.functional_view import functional_view
-from kerasnas.export.in_batches import run_in_batches
+from kerasnas.export.in_batches import at_once, run_in_batches
 from kerasnas.export.litert_file import ATOL
 from kerasnas.export.measured import measured
 from kerasnas.export.model_digest import model_sha256, weights_sha256
@@ -246,7 +246,7 @@ def _fixed_batch(runner: Runner) -> int | None:
 def _accuracy(place: Path, runner: Runner, model: keras.Model | None, samples: list[np.ndarray], y: Any) -> dict[str, Any]:
     if len(runner.output_specs) != 1 or len(runner.output_specs[0][1]) != 2:
         raise InvalidArgument("Expected one output of shape (batch, classes) to compare `y` with. Leave out y.")
-    (scores,) = run_in_batches(runner, samples, _fixed_batch(runner) or _BATCH)
+    (scores,) = run_in_batches(runner, samples, _fixed_batch(runner) or at_once(runner.metadata, _BATCH))
     labels, given = check_labels(y, len(samples[0]), scores.shape[1]), file_classes(place, scores)
     known = None
     if model is not None:

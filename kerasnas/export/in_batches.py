@@ -1,13 +1,14 @@
 """A file run over many samples, some at a time."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from kerasnas.export.samples import TensorSpec
 
-__all__ = ["Opened", "run_in_batches"]
+__all__ = ["Opened", "at_once", "run_in_batches"]
 
 
 class Opened(Protocol):
@@ -19,6 +20,17 @@ class Opened(Protocol):
 
     def run(self, arrays: dict[str, np.ndarray], /) -> list[Any]:
         """Return all outputs for one batch."""
+
+
+def at_once(metadata: Mapping[str, str], most: int) -> int:
+    """Return how many samples a file may be given at once: 1 where it takes its scales from the whole batch, else `most`.
+
+    Args:
+        metadata: what the file says of itself, texts of JSON.
+        most: for any other file.
+    """
+    told = json.loads(metadata.get("quantization", "null"))
+    return 1 if isinstance(told, dict) and told.get("format") == "dynamic" else most
 
 
 def run_in_batches(opened: Opened, samples: Sequence[np.ndarray], size: int) -> list[np.ndarray]:

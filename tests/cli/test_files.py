@@ -11,10 +11,10 @@ import pytest
 from sklearn.datasets import load_digits
 
 import kerasnas.export
-from kerasnas.cli import main
+from kerasnas.cli import export, main
 from kerasnas.cli.export import print_table
 from kerasnas.compress.kernels import prunable_kernels
-from kerasnas.errors import InvalidArgument
+from kerasnas.errors import ExportMismatch, InvalidArgument
 from kerasnas.export import Certificate, Quantization, QuantizationCandidate
 
 
@@ -109,6 +109,24 @@ def test_export_to_litert(digits_net, tmp_path, capsys):
         assert main(["verify", str(tmp_path / row["file"]), "--no-latency"]) == 0
     assert small["latency"]["size_bytes"] < half["latency"]["size_bytes"] < plain["latency"]["size_bytes"]
     assert "net-int8.tflite and its certificate net-int8.tflite.json" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_format_that_cannot_be_kept_leaves_the_others_certified(digits_net, tmp_path, capsys, monkeypatch):
+    whole = export._to_litert
+
+    def fails(run, variant, format):
+        if format == "int8":
+            raise ExportMismatch("It loses too much.")
+        return whole(run, variant, format)
+
+    monkeypatch.setattr(export, "_to_litert", fails)
+    shutil.copy(digits_net, tmp_path)
+    command = ["export", str(tmp_path / "net.keras"), "--data", "digits", "--litert", "int8", "--litert", "float16"]
+    assert main(command) != 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "It loses too much. What could be written is certified: net.onnx, net-float16.tflite." in said
+    for name in ("net.onnx", "net-float16.tflite"):
+        assert main(["verify", str(tmp_path / name), "--no-latency"]) == 0
 
 
 def test_what_a_search_chose_is_not_replaced_unasked(digits_net, tmp_path, capsys):

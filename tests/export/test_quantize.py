@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.export import quantize, quantized_file, to_onnx
+from kerasnas.export.in_batches import at_once, run_in_batches
 from kerasnas.export.instruction_set import instruction_set
 from kerasnas.export.quantization import QuantizationCandidate
 from kerasnas.export.quantization_formats import FORMATS, QuantizationFormat
@@ -297,3 +298,18 @@ def test_other_files_are_refused(tmp_path, digits, file, write_linear):
     small = quantize(file, digits[0][:40], formats=["float16"], goal="size", path=tmp_path / "f16.onnx", rounds=1)
     with pytest.raises(InvalidArgument, match=r"float32 file, got weights of .*FLOAT16"):
         quantize(small, digits[0][:40])
+
+
+@pytest.mark.parametrize(("name", "size"), [("dynamic", 1), ("U8U8", 64), (None, 64)])
+def test_a_file_whose_scales_come_of_the_batch_is_judged_sample_by_sample(name, size, tmp_path, digits, file):
+    path = file.path
+    if name is not None:
+        path = quantize(file, digits[0][:40], formats=[name], goal="size", path=tmp_path / "m.onnx", max_loss=1, rounds=1).path
+    session = open_session(path)
+    assert at_once(session.metadata, 64) == size
+    batches = []
+    watched = SimpleNamespace(inputs=session.inputs, run=lambda arrays: batches.append(arrays) or session.run(arrays))
+    (scores,) = run_in_batches(watched, [digits[0][:10]], at_once(session.metadata, 5))
+    assert len(batches) == (10 if size == 1 else 2)
+    alone = np.concatenate([session.run({session.inputs[0][0]: digits[0][i : i + 1]})[0] for i in range(10)])
+    np.testing.assert_allclose(scores, alone, atol=1e-5)
