@@ -241,10 +241,11 @@ class TrialTraining:
             epochs = max((len(values) for values in result.history.values()), default=0)
             constant = {name: [value] * epochs for name, value in costs.items()}
             known = constant | result.history  # the training's own is left as it is
-            if np.isfinite(values := np.asarray(known.get(objective.name, ()), float)).any():
+            for name, direction in _measured(objective).items():
                 # To KerasTuner a first epoch that is NaN would be the best of all.
-                worst = -np.inf if objective.direction == "max" else np.inf
-                known[objective.name] = np.where(np.isfinite(values), values, worst).tolist()
+                worst, values = -np.inf if direction == "max" else np.inf, np.asarray(known.get(name, ()), float)
+                if np.isfinite(values).any():
+                    known[name] = np.where(np.isfinite(values), values, worst).tolist()
             result = self.revived({"history": known})
             if not objective.has_value(result.history):
                 raise InvalidArgument(
@@ -304,6 +305,13 @@ class _BatchHooks(_EpochHooks):
 
     def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._tuner.on_batch_end(self._trial, self.model, batch, logs)
+
+
+def _measured(objective: Any) -> dict[str, str]:
+    """Return the metrics that an objective is made of, with their directions."""
+    parts = {part.name: part.direction for part in getattr(objective, "objectives", (objective,))}
+    metric = getattr(objective, "metric", None)  # of a MnasNetReward
+    return parts if metric is None else {**parts, metric: objective.direction}
 
 
 def has_batch_hooks(tuner: Any) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.objectives import MnasNetReward
 
 
 class Recorder(keras.callbacks.Callback):
@@ -229,3 +230,28 @@ def test_an_epoch_without_a_finite_score_does_not_hide_the_others(make, small):
     tuner.search(verbose=0)
     for trial in tuner.record().trials:
         assert (trial.status, trial.score, trial.best_epoch) == ("COMPLETED", 0.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("objective", "best"),
+    [
+        (MnasNetReward("val_accuracy", cost="size", target=1.0), 2),
+        ([kt.Objective("val_accuracy", "max"), kt.Objective("val_loss", "min")], 1),
+    ],
+)
+def test_nor_does_it_where_the_objective_is_made_of_several_metrics(make, small, objective, best):
+    class Late(small):
+        def fit(self, hp, model, *args, **kwargs):
+            history = keras.callbacks.History()
+            history.history = {
+                "val_accuracy": [np.nan, 0.4, 0.5, np.nan],
+                "val_loss": [np.nan, 0.1, 0.9, 0.05],
+                "size": [2.0] * 4,
+            }
+            return history
+
+    tuner = make(Late(), objective=objective, max_trials=2)
+    tuner.search(verbose=0)
+    for trial in tuner.record().trials:
+        assert (trial.status, trial.best_epoch) == ("COMPLETED", best)
+        assert trial.metrics["val_accuracy"] == (0.4 if best == 1 else 0.5)
