@@ -4,6 +4,7 @@ import gzip
 import os
 import zipfile
 import zlib
+from collections.abc import Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from kerasnas.errors import InvalidArgument
 from kerasnas.image_data import check_lengths, encode_labels, to_codes, to_images
 
-__all__ = ["NAMES", "Dataset", "load"]
+__all__ = ["NAMES", "Dataset", "load", "places_of_some"]
 
 NAMES = ("cifar10", "digits", "fashion_mnist")
 _FOLDER = "KERASNAS_DATASETS"
@@ -64,6 +65,11 @@ class Dataset:
         size = min(limit, len(codes) - classes)  # scikit-learn wants one of each class on the other side, too
         index, _ = train_test_split(np.arange(len(codes)), train_size=size, random_state=seed, stratify=codes)
         return replace(self, x_train=self.x_train[index], y_train=self.y_train[index])
+
+
+def places_of_some(pictures: Sized, number: int) -> NDArray[np.intp]:
+    """Return the places of `number` pictures, in order, always the same: drawn, as those of a folder come class by class."""
+    return np.sort(np.random.default_rng(0).permutation(len(pictures))[:number])
 
 
 def load(source: str | os.PathLike[str], *, image_size: tuple[int, int] | None = None) -> Dataset:

@@ -5,6 +5,7 @@
     python classify.py model.onnx camera/ --watch             # each new picture, as the camera drops it
     python classify.py model.onnx photo.jpg --occlusion maps  # and a picture of what the label rests on
     python classify.py model.onnx                             # what the file says of itself
+    python classify.py model.onnx --verify                    # does it compute here what its certificate, model.json, says?
 
 This one file is the whole program. It needs numpy, onnxruntime and Pillow: no TensorFlow, no Keras, no kerasnas; for LiteRT
 files (.tflite) also ai-edge-litert, or tflite-runtime.
@@ -13,6 +14,7 @@ files (.tflite) also ai-edge-litert, or tflite-runtime.
 import argparse
 import contextlib
 import csv
+import hashlib
 import json
 import math
 import os
@@ -355,6 +357,57 @@ def read_model(path: Path) -> bytes:
     return content
 
 
+# Its certificate
+
+
+def verify(classifier: Classifier) -> int:
+    """Compare the file, and what it gives here for the fixed samples, with the certificate beside it; return 1 if they differ.
+
+    Certificates and samples are described in kerasnas' export/CERTIFICATE.md.
+    """
+    path = classifier.path
+    place = path.with_suffix(".json") if path.suffix == ".onnx" else path.with_name(f"{path.name}.json")
+    try:
+        known = json.loads(place.read_text(encoding="utf-8"))
+        sha256, test, (told,) = known["file"]["sha256"], known["self_test"], known["self_test"]["outputs"].values()
+        rows, size, (low, high) = test["samples"], test["batch_size"], test["range"]
+        places, values, mean, atol = np.asarray(told["places"], int), np.asarray(told["values"]), told["mean"], test["atol"]
+    except OSError as error:
+        raise Problem(f"{place}: {error.strerror}; expected the certificate that was written beside {path.name}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Problem(f"{place}: no whole certificate of a classifier") from error
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = [(digest == sha256, f"file     SHA-256 {digest[:16]}..., certified was {sha256[:16]}...")]
+    pixels = fixed_samples((rows, classifier.height or 32, classifier.width or 32, classifier.channels), test["seed"])
+    if classifier.dtype.kind in "iu":
+        lowest = math.ceil(low)
+        pixels = lowest + np.floor(pixels * (max(lowest, math.floor(high)) - lowest + 1))
+    else:
+        pixels = low + (high - low) * pixels
+    answers = np.concatenate([classifier.run(pixels[start : start + size]) for start in range(0, rows, size)])
+    if list(answers.shape) == told["shape"]:
+        differences = [*np.abs(answers.reshape(-1)[places] - values), abs(float(answers.mean()) - mean)]
+        worst = float(np.max(differences))  # which is NaN if one is
+        text = f"outputs  largest difference {worst:.2g}, at most {atol:.2g} allowed, for {rows} fixed samples"
+        found.append((worst <= atol, text))
+    else:
+        found.append((False, f"outputs  expected shape {told['shape']}, got {list(answers.shape)}"))
+    for held, text in found:
+        print(f"  {'ok ' if held else 'NOT'}  {text}")
+    holds = all(held for held, _ in found)
+    print(f"{path.name} {'holds' if holds else 'DOES NOT HOLD'} what its certificate says", flush=True)
+    return 0 if holds else 1
+
+
+def fixed_samples(shape: tuple[int, ...], seed: int) -> "np.ndarray":
+    """Return numbers from 0 to 1 of this shape, by arithmetic that any language does alike: the end of MurmurHash3."""
+    mask = np.uint64(0xFFFFFFFF)
+    h = (np.arange(1, math.prod(shape) + 1, dtype=np.uint64) + np.uint64(seed * 0x9E3779B9 % 2**32)) & mask
+    h = ((h ^ (h >> np.uint64(16))) * np.uint64(0x85EBCA6B)) & mask
+    h = ((h ^ (h >> np.uint64(13))) * np.uint64(0xC2B2AE35)) & mask
+    return ((h ^ (h >> np.uint64(16))) / 2.0**32).reshape(shape)
+
+
 # Pictures
 
 
@@ -542,15 +595,19 @@ def complain(problem: Problem) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return 0; 1 where a picture could not be classified, 2 where nothing could begin."""
+    """Return 0; 1 where a picture could not be classified or the file is not as certified, 2 where nothing could begin."""
     parser = argparse.ArgumentParser(
         prog="classify.py",
         description="Classify pictures with an ONNX or LiteRT file that kerasnas has written.",
-        epilog="Exit code: 0 all is well, 1 a picture could not be read (the others were), 2 nothing could begin.",
+        epilog="Exit code: 0 all is well, 1 a picture could not be read (the others were) or the file is not as certified, "
+        "2 nothing could begin.",
     )
     parser.add_argument("model", type=Path, help="the ONNX or LiteRT file")
     parser.add_argument(
         "pictures", type=Path, nargs="*", default=[], help="pictures and folders of them; none: describe the file"
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="check the file, and what it computes here, against the certificate beside it"
     )
     parser.add_argument("--watch", action="store_true", help="classify each new picture of one folder until stopped")
     parser.add_argument("--format", choices=("text", "json", "csv"), default="text", help="a line for each picture (text)")
@@ -565,6 +622,8 @@ def main(arguments: list[str] | None = None) -> int:
     if missing is not None:
         note(f"error: {missing}; needs numpy, onnxruntime and Pillow: {INSTALL}")
         return 2
+    if given.verify and given.pictures:
+        parser.error("--verify takes no pictures")
     if given.watch and len(given.pictures) != 1:
         parser.error("--watch takes one folder")
     if given.range and not (all(map(math.isfinite, given.range)) and given.range[0] != given.range[1]):
@@ -588,6 +647,8 @@ def work(given: argparse.Namespace) -> int:
     classifier = Classifier(given.model, given.range, given.threads)
     for text in classifier.notes:
         note(text)
+    if given.verify:
+        return verify(classifier)
     if not given.pictures:
         print(json.dumps(classifier.describe(), indent=2, ensure_ascii=False))
         return 0

@@ -166,6 +166,13 @@ def test_other_mistakes(model, corner, tmp_path, write_model):
     assert run().stderr.endswith("error: the following arguments are required: model\n")  # pictures may be left out
 
 
+def test_a_certificate_that_is_not_there(model, corner):
+    done = run(model, "--verify")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "model.json: No such file or directory; expected the certificate" in done.stderr
+    assert run(model, corner(0, "a.png"), "--verify").returncode == 2
+
+
 def test_missing_packages_are_named_with_the_line_that_installs_them(model):
     bare = [sys.executable, "-S", RUNNER / "classify.py"]  # -S: without installed packages
     done = subprocess.run([*bare, model], capture_output=True, text=True, check=False)

@@ -150,12 +150,12 @@ def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder
     import numpy as np
 
     from kerasnas import explain
+    from kerasnas.datasets import places_of_some
     from kerasnas.errors import InvalidArgument
 
     labels = tuple(str(label) for label in classifier.classes_)
     model = classifier.model_
-    mixed = np.random.default_rng(0).permutation(len(pictures))  # a folder's come class by class
-    some, few = np.sort(mixed[:_MOST]), np.sort(mixed[:_FEW])
+    some, few = places_of_some(pictures, _MOST), places_of_some(pictures, _FEW)
     pixels = np.asarray(pictures[some], np.float32)
     classes = list(range(min(len(labels), _CLASSES)))
     because = functools.partial(explain.occlusion, model)

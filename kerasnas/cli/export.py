@@ -162,11 +162,19 @@ def _is_clustered(variant: "Variant") -> bool:
 
 def _made(run: "Run", variant: "Variant") -> Exported:
     """Return the file that was chosen with its format, in the folder of the results."""
+    import hashlib
+
     from kerasnas.atomic import atomic_path
+    from kerasnas.errors import InvalidArgument
     from kerasnas.export.session import open_file
 
     file = variant.file
     assert file is not None
+    if variant.sha256 not in (None, hashlib.sha256(file.read_bytes()).hexdigest()):
+        raise InvalidArgument(
+            f"Expected {file} as `kerasnas compress` wrote it, but it was changed or replaced since. Compress again, or "
+            "remove it."
+        )
     target = run.folder / file.name
     if target.resolve() != file.resolve():
         with atomic_path(target) as draft:
@@ -182,7 +190,7 @@ def _to_onnx(run: "Run", variant: "Variant", **settings: Any) -> Exported:
     path = run.folder / f"{variant.name}.onnx"
     if run.is_bare:
         return Exported(variant, to_onnx(variant.classifier.model_, path, **settings), {})
-    samples = None if run.data is None else run.data.x_test[:_COMPARED]
+    samples = None if run.data is None else _some(run.data.x_test, _COMPARED)
     return Exported(variant, variant.classifier.export(path, x=samples, **settings), {})
 
 
@@ -195,12 +203,11 @@ def _to_litert(run: "Run", variant: "Variant", format: str) -> Exported:
     remove_exported(path)  # one of an earlier model
     if data is None:
         return Exported(variant, to_litert(classifier.model_, path, format=format), {})  # type: ignore[arg-type]
-    settings: dict[str, Any] = {"format": format, "x": data.x_test[:_COMPARED]}
+    settings: dict[str, Any] = {"format": format, "x": _some(data.x_test, _COMPARED)}
     if format.startswith("int"):
-        compared = slice(0, _CALIBRATED)
-        settings |= {"calibration": data.x_train[_chosen(data)], "x": data.x_test[compared]}
+        settings |= {"calibration": _some(data.x_train, _CALIBRATED), "x": _some(data.x_test, _CALIBRATED)}
         if classifier.model_.output_shape[-1] > 1:
-            settings["y"] = to_codes(data.y_test[compared], classifier.classes_)
+            settings["y"] = to_codes(_some(data.y_test, _CALIBRATED), classifier.classes_)
     file = classifier.export(path, **settings)
     return Exported(variant, file, {"format": format} if format.startswith("int") else {})
 
@@ -216,13 +223,13 @@ def _trained(run: "Run", variant: "Variant", format: str) -> Exported:
         return Exported(variant, plain.file, {**plain.facts, "reason": "Not trained for 8 bits: that would undo its clusters."})
     path, data, classifier = run.folder / f"{variant.name}-{format}.tflite", run.required_data, variant.classifier
     remove_exported(path)  # one of an earlier model
-    compared = slice(0, _CALIBRATED)
+    x_test, y_test = _some(data.x_test, _CALIBRATED), _some(data.y_test, _CALIBRATED)
     file = quantize_aware(
         classifier.model_,
         _pixels(data.x_train),
         to_codes(data.y_train, classifier.classes_),
         path,
-        validation_data=(_pixels(data.x_test[compared]), to_codes(data.y_test[compared], classifier.classes_)),
+        validation_data=(_pixels(x_test), to_codes(y_test, classifier.classes_)),
         preserve_sparsity=any(step["method"] == "prune" for step in variant.compression),
         seed=0,
         **classifier.export_facts(),
@@ -230,16 +237,14 @@ def _trained(run: "Run", variant: "Variant", format: str) -> Exported:
     return Exported(variant, file, {"format": format, "reason": f"Trained for 8 bits on {len(data.x_train)} pictures."})
 
 
-def _chosen(data: Any) -> "np.ndarray":
-    import numpy as np
+def _some(pictures: "np.ndarray", number: int) -> "np.ndarray":
+    from kerasnas.datasets import places_of_some
 
-    return np.sort(np.random.default_rng(0).permutation(len(data.x_train))[:_CALIBRATED])
+    return pictures[places_of_some(pictures, number)]
 
 
 def _quantize(run: "Run", plain: Exported, goal: str) -> Exported | None:
     """Return the best file of fewer bits, or None, and say why, where the float file is better."""
-    import numpy as np
-
     from kerasnas.cli.run_folder import remove_exported
     from kerasnas.export import quantize
     from kerasnas.image_data import to_codes
@@ -247,12 +252,12 @@ def _quantize(run: "Run", plain: Exported, goal: str) -> Exported | None:
     data, classifier = run.required_data, plain.variant.classifier
     if plain.variant.file is not None:
         return None
-    chosen = _chosen(data)
+    x, y = _some(data.x_train, _CALIBRATED), _some(data.y_train, _CALIBRATED)
     several = classifier.model_.output_shape[-1] > 1
-    codes = to_codes(np.asarray(data.y_train)[chosen], classifier.classes_) if several else None
+    codes = to_codes(y, classifier.classes_) if several else None
     path = run.folder / f"{plain.variant.name}-quantized.onnx"
     remove_exported(path)  # one of an earlier goal
-    result = quantize(plain.file, _pixels(data.x_train[chosen]), y=codes, goal=goal, path=path)  # type: ignore[arg-type]
+    result = quantize(plain.file, _pixels(x), y=codes, goal=goal, path=path)  # type: ignore[arg-type]
     if result.chosen.name == "float32":
         plain.facts["reason"] = f"Not quantised: {result.reason}"
         return None
@@ -267,7 +272,7 @@ def _rows(run: "Run", exported: list[Exported]) -> list[dict[str, Any]]:
     from kerasnas.image_data import to_codes
 
     data, provenance = run.data, run.provenance()
-    maps = None if data is None else run.classifier.explain(data.x_test[:_EXPLAINED], method="occlusion")
+    maps = None if data is None else run.classifier.explain(_some(data.x_test, _EXPLAINED), method="occlusion")
     x = None if data is None else _pixels(data.x_test)
     y = None if data is None else to_codes(data.y_test, run.classifier.classes_)
     # Side by side and five times each, the quietest counts: another process must not decide which file looks faster.

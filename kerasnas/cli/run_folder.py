@@ -21,7 +21,7 @@ from kerasnas.keras_file import load_model
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Run", "Variant", "remove_exported", "remove_results"]
+__all__ = ["Run", "Variant", "check_own", "remove_exported", "remove_results"]
 
 # What is made of a winner, and must not outlive it.
 _RESULTS = (
@@ -34,7 +34,25 @@ _RESULTS = (
     "report.html",
 )
 _EXPORTED = ("model.onnx", "model-*.onnx", "model-*.tflite")  # with their certificates
+_OF_A_SEARCH = ("classifier.json", "evaluation.json", "structure.json")
+_FOLDERS = ("explanations", "compression", "path")
 _MADE = ("pruned", "clustered", "compressed")  # of the winner, by `kerasnas compress`
+
+
+def check_own(folder: Path) -> None:
+    """Refuse a folder in which no search was begun, and which has files or folders that a search would replace or remove.
+
+    Raises:
+        InvalidArgument: if it has.
+    """
+    if (folder / "run.json").exists() or any(folder.glob("search/*")):
+        return
+    found = sorted({path.name for name in (*_RESULTS, *_EXPORTED, *_OF_A_SEARCH, *_FOLDERS) for path in folder.glob(name)})
+    if found:
+        raise InvalidArgument(
+            f"Expected a new folder or that of an earlier search, got {folder}, which has {', '.join(found)}: a search would "
+            "replace or remove them. Pass another --out."
+        )
 
 
 def remove_results(folder: Path) -> None:
@@ -45,7 +63,7 @@ def remove_results(folder: Path) -> None:
     for name in _RESULTS:
         for path in list(folder.glob(name)):
             path.unlink()
-    for name in ("explanations", "compression", "path"):
+    for name in _FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
@@ -66,6 +84,7 @@ class Variant:
         classifier: the classifier.
         compression: what was done to make it smaller, in order; each step names its method.
         file: the file that was made of it, in a format that was chosen with it; None where it is still to be exported.
+        sha256: of `file` when it was chosen; None if that was not told.
         reason: why this network and this format.
     """
 
@@ -73,6 +92,7 @@ class Variant:
     classifier: ImageClassifier
     compression: tuple[dict[str, Any], ...] = ()
     file: Path | None = None
+    sha256: str | None = None
     reason: str | None = None
 
 
@@ -156,7 +176,7 @@ class Run:
             told = _read_if_there(small.with_name("compression.json"))
             settings = told.get("settings")
             channels = ({"method": "prune_channels", **settings},) if settings else ()
-            found.append(Variant(small.stem, self._with_model(small), channels, file, told.get("reason")))
+            found.append(Variant(small.stem, self._with_model(small), channels, file, told.get("sha256"), told.get("reason")))
         return found
 
     def provenance(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`kerasnas search`."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,13 @@ def search(
     """Run a search into the run folder `out`; return its evaluation."""
     from kerasnas.atomic import write_json
     from kerasnas.cli.evaluation import evaluate
-    from kerasnas.cli.run_folder import remove_results
+    from kerasnas.cli.run_folder import check_own, remove_results
     from kerasnas.datasets import load
+    from kerasnas.errors import InvalidArgument
     from kerasnas.estimators import ImageClassifier
     from kerasnas.report.layers import layer_table
 
+    check_own(out)
     dataset = load(data, image_size=image_size or None)
     if limit:
         dataset = dataset.take(limit)
@@ -108,7 +111,13 @@ def search(
         overwrite=overwrite,
         seed=seed,
     )
-    classifier.fit(dataset.x_train, dataset.y_train, epochs=epochs, batch_size=batch_size, verbose=verbose)
+    try:
+        classifier.fit(dataset.x_train, dataset.y_train, epochs=epochs, batch_size=batch_size, verbose=verbose)
+    except InvalidArgument:
+        for folder in (out / "search", out):
+            with suppress(OSError):
+                folder.rmdir()  # if it is empty: nothing was begun
+        raise
     result = evaluate(classifier, dataset)
     if (out / "run.json").exists():
         remove_results(out)  # they are those of an earlier winner

@@ -135,6 +135,7 @@ class Compression:
         """Return the record as plain values that JSON can hold; candidates are told by their place in `rows`."""
         return {
             "path": self.path.name,
+            "sha256": self.sha256,
             "goal": None if self.goal is None else self.goal.to_dict(),
             "rows": [row.to_dict() for row in self.rows],
             "original": self.rows.index(self.original),

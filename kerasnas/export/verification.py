@@ -17,8 +17,8 @@ class Verification:
     """How far a file was measured to be from its Keras model.
 
     Attributes:
-        passed: True if every output, at every batch size, was finite, within `atol` of Keras and as close as `min_agreement`
-            says, where those are not None.
+        passed: True if every output, at every batch size, was finite, within `atol` of Keras (of tiny outputs, a tenth of their
+            largest value) and as close as `min_agreement` says, where those are not None.
         reason: why it did not pass, or None.
         max_abs_difference: output name -> largest absolute difference, in the units of the output; NaN if either side
             gave NaN or infinity, or the file did not run.

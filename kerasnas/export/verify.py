@@ -25,6 +25,9 @@ __all__ = ["run_keras", "verify"]
 
 _RANDOM_SAMPLES = 32
 _KERAS_BATCH = 128
+_ATOL = 1e-4
+# More than this share of the largest value of an output is no rounding, however small; what float32 cannot tell from 0 is.
+_SHARE, _NOTHING = 0.1, 1.2e-7
 
 
 def verify(
@@ -32,7 +35,7 @@ def verify(
     file: str | os.PathLike[str],
     x: Any = None,
     *,
-    atol: float | None = 1e-4,
+    atol: float | None = _ATOL,
     min_agreement: float | None = None,
     batch_sizes: Sequence[int] = (1, 7),
 ) -> Verification:
@@ -49,7 +52,9 @@ def verify(
         x: samples as the model takes them, shape (samples, ...); several inputs as a list in the order of
             `model.inputs` or a dict by name. None draws 32 from a fixed seed: uniform in the `range` of the file's
             preprocessing metadata, in [0, 1] where there is none; whole numbers of the same range for integer inputs.
-        atol: largest absolute difference that passes, in the units of the outputs, > 0; None judges by agreement alone.
+        atol: largest absolute difference that passes, in the units of the outputs, > 0. Up to the default, a tenth of the
+            largest value of an output is the bound where that is less: 1e-4 says nothing of outputs of 1e-5. None judges by
+            agreement alone.
         min_agreement: least share of samples with the same largest column that passes, in [0, 1]; for an output that is no
             (batch, columns), least 1 - its relative difference. None does not judge by it.
         batch_sizes: sizes to run the file at, each >= 1.
@@ -105,8 +110,13 @@ def verify(
             difference = relative = dict.fromkeys(names, math.nan)
             break
     if reason is None:
-        limit = math.inf if atol is None else atol
-        over = [f"{value:.3g} in {name!r}" for name, value in difference.items() if not value <= limit]
+        over = []
+        for name, y in zip(names, expected, strict=True):
+            limit, largest = math.inf if atol is None else atol, float(np.max(np.abs(y.astype(np.float64)), initial=0.0))
+            tiny = limit <= _ATOL and limit > (share := max(_SHARE * largest, _NOTHING))
+            if not difference[name] <= (share if tiny else limit):
+                told = f", whose largest value is {largest:.3g}" if tiny else ""
+                over.append(f"{difference[name]:.3g} in {name!r}{told}")
         reason = f"the largest difference is {', '.join(over)}" if over else None
     if reason is None and min_agreement is not None:
         close = {name: agreement.get(name, 1 - relative[name]) for name in names}

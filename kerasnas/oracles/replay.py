@@ -92,6 +92,11 @@ class Replay:
             if turn.trial_id is not None:
                 self.observed.append(turn.trial_id)
 
+    @property
+    def has_learned(self) -> bool:
+        """Whether the space has conditions that no one stated, which a trial that ends may contradict."""
+        return self._conditional != self._stated[0]
+
     def _learned(self, entries: Sequence[Entry], uses: Sequence[Use]) -> list[Decision]:
         stated = decisions_of(entries)
         if (stated, uses) != self._stated:  # not with each proposal

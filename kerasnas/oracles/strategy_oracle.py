@@ -139,8 +139,8 @@ class StrategyOracle(kt.Oracle):
             return {"status": "STOPPED", "values": None}
         if choices is not None:
             return {"status": "RUNNING", "values": completed(entries_of(self.hyperparameters), choices)}
-        may_grow = self.ongoing_trials and self.allow_new_entries and self.tune_new_entries
-        return {"status": "IDLE" if may_grow else "STOPPED", "values": None}
+        may_grow = (self.allow_new_entries and self.tune_new_entries) or self._replayed.has_learned
+        return {"status": "IDLE" if self.ongoing_trials and may_grow else "STOPPED", "values": None}
 
     def recommend(self) -> kt.HyperParameters:
         """Return the configuration with the best posterior mean score among the completed trials.

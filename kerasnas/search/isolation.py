@@ -80,6 +80,9 @@ class TrialProcess:
 
         try:
             results, trial.hyperparameters = self.run(_train, tuner, trial, args, kwargs, watch=watch)
+        except Exception as error:
+            trial.hyperparameters = getattr(error, "hyperparameters", trial.hyperparameters)
+            raise
         finally:
             tuner._history = TrialHistory(path, TrialHistory.read(path))
         return [TrialTraining.revived(result) for result in results]
@@ -103,7 +106,11 @@ class TrialProcess:
 
 def _train(tuner: Any, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Any]:
     """Run in the process of a trial; return results that can be sent back, and what hyperparameters there are now."""
-    results = tuner.run_trial(trial, *args, **kwargs)
+    try:
+        results = tuner.run_trial(trial, *args, **kwargs)
+    except Exception as error:
+        error.hyperparameters = trial.hyperparameters  # type: ignore[attr-defined]  # what it discovered is not lost
+        raise
     tuner._history.save()  # what a `fit` without epochs has left in it is read by the parent, too
     return [TrialTraining.as_json(result) for result in results], trial.hyperparameters
 

@@ -194,6 +194,12 @@ def test_compress_for_a_goal_and_by_channels(run, tmp_path, capsys):
     assert again["measured"] == certified["measured"]
     assert again["created"] >= certified["created"]
     assert main(["report", str(copied)]) == 0
+    written = (copied / "model-compressed.onnx").read_bytes()
+    shutil.copy(copied / "model.onnx", copied / "model-compressed.onnx")  # not what was chosen
+    capsys.readouterr()
+    assert main(["export", str(copied)]) == 2
+    assert "changed or replaced since" in " ".join(capsys.readouterr().err.split())
+    (copied / "model-compressed.onnx").write_bytes(written)
     page = (copied / "report.html").read_text(encoding="utf-8")
     assert "How small and how fast it can be made" in page
     assert f"network 1, {chosen['format']}" in page

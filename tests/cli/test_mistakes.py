@@ -75,7 +75,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, mon
     Path("notes.txt").write_text("no model")
     Path("broken.keras").write_bytes(b"no model")
     keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")]).save("small.keras")
+    before = sorted(Path().rglob("*"))
     assert message in _error(capsys, arguments)
+    assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model-compressed.onnx", "report.html", "evaluation.json", "path/file"])
+def test_a_search_does_not_begin_where_it_would_remove_what_is_not_its_own(name, tmp_path, capsys):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    message = _error(capsys, ["search", "digits", "--out", str(tmp_path), "--max-trials", "1"])
+    assert f"which has {name.split('/')[0]}: a search would replace or remove them" in message
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [Path(name).name]
 
 
 def test_a_spoilt_run_folder(run, tmp_path, capsys):

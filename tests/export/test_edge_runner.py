@@ -16,8 +16,10 @@ from PIL import Image
 
 from kerasnas import explain
 from kerasnas.datasets import load
-from kerasnas.export import quantize, to_litert, to_onnx
+from kerasnas.export import certify, quantize, to_litert, to_onnx
+from kerasnas.export.certificate import certificate_path
 from kerasnas.export.quantization_formats import FORMATS
+from kerasnas.export.self_test import fixed_samples
 from kerasnas.litert import open_litert
 from kerasnas.search.ensemble import average
 
@@ -141,6 +143,57 @@ def test_a_litert_file_on_the_command_line(scramble, pictures, tmp_path):
     done = subprocess.run([sys.executable, RUNNER, tmp_path / "cut.tflite"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "not a LiteRT file that can be run here" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["float32", "U8U8", "LiteRT int8", "bytes"])
+def test_a_device_checks_the_certificate_as_kerasnas_does(runner, scramble, pictures, tmp_path, kind, capsys):
+    model, x = conv_net(scramble, 5, "softmax"), pictures[1].astype("float32")
+    path = tmp_path / ("m.tflite" if kind.startswith("LiteRT") else "m.onnx")
+    facts = {"labels": list("abcde"), "preprocessing": {"range": [0, 255]}}
+    if kind == "LiteRT int8":
+        file = to_litert(model, path, format="int8", calibration=np.tile(x, (4, 1, 1, 1)), min_agreement=0, **facts)
+    elif kind == "bytes":
+        inputs = keras.Input((16, 12, 3), name="image", dtype="uint8")
+        file = to_onnx(keras.Model(inputs, model(keras.ops.cast(inputs, "float32"))), path, **facts)
+    else:
+        file = to_onnx(model, path, **facts)
+        if kind == "U8U8":
+            settings = {"formats": ["U8U8"], "rounds": 1, "max_loss": 1, "min_agreement": 0}
+            file = quantize(file, np.tile(x, (8, 1, 1, 1)), goal="size", **settings)
+            path = file.path
+    known = certify(file, min_agreement=0)
+    assert known.check(path).passed
+
+    assert runner.main([str(path), "--verify"]) == 0
+    said = capsys.readouterr().out
+    assert f"{path.name} holds what its certificate says" in said
+    assert said.count("  ok ") == 2
+    # The samples are those of kerasnas, to the bit.
+    (mine,) = fixed_samples([("image", (None, 16, 12, 3), "float32")], 3, value_range=(0, 1))
+    np.testing.assert_array_equal(runner.fixed_samples((3, 16, 12, 3), 0).astype("float32"), mine)
+
+    paper = certificate_path(path)
+    told = json.loads(paper.read_text())
+    (outputs,) = told["self_test"]["outputs"].values()
+    outputs["values"][3] += 2 * told["self_test"]["atol"]
+    paper.write_text(json.dumps(told))
+    assert not known.load(paper).check(path).passed
+    assert runner.main([str(path), "--verify"]) == 1
+    said = capsys.readouterr().out
+    assert "NOT  outputs" in said
+    assert "DOES NOT HOLD" in said
+    told["file"]["sha256"] = "0" * 64
+    paper.write_text(json.dumps(told))
+    assert runner.main([str(path), "--verify"]) == 1
+    assert "NOT  file" in capsys.readouterr().out
+    for content, expected in (
+        ("{", "no whole certificate"),
+        ("{}", "no whole certificate"),
+        (None, "expected the certificate"),
+    ):
+        paper.unlink() if content is None else paper.write_text(content)
+        assert runner.main([str(path), "--verify"]) == 2
+        assert expected in capsys.readouterr().err
 
 
 def test_how_networks_end(runner, scramble, tmp_path):

@@ -81,6 +81,19 @@ def test_atol_is_the_border(tmp_path, write_linear):
     assert not verify(linear(EYE), file, x, atol=0.2499).passed
 
 
+def test_of_tiny_outputs_the_difference_must_be_small_too(tmp_path, write_linear):
+    file = write_linear(tmp_path / "m.onnx", 1e-5 * EYE, [0, 5e-6, 0])
+    outcome = verify(linear(1e-5 * EYE), file, EYE)
+    assert outcome.worst == pytest.approx(5e-6)
+    assert not outcome.passed
+    assert outcome.reason == "the largest difference is 5e-06 in 'y', whose largest value is 1e-05"
+    assert verify(linear(1e-5 * EYE), file, EYE, atol=1e-3).passed  # who raises the bound has looked at it
+    assert verify(linear(1e-5 * EYE), write_linear(tmp_path / "m.onnx", 1.05e-5 * EYE), EYE).passed
+    nothing = np.zeros((3, 3))
+    assert verify(linear(nothing), write_linear(tmp_path / "m.onnx", 1e-7 * EYE), EYE).passed  # no more than float32's noise
+    assert not verify(linear(nothing), write_linear(tmp_path / "m.onnx", 1e-6 * EYE), EYE).passed
+
+
 @pytest.mark.parametrize(("in_keras", "in_file"), [(0, math.nan), (math.nan, 0), (math.nan, math.nan), (math.inf,) * 2])
 def test_what_is_not_finite_never_passes(tmp_path, write_linear, in_keras, in_file):
     file = write_linear(tmp_path / "m.onnx", EYE, [0, in_file, 0])

@@ -140,3 +140,22 @@ def test_a_trial_that_is_damaged_is_run_again_with_the_values_that_it_had(play, 
     trial = resumed.create_trial("tuner0")
     assert trial.trial_id == before.trial_id
     assert trial.hyperparameters.values == dict(before.values)
+
+
+def test_a_worker_waits_while_a_trial_that_runs_may_contradict_a_rule(play, begin, end):
+    oracle = begin(RandomOracle, build=build_few)
+    oracle.allow_new_entries = False
+    running = oracle.create_trial("tuner0")
+    while (trial := oracle.create_trial("tuner1")).status == "RUNNING":
+        end(oracle, trial, build_few)
+    assert oracle._replayed.has_learned
+    assert trial.status == "IDLE"
+    end(oracle, running, build_few)
+    assert oracle.create_trial("tuner1").status == "STOPPED"
+
+
+def test_nothing_is_waited_for_where_no_trial_can_change_the_space(play):
+    oracle = play.make(RandomOracle)
+    play.discover(oracle, lambda hp: hp.Boolean("a"))
+    oracle.allow_new_entries = False
+    assert [oracle.create_trial(f"tuner{i}").status for i in range(3)] == ["RUNNING", "RUNNING", "STOPPED"]

@@ -64,6 +64,21 @@ def test_what_a_trial_in_its_own_process_discovers_is_searched(make, space):
     assert len({trial.values["units_1"] for trial in deep if "units_1" in trial.values}) > 1
 
 
+@pytest.mark.slow
+def test_nor_is_it_lost_where_the_trial_fails(make, space):
+    class Fails(type(space)):
+        def fit(self, hp, model, *args, **kwargs):
+            if hp.Int("late", 1, 99) == 1:  # at first its default
+                raise ValueError("not with 1")
+            return {"score": 1.0}
+
+    tuner = make(Fails(), max_trials=3, isolate=True)
+    tuner.search(verbose=0)
+    statuses = [(trial.status, trial.values.get("late")) for trial in tuner.record().trials]
+    assert statuses[0] == ("FAILED", 1)
+    assert {status for status, _ in statuses[1:]} == {"COMPLETED"}
+
+
 def test_what_is_asked_for_is_noted_while_the_block_lasts():
     hp, names = kt.HyperParameters(), []
     with asked(hp, names):

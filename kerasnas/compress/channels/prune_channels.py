@@ -18,7 +18,7 @@ from kerasnas.compress.channels.importance import bn_scales, magnitudes, taylor,
 from kerasnas.compress.channels.model_check import check_model
 from kerasnas.compress.channels.proof import prove
 from kerasnas.compress.channels.rebuild import Kept, rebuild
-from kerasnas.compress.channels.scratch import from_scratch_control
+from kerasnas.compress.channels.scratch import from_scratch_control, held_out_classes
 from kerasnas.compress.channels.selection import select
 from kerasnas.compress.channels.target import Target
 from kerasnas.compress.channels.unpruned import mark_unpruned
@@ -152,6 +152,8 @@ def prune_channels(
             f"{'no data' if x is None else 'data'}. Pass x and y, or leave out held_out."
         )
     loss, batches, lessons = _training(model, x, y, batch_size, seed, distill=distill > 0 and epochs > 0)
+    if held_out is not None:
+        held_out_classes(model, held_out)  # a mistake is told before the training
 
     dependencies = dependencies_of(model)
     if not any(len(group) > 1 for group in dependencies.bundles.groups):

@@ -20,7 +20,7 @@ from kerasnas.compress.training_data import training_data
 from kerasnas.decided_classes import model_classes
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["ScratchControl", "from_scratch_control"]
+__all__ = ["ScratchControl", "class_indices", "from_scratch_control", "held_out_classes", "paired_error"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +139,7 @@ def from_scratch_control(
             f"Expected a network with fewer channels than its original, but from '{pruned.name}' none was removed: there is "
             "nothing to compare. Prune more, or compare networks of one size by evaluate()."
         )
-    held_x, held_y, _ = training_data(pruned, *held_out, batch_size, seed)
-    truth = class_indices(held_y, pruned.output_shape)
+    held_x, truth = held_out_classes(pruned, held_out)
     inputs, labels, data = training_data(pruned, x, y, batch_size, seed)
     loss, encode = choose_objective(pruned, labels)
     batches = data.map(lambda some, targets: (some, encode(targets)))
@@ -169,6 +168,19 @@ def from_scratch_control(
         n_held_out=len(truth),
         seconds=took,
     )
+
+
+def held_out_classes(model: keras.Model, held_out: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the inputs of `held_out` and the index of each one's class.
+
+    Raises:
+        InvalidArgument: if they are no inputs and labels, or do not fit `model`, which must be a classifier.
+    """
+    if not isinstance(held_out, tuple | list) or len(held_out) != 2:
+        raise InvalidArgument(f"Expected held_out to be inputs and labels, got {type(held_out).__name__}. Pass (x, y).")
+    x, y = held_out
+    inputs, labels, _ = training_data(model, x, y, 1, None)
+    return inputs, class_indices(labels, model.output_shape)
 
 
 def class_indices(labels: NDArray[Any], output_shape: tuple[int | None, ...]) -> NDArray[np.int64]:

@@ -150,7 +150,8 @@ def _winner(record: SearchRecord) -> Iterator[Sentence]:
     yield _sentence(text, winner=number, score=score)
     if winner is not first:
         gain = sign * (score - start)
-        text = f"As measured, that is {abs(gain):.3g} {_better(gain)} than the first trial with a score ({start:.4g})."
+        more = f"{abs(gain):.3g} {_better(gain)} than" if gain else "as good as"
+        text = f"As measured, that is {more} the first trial with a score ({start:.4g})."
         yield _sentence(text, gain_over_first=gain, first_score=start)
     equals = [_number(record, trial.trial_id) for trial in record.completed if trial.score == score and trial is not winner]
     if equals:

@@ -1,6 +1,7 @@
 """The network of the same size that begins with random weights."""
 
 import itertools
+import sys
 from types import SimpleNamespace
 
 import keras
@@ -108,6 +109,22 @@ def test_pruning_tells_if_scratch_wins(task, capsys):
     for wrong in ({"epochs": 0}, {"x": None, "y": None}):
         with pytest.raises(InvalidArgument, match="leave out held_out"):
             prune_channels(**{"model": dead, "x": x, "y": y, "held_out": held_out} | wrong)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "message"),
+    [
+        ((np.zeros((3, 4)), np.array([0, 1, 2])), "from 0 to 1"),
+        ((np.zeros((3, 5)), np.array([0, 1, 1])), "shape"),
+        ((np.zeros((3, 4)), np.array([0, 1, 1]), np.ones(3)), "inputs and labels, got tuple"),
+        (np.zeros((2, 4)), "inputs and labels, got ndarray"),
+    ],
+)
+def test_held_out_samples_that_cannot_judge_are_refused_before_the_training(task, held_out, message, monkeypatch):
+    module = sys.modules["kerasnas.compress.channels.prune_channels"]  # the package has the function by that name
+    monkeypatch.setattr(module, "fine_tune", lambda *_, **__: pytest.fail("it trained"))
+    with pytest.raises(InvalidArgument, match=message):
+        prune_channels(_network(), *task, ratio=0.5, epochs=1, held_out=held_out)
 
 
 def test_the_error_of_a_paired_difference():
