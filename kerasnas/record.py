@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kerasnas.decisions import decisions_of, default_of
 from kerasnas.errors import InvalidArgument
-from kerasnas.pareto import hypervolume, knee_point, pareto_front, pareto_scores
+from kerasnas.pareto import hypervolume, pareto_front, pareto_scores
 from kerasnas.strategies import Decision, Observation
 from kerasnas.strategies.best_arm import best_arm
 from kerasnas.strategies.decision import active_decisions
@@ -186,12 +186,12 @@ class SearchRecord:
     def knee_point(self) -> TrialRecord:
         """Return the trial of the Pareto front that is the best compromise: see `kerasnas.pareto.knee_distance`.
 
+        It is `best`, of equals the cheapest: the scores of several objectives are places by that distance.
+
         Raises:
             InvalidArgument: if no trial is completed.
         """
-        _ = self.best  # raises if there is none
-        front = pareto_front(self._values)
-        return self.completed[front[knee_point(self._values[front])]]
+        return self.best
 
     def hypervolume(self, reference: Mapping[str, float] | None = None) -> float:
         """Return the volume between the Pareto front and a reference, in the product of the objectives' units.

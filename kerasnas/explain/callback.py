@@ -23,8 +23,8 @@ __all__ = ["ExplainCallback"]
 class ExplainCallback(keras.callbacks.Callback):
     """Explains the same pictures at the end of epochs, for TensorBoard and as PNG files.
 
-    TensorBoard shows the maps laid over the pictures, under the name of the method, in the run `explain` of `log_dir`; the
-    slider runs over the epochs. The training is the same to the bit as without it: the random states of Python, NumPy and
+    TensorBoard shows the maps laid over the pictures, under the name of the method, in the run `explain/METHOD` of `log_dir`;
+    the slider runs over the epochs. The training is the same to the bit as without it: the random states of Python, NumPy and
     Keras are put back. An explanation that fails warns once, and the training goes on without it.
 
     Args:
@@ -90,6 +90,6 @@ class ExplainCallback(keras.callbacks.Callback):
             return
         summaries = [images_summary(explained.method, explained.to_image())]
         if self._log is None:
-            self._log = RunFile(self._log_dir / "explain", epoch)
+            self._log = RunFile(self._log_dir / "explain" / explained.method, epoch)
             summaries.append(images_summary("images", explained.to_image(alpha=0.0)))
         self._log.write(epoch, summaries)

@@ -1,5 +1,7 @@
 """Measures of interpretability beside the loss: to watch while training, or to search for."""
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +22,8 @@ class MeasureCallback(keras.callbacks.Callback):
     """Adds measures of `interpretability` to the metrics of each epoch.
 
     A search can then have one of them as an objective, beside the accuracy: its Pareto front shows what an explainable
-    network costs. The training is the same to the bit as without it.
+    network costs. The training is the same to the bit as without it. A network that cannot be measured, since its weights are
+    no longer finite or the method does not take it, has NaN, and a warning says why.
 
     Args:
         measures: names of `interpretability`, such as "depth_layers"; those of maps begin with the name of the method.
@@ -54,11 +57,15 @@ class MeasureCallback(keras.callbacks.Callback):
         self._measures, self._method = tuple(measures), method
         self._images = None if images is None else np.array(images)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add the measures to `logs`, which Keras' own history keeps."""
-        with random_states_kept():
-            maps = () if self._images is None else (self._method(self.model, self._images),)
-            found = interpretability(self.model, attributions=maps)
+        try:
+            with random_states_kept():
+                maps = () if self._images is None else (self._method(self.model, self._images),)
+                found = interpretability(self.model, attributions=maps)
+        except InvalidArgument as error:
+            warnings.warn(f"No measures at epoch {epoch + 1}: {error}", stacklevel=2)
+            found = dict.fromkeys(self._measures, math.nan)
         unknown = [name for name in self._measures if name not in found]
         if unknown:
             raise InvalidArgument(f"Expected measures among {', '.join(found)}; came {', '.join(unknown)}.")

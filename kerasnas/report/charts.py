@@ -7,10 +7,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
+from kerasnas.errors import InvalidArgument
+from kerasnas.explain.search.beliefs import winner_labels
 from kerasnas.record import SearchRecord
 from kerasnas.report.proposals import prediction
 from kerasnas.report.svg import ACCENT, FAINT, INK, MUTED, SECOND, short, svg
 from kerasnas.report.trial_rows import stop_text
+from kerasnas.trial_record import WRONG
 
 __all__ = [
     "belief_chart",
@@ -107,7 +110,7 @@ def belief_chart(record: SearchRecord, *, limit: int = 10) -> str | None:
     if not policies:
         return None
     last = policies[-1]
-    winner = {n: v for n, v in record.best.values.items() if n not in record.best.unused} if record.completed else {}
+    winner = _winner(record) if record.completed else {}
     share = {name: _entropy(p.values()) / math.log(len(p)) for name, p in last.items() if len(p) > 1}
     learned = [name for name in share if share[name] < _BLIND and (name in winner or not winner)]
     names = sorted(learned, key=lambda name: math.log(len(last[name])) * (share[name] - 1))[:limit]
@@ -119,7 +122,7 @@ def belief_chart(record: SearchRecord, *, limit: int = 10) -> str | None:
         for row, name in enumerate(names):
             left = 0.0
             for i, (label, probability) in enumerate(last[name].items()):
-                chosen = name in winner and _holds(label, winner[name])
+                chosen = winner.get(name) == label
                 colour = SECOND if chosen else mpl.colormaps["Blues"](0.15 + 0.35 * i / max(len(last[name]) - 1, 1))
                 (bar,) = axes.barh(row, probability, left=left, color=colour, edgecolor="white", height=0.72)
                 bar.set_gid(f"belief-{row}-{i}")
@@ -211,6 +214,15 @@ def confusion_chart(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> s
     return svg(draw, size, size)
 
 
+def _winner(record: SearchRecord) -> dict[str, str | None]:
+    """Return the winner's values by the names that a policy has for them."""
+    plain = {name: str(value) for name, value in record.best.values.items() if name not in record.best.unused}
+    try:
+        return {**plain, **winner_labels(record)}
+    except (*WRONG, InvalidArgument):  # a space that cannot be read
+        return {**plain}
+
+
 def _zoom(axes: Any, scores: Sequence[float], direction: str) -> None:
     """Keep a few very bad scores from pressing all others into one line."""
     if len(scores) < 3:
@@ -228,14 +240,3 @@ def _zoom(axes: Any, scores: Sequence[float], direction: str) -> None:
 
 def _entropy(probabilities: Any) -> float:
     return -sum(p * math.log(p) for p in probabilities if p > 0)
-
-
-def _holds(label: str, value: Any) -> bool:
-    """Tell whether a belief's label, "3" or "0.1 to 0.2", stands for `value`."""
-    low, to, high = label.partition(" to ")
-    if not to:
-        return label == str(value)
-    try:
-        return float(low) <= float(value) <= float(high)
-    except (TypeError, ValueError):
-        return False

@@ -195,9 +195,13 @@ def _tried(values: Mapping[str, Any], record: SearchRecord) -> str | None:
     """Name the trial of a configuration and its score; None if it was not tried."""
 
     def is_it(trial: TrialRecord) -> bool:
-        return trial.score is not None and values.items() <= record.configuration(trial).items()
+        return values.items() <= record.configuration(trial).items()
 
-    return next((f"trial {i}: {number(t.score)}" for i, t in enumerate(record.trials, 1) if is_it(t)), None)
+    def outcome(trial: TrialRecord) -> str:
+        return trial.status.lower() if trial.score is None else number(trial.score)
+
+    tried = sorted((t.score is None, i, t) for i, t in enumerate(record.trials, 1) if is_it(t))
+    return f"trial {tried[0][1]}: {outcome(tried[0][2])}" if tried else None
 
 
 def _changes(told: Counterfactuals) -> list[dict[str, Any]]:
@@ -216,6 +220,7 @@ def _changes(told: Counterfactuals) -> list[dict[str, Any]]:
                     "verdict": _verdict(item),
                     "sure": abs(item.difference) > _SURE * item.std,
                     "tried": item.tried,
+                    "failed": item.failed,
                 }
                 for item in sorted(items, key=lambda item: item.difference)
             ],

@@ -75,7 +75,7 @@ def test_tensorboard_and_files_hold_what_the_method_says_of_the_model_after_the_
     watch = ExplainCallback(images, target=2, log_dir=tmp_path / "log", every=2, folder=tmp_path / "png")
     fit(model, data, [watch, later], epochs=5)
     assert sorted(file.name for file in (tmp_path / "png").iterdir()) == ["epoch_0002.png", "epoch_0004.png"]
-    found = shown(tmp_path / "log" / "explain")
+    found = shown(tmp_path / "log" / "explain" / "grad_cam")
     assert [step for step, _ in found["grad_cam"]] == [1, 3]
     assert [step for step, _ in found["images"]] == [1]
     for step, pictures in found["grad_cam"]:
@@ -96,7 +96,7 @@ def test_it_goes_on_in_a_second_fit(cnn, data, tmp_path):
     model, watch = cnn(), ExplainCallback(data[0][:1], log_dir=tmp_path)
     fit(model, data, [watch], epochs=1)
     fit(model, data, [watch], epochs=3, initial_epoch=1)
-    steps = sorted(step for file in (tmp_path / "explain").iterdir() for step, _ in shown(file)["grad_cam"])
+    steps = sorted(step for file in (tmp_path / "explain" / "grad_cam").iterdir() for step, _ in shown(file)["grad_cam"])
     assert steps == [0, 1, 2]
 
 
@@ -144,3 +144,12 @@ def test_wrong_arguments_are_told_at_once(change, message):
     arguments = {"images": np.zeros((2, 8, 8, 3)), "log_dir": "logs", **change}
     with pytest.raises(InvalidArgument, match=message):
         ExplainCallback(arguments.pop("images"), **arguments)
+
+
+def test_two_methods_write_beside_each_other_and_go_on(cnn, data, tmp_path):
+    model, methods = cnn(), (grad_cam, partial(occlusion, patch=6))
+    for first, last in ((0, 2), (2, 3)):  # the second is another process
+        watches = [ExplainCallback(data[0][:1], method=method, log_dir=tmp_path) for method in methods]
+        fit(model, data, watches, epochs=last, initial_epoch=first)
+    for name in ("grad_cam", "occlusion"):
+        assert [step for step, _ in shown(tmp_path / "explain" / name)[name]] == [0, 1, 2]

@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import keras_tuner as kt
 import numpy as np
@@ -66,3 +68,21 @@ def test_what_is_refused(cnn, squares):
     ):
         with pytest.raises(InvalidArgument, match="Expected measures among depth_layers"):
             compiled(cnn(classes=2)).fit(*squares, verbose=0, callbacks=[watch])
+
+
+def test_a_network_that_cannot_be_measured_has_nan_and_the_search_goes_on(squares, tmp_path):
+    def build(hp):
+        layers = keras.layers
+        model = keras.Sequential([keras.Input((12, 12, 3)), layers.Flatten(), layers.Dense(2, "softmax")])
+        if hp.Boolean("diverges", default=True):
+            kernel, bias = model.layers[-1].get_weights()
+            model.layers[-1].set_weights([kernel * np.nan, bias])
+        return compiled(model)
+
+    oracle = RandomOracle(objective=kt.Objective("depth_layers", "min"), max_trials=2, seed=0)
+    tuner = NASTuner(build, oracle, directory=tmp_path, project_name="search")
+    with warnings.catch_warnings(record=True) as caught:  # KerasTuner's own among them
+        tuner.search(*squares, validation_data=squares, epochs=1, callbacks=[MeasureCallback(["depth_layers"])], verbose=0)
+    assert any("No measures at epoch 1" in str(one.message) and "NaN" in str(one.message) for one in caught)
+    ended = {trial.values["diverges"]: (trial.status, trial.score) for trial in tuner.record().trials}
+    assert ended == {True: ("FAILED", None), False: ("COMPLETED", 1.0)}

@@ -69,3 +69,11 @@ def test_before_a_trial_is_completed_there_is_no_front(tmp_path):
     for ask in (record.knee_point, record.hypervolume):
         with pytest.raises(InvalidArgument, match="No trial"):
             ask()
+
+
+def test_of_two_trials_on_a_front_the_cheaper_is_knee_and_best_alike(tmp_path):
+    record = several(
+        tmp_path, [(0.95, 200.0), (0.9, 100.0), (0.8, 300.0)], objectives=(("accuracy", "max"), ("parameters", "min"))
+    )
+    assert [trial.score for trial in record.trials] == [0.0, 0.0, 1.0]
+    assert record.best == record.knee_point() == record.trials[1]

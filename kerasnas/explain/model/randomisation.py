@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution
+from kerasnas.explain.model.weights_copied import copy_weights, refresh
 from kerasnas.explain.whole_number import require_seed
 
 __all__ = ["map_correlation", "randomised", "randomisation_cascade"]
@@ -70,7 +71,7 @@ def _cascade(model: keras.Model, seed: int | None) -> Iterator[tuple[str, Any]]:
     """Shuffle the weights of a copy layer by layer from the end; yield the name of the layer and the copy."""
     try:
         copy: Any = keras.models.clone_model(model)
-        copy.set_weights(model.get_weights())
+        copy_weights(model, copy)
     except Exception as error:
         raise InvalidArgument(f"Expected a model that can be rebuilt; {model.name!r} could not: {error}") from error
     require_seed(seed)
@@ -83,4 +84,5 @@ def _cascade(model: keras.Model, seed: int | None) -> Iterator[tuple[str, Any]]:
         for variable in variables:
             values = np.array(keras.ops.convert_to_numpy(variable))
             variable.assign(rng.permutation(values.reshape(-1)).reshape(values.shape))
+        refresh(layer)
         yield layer.name, copy

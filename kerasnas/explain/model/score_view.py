@@ -14,6 +14,7 @@ from kerasnas.cost.graph import inner_graph
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.image_batch import image_batch
 from kerasnas.explain.model.scores import Scores
+from kerasnas.explain.model.weights_copied import copy_weights
 
 __all__ = ["ScoreView", "SpatialLayer", "is_keras_2", "nested_graph"]
 
@@ -344,7 +345,7 @@ def _float32_copy(graph: Any) -> Any:
     start = keras.tree.map_structure(lambda x: keras.Input(batch_shape=x.shape, dtype="float32"), graph.input)
     try:
         copy = keras.models.clone_model(graph, input_tensors=start, clone_function=copy_layer, recursive=True)
-        copy.set_weights(graph.get_weights())
+        copy_weights(graph, copy)
     except Exception as error:
         raise InvalidArgument(
             f"Expected a model that can be rebuilt in float32; {graph.name!r} of mixed precision could not: "

@@ -196,8 +196,11 @@ def _default(path: AblationPath, record: SearchRecord) -> Iterator[Sentence]:
         return
     unsure = "" if abs(path.gain) > _SURE * path.std else ", which may be none"
     start = path.start.items()
-    tried = [i for i, t in enumerate(record.trials, 1) if t.score is not None and start <= record.configuration(t).items()]
+    same = [(i, t) for i, t in enumerate(record.trials, 1) if start <= record.configuration(t).items()]
+    tried = [i for i, t in same if t.score is not None]
     origin = f"is that of trial {tried[0]}" if tried else "was not tried itself"
+    if same and not tried:
+        origin = f"is that of trial {same[0][0]}, which {'is still running' if same[0][1].status == 'RUNNING' else 'failed'}"
     text = (
         f"Over the default configuration, which {origin}, the winner gains {path.gain:+.3g} +- {path.std:.2g} as "
         f"predicted{unsure}."

@@ -12,7 +12,7 @@ from kerasnas.strategies import Decision
 from kerasnas.strategies.arms import Arms
 from kerasnas.strategies.decision import active_decisions
 
-__all__ = ["BeliefHistory", "TrialBeliefs", "beliefs"]
+__all__ = ["BeliefHistory", "TrialBeliefs", "beliefs", "winner_labels"]
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,7 @@ def beliefs(record: SearchRecord) -> BeliefHistory:
     if not isinstance(record, SearchRecord):
         raise InvalidArgument(f"Expected a kerasnas.SearchRecord, got {record!r}. SearchRecord.load(folder) makes one.")
     winner = {name: value for name, value in record.best.values.items() if name not in record.best.unused}
-    active = [d for d in active_decisions(record.decisions, record.best.values) if d.name in winner]
-    labels = {d.name: _label(d, winner[d.name]) for d in active}
-    trials = []
+    labels, trials = winner_labels(record), []
     for number, trial in enumerate(record.trials, 1):
         policy = trial.policy
         if not policy:
@@ -104,6 +102,17 @@ def beliefs(record: SearchRecord) -> BeliefHistory:
         }
         trials.append(TrialBeliefs(number, MappingProxyType(entropy), MappingProxyType(chance)))
     return BeliefHistory(MappingProxyType(dict(winner)), tuple(trials))
+
+
+def winner_labels(record: SearchRecord) -> dict[str, str | None]:
+    """Return the names by which a policy calls the values that the winner is made of, or the bins that hold them.
+
+    Raises:
+        InvalidArgument: if no trial is completed.
+    """
+    values = record.best.values
+    active = [d for d in active_decisions(record.decisions, values) if d.name not in record.best.unused]
+    return {d.name: _label(d, values[d.name]) for d in active}
 
 
 def _label(decision: Decision, value: Any) -> str | None:

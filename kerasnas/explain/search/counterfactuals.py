@@ -35,7 +35,8 @@ class Counterfactual:
         difference: predicted difference of the score from the winner's, in the unit of the objective; negative is worse, also
             of an objective that is minimised.
         std: posterior standard deviation of the difference.
-        tried: whether the search tried the other value in any configuration.
+        tried: whether any network of the search was to be made with the other value.
+        failed: whether all of these have failed.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Counterfactual:
     difference: float
     std: float
     tried: bool
+    failed: bool = False
 
     @property
     def is_loss(self) -> bool:
@@ -52,7 +54,7 @@ class Counterfactual:
         return self.difference < -_SURE * self.std
 
     def __str__(self) -> str:
-        untried = "" if self.tried else "; never tried"
+        untried = "; every trial with it failed" if self.failed else "" if self.tried else "; never tried"
         return (
             f"with {self.name} {_text(self.instead)} instead of {_text(self.value)} the model predicts "
             f"{self.difference:+.3g} +- {self.std:.2g}{untried}"
@@ -78,7 +80,7 @@ class Counterfactuals:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """One row for each alternative: plain values."""
-        names = ("name", "value", "instead", "difference", "std", "tried", "is_loss")
+        names = ("name", "value", "instead", "difference", "std", "tried", "failed", "is_loss")
         return [{name: getattr(item, name) for name in names} for item in self.items]
 
     @property
@@ -123,9 +125,14 @@ def counterfactuals(record: SearchRecord, *, objective: str | None = None) -> Co
     contrasts = np.eye(len(units))[1:] - np.eye(len(units))[0]
     means, deviations = posterior.contrast(units, contrasts)
     column = {id(decision): i for i, decision in enumerate(decisions)}
+    begun = posterior.encoding.encode([trial.values for trial in record.trials])
+    for place, trial in enumerate(record.trials):
+        begun[place, [decision.name in trial.unused for decision in decisions]] = np.nan
+    failures = np.array([trial.status in ("FAILED", "INVALID") for trial in record.trials])
     items = []
     for row, (decision, value, values) in enumerate(changed):
-        seen = posterior.units[:, column[id(decision)]]
+        tolerance = 0.5 / _PLACES if decision.size is None else 1e-9
+        seen = np.isclose(begun[:, column[id(decision)]], decision.to_unit(value), atol=tolerance)
         items.append(
             Counterfactual(
                 decision.name,
@@ -134,7 +141,8 @@ def counterfactuals(record: SearchRecord, *, objective: str | None = None) -> Co
                 MappingProxyType(values),
                 float(means[row]),
                 float(deviations[row]),
-                bool(np.isclose(seen, decision.to_unit(value), atol=0.5 / _PLACES if decision.size is None else 1e-9).any()),
+                bool(seen.any()),
+                bool(seen.any() and failures[seen].all()),
             )
         )
     return Counterfactuals(evidence.objective, MappingProxyType(winner), tuple(items), posterior.check)

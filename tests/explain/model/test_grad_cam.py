@@ -312,3 +312,20 @@ def test_a_layer_without_a_gradient_is_named(rng):
     model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
     with pytest.raises(InvalidArgument, match="'cut'"):
         grad_cam(model, rng.normal(size=(1, 6, 6, 1)), layer="cut")
+
+
+def test_a_copy_in_float32_normalises_as_the_model_does(rng):
+    """`set_weights` leaves an adapted Normalization with mean 0 and variance 1."""
+    images = rng.integers(0, 256, (6, 12, 12, 3)).astype("float32")
+
+    def net(dtype):
+        keras.utils.set_random_seed(2)
+        adapted = keras.layers.Normalization(dtype=dtype)
+        adapted.adapt(images)
+        conv = keras.layers.Conv2D(8, 3, activation="relu", dtype=dtype)
+        head = [keras.layers.GlobalAveragePooling2D(dtype=dtype), keras.layers.Dense(4, "softmax", dtype=dtype)]
+        return keras.Sequential([keras.Input((12, 12, 3)), adapted, conv, *head])
+
+    half, full = grad_cam(net("mixed_float16"), images), grad_cam(net("float32"), images)
+    np.testing.assert_array_equal(half.targets, full.targets)
+    np.testing.assert_allclose(half.values, full.values, rtol=0.02, atol=0.02 * np.abs(full.values).max())

@@ -19,7 +19,7 @@ from kerasnas.explain import (
     vanilla_gradients,
 )
 from kerasnas.explain.model.attribution import Explained
-from kerasnas.explain.model.randomisation import map_correlation, randomised
+from kerasnas.explain.model.randomisation import _cascade, map_correlation, randomised
 
 pytestmark = pytest.mark.slow
 NETWORKS = 4  # with random weights: one alone may be like the trained one by chance
@@ -107,3 +107,19 @@ def test_the_cascade_of_grad_cam_falls_to_nothing_and_that_of_the_gated_default_
         steps[explain] = np.mean([[run[name] for name in names] for run in runs], axis=0)
     assert np.all(np.abs(steps[grad_cam][1:]) <= 0.2)  # from the second random layer on
     assert steps[gated].mean() >= 0.4
+
+
+def test_only_the_layers_that_are_shuffled_change(rng):
+    images = rng.normal(100, 50, (32, 8, 8, 3)).astype("float32")
+    adapted = keras.layers.Normalization(name="adapted")
+    adapted.adapt(images)
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Conv2D(4, 3, name="conv"), keras.layers.Flatten(), keras.layers.Dense(3, name="dense")]
+    model = keras.Sequential([keras.Input((8, 8, 3)), adapted, *layers])
+    below = keras.Model(model.inputs[0], model.get_layer("conv").output)
+    names = []
+    for name, copy in _cascade(model, 0):
+        names.append(name)
+        same = keras.Model(copy.inputs[0], copy.get_layer("conv").output)(images)
+        assert np.allclose(same, below(images), atol=1e-4) == (name == "dense")
+    assert names == ["dense", "conv", "adapted"]

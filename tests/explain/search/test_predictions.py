@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain.search import ablation_path, counterfactuals, shapley_ablation
+from kerasnas.explain.search import ablation_path, account, counterfactuals, shapley_ablation
 from kerasnas.explain.search.evidence import Evidence, default_choices
 from kerasnas.explain.search.mixture import Mixture
 from kerasnas.explain.search.reward_posterior import RewardPosterior, _root
@@ -274,3 +274,28 @@ def test_noise_in_a_large_space_is_not_taken_for_a_model_that_ranks():
     told = RewardPosterior(replace(noise, scores=np.array([float(c["filters"]) for c in choices]))).check
     assert told.is_reliable
     assert told.by_luck == 0.05
+
+
+def test_what_failed_was_tried_and_what_no_network_used_was_not(additive, make_record):
+    record = additive(30)
+    rows = [dict(t.values) | ({"kernel": 5} if t.values["kernel"] == 7 else {}) for t in record.trials]
+    scores = [additive.score(row) for row in rows]
+    untried = make_record(record.space, rows, scores)
+    assert {(i.tried, i.failed) for i in counterfactuals(untried).items if i.instead == 7} == {(False, False)}
+    failed = make_record(record.space, [*rows, rows[0] | {"kernel": 7}], [*scores, None])
+    (seven,) = [item for item in counterfactuals(failed).items if item.instead == 7]
+    assert (seven.tried, seven.failed) == (True, True)
+    assert "every trial with it failed" in str(seven)
+    filler = make_record(record.space, [*rows, rows[0] | {"kernel": 7}], [*scores, 0.0])
+    unused = replace(filler, trials=(*filler.trials[:-1], replace(filler.trials[-1], unused=("kernel",))))
+    assert {i.tried for i in counterfactuals(filler).items if i.instead == 7} == {True}
+    assert {i.tried for i in counterfactuals(unused).items if i.instead == 7} == {False}
+
+
+def test_a_default_that_failed_is_not_said_to_be_untried(additive, make_record):
+    record = additive(30)
+    rows, scores = [dict(t.values) for t in record.trials], [t.score for t in record.trials]
+    default = {"rate": 0.0, "kernel": 3, "norm": False}
+    for score, told in ((None, "is that of trial 31, which failed"), (1.0, "is that of trial 31")):
+        said = str(account(make_record(record.space, [*rows, default], [*scores, score])))
+        assert f"Over the default configuration, which {told}, the winner gains" in said
