@@ -82,6 +82,7 @@ def test_a_network_that_cannot_be_measured_has_nan_and_the_search_goes_on(square
     oracle = RandomOracle(objective=kt.Objective("depth_layers", "min"), max_trials=2, seed=0)
     tuner = NASTuner(build, oracle, directory=tmp_path, project_name="search")
     with warnings.catch_warnings(record=True) as caught:  # KerasTuner's own among them
+        warnings.simplefilter("always")
         tuner.search(*squares, validation_data=squares, epochs=1, callbacks=[MeasureCallback(["depth_layers"])], verbose=0)
     assert any("No measures at epoch 1" in str(one.message) and "NaN" in str(one.message) for one in caught)
     ended = {trial.values["diverges"]: (trial.status, trial.score) for trial in tuner.record().trials}
