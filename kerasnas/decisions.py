@@ -8,7 +8,7 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.strategies import Choices, Condition, Decision, Discrete, Range, Scalar
 from kerasnas.strategies.space import walk
 
-__all__ = ["completed", "decisions_of", "default_of", "entries_of"]
+__all__ = ["completed", "decisions_of", "default_of", "entries_of", "parents_first"]
 
 # Up to this many consecutive integers are listed one by one; more are a range. A coarser grid is always listed.
 _LISTED = 1000
@@ -17,8 +17,32 @@ Entry = Mapping[str, Any]
 
 
 def entries_of(hyperparameters: Any) -> list[Entry]:
-    """Return the `{"kind": class name, **config}` of each hyperparameter of a `kt.HyperParameters`, in order."""
-    return [{"kind": type(hp).__name__, **hp.get_config()} for hp in hyperparameters.space]
+    """Return the `{"kind": class name, **config}` of each hyperparameter of a `kt.HyperParameters`, `parents_first`."""
+    return parents_first([{"kind": type(hp).__name__, **hp.get_config()} for hp in hyperparameters.space])
+
+
+def parents_first(entries: Sequence[Entry]) -> list[Entry]:
+    """Return entries in an order in which what they are conditional on comes before them, and otherwise as they are.
+
+    What a chief or a worker of KerasTuner is sent is sorted by kind: all Floats and Ints come before the Choices that decide
+    whether they are active.
+    """
+    made: list[Entry] = []
+    left, names = list(entries), set[str]()
+    while left:
+        missing = {entry["name"] for entry in left} - names
+        waiting: list[Entry] = []
+        for entry in left:
+            if any(condition["config"]["name"] in missing for condition in entry.get("conditions", ())):
+                waiting.append(entry)
+            else:
+                made.append(entry)
+                names.add(entry["name"])
+                missing.discard(entry["name"])
+        if len(waiting) == len(left):  # in a circle
+            return [*made, *waiting]
+        left = waiting
+    return made
 
 
 def decisions_of(entries: Iterable[Entry]) -> list[Decision]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerasnas.decisions import decisions_of, default_of
+from kerasnas.decisions import decisions_of, default_of, parents_first
 from kerasnas.errors import InvalidArgument
 from kerasnas.pareto import hypervolume, pareto_front, pareto_scores
 from kerasnas.strategies import Decision, Observation
@@ -285,7 +285,8 @@ def _space(path: Path, oracle: Mapping[str, Any], states: list[dict[str, Any]]) 
     for source in (*sources, *reversed(states)):
         try:
             hyperparameters = source["hyperparameters"]["space"]
-            spaces.append(tuple(MappingProxyType({"kind": hp["class_name"], **hp["config"]}) for hp in hyperparameters))
+            entries = [{"kind": hp["class_name"], **hp["config"]} for hp in hyperparameters]
+            spaces.append(tuple(map(MappingProxyType, parents_first(entries))))
             decisions_of(spaces[-1])
         except (*WRONG, InvalidArgument) as error:
             damage = damage or error

@@ -248,7 +248,8 @@ class StrategyOracle(kt.Oracle):
                 self.end_order.append(trial_id)
                 self._run_times[trial_id] += 1
                 self.update_space(trial.hyperparameters)
-                self._record_values(trial)
+                if trial.message != LOST:  # KerasTuner would give it random values
+                    self._record_values(trial)
         # KerasTuner breaks ties by this order.
         self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
         # The queue is served from its end: oldest first.

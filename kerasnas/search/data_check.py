@@ -10,7 +10,7 @@ import numpy as np
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["check_data", "check_input_shape", "check_metrics", "check_objective"]
+__all__ = ["check_data", "check_input_shape", "check_metrics", "check_objective", "epochs_of"]
 
 # The metrics that the engine itself knows of every network.
 _COSTS = ("parameters", "macs", "activation_bytes", "latency_ms")
@@ -53,6 +53,11 @@ def _outputs(targets: Any) -> list[Any]:
         return list(targets.values())
     several = isinstance(targets, list | tuple) and all(isinstance(labels, np.ndarray) for labels in targets)
     return list(targets) if several else [targets]
+
+
+def epochs_of(fit_args: tuple[Any, ...], fit_kwargs: Mapping[str, Any]) -> int:
+    """Return the epochs that `keras.Model.fit` would train for with these arguments: the fourth, or by name; 1 by default."""
+    return int(fit_kwargs.get("epochs", fit_args[3] if len(fit_args) > 3 else 1))
 
 
 def check_input_shape(model: Any, sample: tuple[int, ...] | None) -> None:

@@ -19,9 +19,9 @@ class TrialHistory:
         content: "executions" has one mapping for each training, metric name to its value at every epoch (None where it was not
             finite); "seconds" is the trial's wall-clock time, "fit_seconds" the part spent in the HyperModel's `fit`,
             "search_seconds" the time of the whole search so far; "parameters" the number of weights, "costs" what the network
-            costs; "asked" names the hyperparameters that it was made of; "fingerprint", "inherited", "stopped" and "message"
-            tell which training it is, from which trial it has its first weights, why it was ended early, and why it failed;
-            None where there is nothing to tell.
+            costs; "asked" names the hyperparameters that it was made of; "epochs" is how many the present training is to have;
+            "fingerprint", "inherited", "stopped" and "message" tell which training it is, from which trial it has its first
+            weights, why it was ended early, and why it failed; None where there is nothing to tell.
     """
 
     def __init__(self, path: Path, saved: Mapping[str, Any] | None = None) -> None:
@@ -37,6 +37,7 @@ class TrialHistory:
             "stopped": None,
             "message": None,
             "asked": [],
+            "epochs": None,
             "executions": [],
         } | copy.deepcopy(dict(saved or {}))
 

@@ -75,7 +75,8 @@ class TrialTraining:
     def _unless_stopped(self, saved: EpochState | None) -> EpochState | None:
         """Return the state of a trial that was taken up as if it had not been stopped before."""
         epochs = TrialHistory.read(self._folder / TAKEN_UP).get("epochs")
-        if saved is None or saved.content.get("epoch", 0) != epochs:
+        # Not by the number of Keras' epoch, which may have begun at another than 0.
+        if saved is None or TrialHistory(self._folder, saved.content["history"]).epochs_of_execution != epochs:
             return saved
         history = {**saved.content["history"], "stopped": None}
         return dataclasses.replace(saved, content={**saved.content, "ended": False, "history": history})
@@ -168,6 +169,7 @@ class TrialTraining:
             content["executions"].append({})
             content["parameters"] = model.count_params()
         self.history.add(logs)
+        content["epochs"] = self._epochs
         reason, rule, ceiling = self._budget.overrun(), self._tuner.stopping, self._tuner.time_ceiling
         if reason is None and ceiling is not None:
             reason = ceiling.overrun(self.history.epochs)

@@ -23,7 +23,7 @@ from kerasnas.record import SearchRecord
 from kerasnas.search.asked import asked
 from kerasnas.search.best_epoch import load_weights
 from kerasnas.search.checkpoints import Checkpoints
-from kerasnas.search.data_check import check_data, check_input_shape, check_objective
+from kerasnas.search.data_check import check_data, check_input_shape, check_objective, epochs_of
 from kerasnas.search.disk import disk_full
 from kerasnas.search.execution import choose_execution
 from kerasnas.search.isolation import TrialProcess
@@ -191,7 +191,7 @@ class NASTuner(kt.Tuner):
             objective=objective.name,
             direction=objective.direction,
             total=self.oracle.max_trials,
-            epochs=fit_kwargs.get("epochs", 1) * self.executions_per_trial,
+            epochs=epochs_of(fit_args, fit_kwargs) * self.executions_per_trial,
             several=hasattr(objective, "objectives"),
             enabled=bool(verbose),
         ) as self._progress:
@@ -218,7 +218,7 @@ class NASTuner(kt.Tuner):
         # kt.Tuner.search with a clock, and without its busy waiting.
         fit_kwargs = fit_kwargs | {"verbose": 0}
         if isinstance(self.oracle, StrategyOracle):
-            epochs = fit_kwargs.get("epochs", 1) * self.executions_per_trial
+            epochs = epochs_of(fit_args, fit_kwargs) * self.executions_per_trial
             self.time_ceiling = TimeCeiling(self._budget, Path(self.project_dir), epochs, self.oracle)
         self.on_search_begin()
         while True:
@@ -229,7 +229,7 @@ class NASTuner(kt.Tuner):
             self.pre_create_trial()
             if self.time_ceiling is not None:
                 self.time_ceiling.forgive()
-            trial = self._waiting.next(fit_kwargs.get("epochs", 1)) or self.oracle.create_trial(self.tuner_id)
+            trial = self._waiting.next(epochs_of(fit_args, fit_kwargs)) or self.oracle.create_trial(self.tuner_id)
             if trial.status == "STOPPED":
                 if self.time_ceiling is not None and self.time_ceiling.lift():
                     continue  # nothing is left but what takes long

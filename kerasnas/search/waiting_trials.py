@@ -38,7 +38,7 @@ class WaitingTrials:
         """Return a copy of the trial that is to go on now; None if none is.
 
         Args:
-            epochs: of a whole trial.
+            epochs: of a whole trial, unless the histories tell: a `fit` of one's own may have its own number.
         """
         if not self._knows:
             return None
@@ -103,7 +103,8 @@ class WaitingTrials:
         waiting = [n for n, i in enumerate(curves) if self._waits(i)]
         if not waiting:
             return None
-        number = self._tuner.stopping.take_up(list(curves.values()), waiting, epochs=epochs)
+        told = TrialHistory.read(self._folder(list(curves)[waiting[0]]) / "history.json").get("epochs")
+        number = self._tuner.stopping.take_up(list(curves.values()), waiting, epochs=told or epochs)
         if number is None:
             return None
         chosen = list(curves)[number]

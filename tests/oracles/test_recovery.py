@@ -103,6 +103,7 @@ def test_a_trial_of_which_nothing_is_left_keeps_its_id_and_counts_as_failed(loss
     assert [t for t in trials(resumed) if t[0] != "02"] == [t for t in before if t[0] != "02"]
     assert resumed.trials["02"].status == "FAILED"
     assert "trial.json" in resumed.trials["02"].message
+    assert resumed.trials["02"].hyperparameters.values == {}
     play.run(resumed)
     assert len(resumed.trials) == len({json.dumps(t[3]) for t in trials(resumed)}) == 12
     with warnings.catch_warnings():
@@ -249,3 +250,14 @@ def test_whatever_is_damaged_the_rest_is_kept_and_the_search_goes_on(several, pl
 
     check()
     assert not [name for name in os.listdir(play.folder / "p") if name.startswith(".")]
+
+
+def test_a_trial_under_way_of_which_nothing_is_left_has_no_values(play):
+    oracle = play.make(RandomOracle, known=True)
+    play.step(oracle)
+    oracle.create_trial("tuner0")
+    shutil.rmtree(play.folder / "p" / "trial_01")
+    resumed = reloaded(play, match="Trial 01 .* is lost; it counts as failed")
+    assert (resumed.trials["01"].status, resumed.trials["01"].hyperparameters.values) == ("FAILED", {})
+    (lost,) = [trial for trial in SearchRecord.load(play.folder / "p").trials if trial.trial_id == "01"]
+    assert dict(lost.values) == {}

@@ -397,3 +397,32 @@ def test_on_jax():
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parent)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "jax"
+
+
+@pytest.mark.parametrize(("old", "new", "stride"), [(3, 4, 2), (2, 3, 1), (4, 5, 1), (1, 3, 2), (2, 5, 3)])
+def test_a_larger_transposed_kernel_stands_on_the_same_pixel(old, new, stride):
+    def net(size):
+        x = keras.Input((5, 5, 1))
+        y = layers.Conv2DTranspose(2, size, strides=stride, padding="same", name="up")(x)
+        return keras.Model(x, layers.Dense(2, name="out")(layers.Flatten(name="flat")(y)))
+
+    preserves(net(new), scramble(net(old)))
+
+
+def test_a_larger_causal_kernel_stands_on_its_last_place():
+    def net(size):
+        x = keras.Input((9, 2))
+        y = layers.Conv1D(3, size, padding="causal", name="conv")(x)
+        return keras.Model(x, layers.Dense(2, name="out")(layers.Flatten(name="flat")(y)))
+
+    preserves(net(5), scramble(net(3)))
+
+
+def test_a_wider_network_with_a_new_wider_layer_computes_the_same():
+    def net(width, new):
+        x = keras.Input((4,))
+        y = layers.Dense(width, "relu", name="first")(x)
+        y = layers.Dense(new, "relu", name="new")(y) if new else y
+        return keras.Model(x, layers.Dense(3, name="out")(y))
+
+    preserves(net(24, 48), scramble(net(16, 0)))

@@ -229,3 +229,25 @@ def test_asha_in_a_search(make, small, points):
         reached = [t for t in trials if t.epochs >= rung]
         reached.sort(key=lambda t: min(t.curves[0]["val_loss"][:rung]))
         assert all(t.epochs > rung for t in reached[: len(reached) // 3])
+
+
+@pytest.mark.parametrize("how", ["initial epoch", "by position", "its own fit"])
+def test_a_trial_is_taken_up_however_its_epochs_are_told(waits, small, points, how):
+    class Told(Later):
+        def take_up(self, curves, waiting, *, epochs):
+            assert epochs == (EPOCHS + 1 if how == "initial epoch" else EPOCHS)
+            return super().take_up(curves, waiting, epochs=epochs)
+
+    class Own(small):
+        def fit(self, hp, model, *args, **kwargs):
+            return model.fit(*args, epochs=EPOCHS, **kwargs)
+
+    tuner = waits(Own() if how == "its own fit" else small(), stopping=Told())
+    arguments, settings = points, {"validation_data": points, "verbose": 0}
+    if how == "initial epoch":
+        settings |= {"initial_epoch": 1, "epochs": EPOCHS + 1}
+    elif how == "by position":
+        arguments = (*points, 16, EPOCHS)
+    tuner.search(*arguments, **settings)
+    assert [(t.status, t.epochs, t.stopped) for t in tuner.record().trials] == [("COMPLETED", EPOCHS, None)] * 3
+    assert not left(tuner)

@@ -253,8 +253,8 @@ def _spread(source: Indices, shape: tuple[int, ...], rng: np.random.Generator) -
     if (count == 1).all():
         return np.ones(count.shape)
     noise = rng.uniform(-1, 1, shape)
-    total = np.zeros((source.max() + 1, *shape[1:]))
-    np.add.at(total, np.maximum(source, 0), noise)
+    total, known = np.zeros((source.max() + 1, *shape[1:])), source >= 0
+    np.add.at(total, source[known], noise[known])
     return np.where(count > 1, (1 + _UNEVEN * (noise - total[np.maximum(source, 0)] / count)) / count, 1.0)
 
 
@@ -263,11 +263,15 @@ def _shifts(call: Call, donor: Call) -> tuple[int, ...]:
     layer, old = call.operation, donor.operation
     if getattr(layer, "kernel_size", None) is None:
         return ()
-    same = getattr(layer, "padding", "valid") == "same" and type(layer) not in _TRANSPOSED
+    padding, transposed = getattr(layer, "padding", "valid"), type(layer) in _TRANSPOSED
     first = getattr(layer, "data_format", None) == "channels_first"
     shifts = []
     for i, (new, previous) in enumerate(zip(layer.kernel_size, old.kernel_size, strict=True)):
-        if same:
+        if padding == "causal":  # it stands on its last place
+            shifts.append(new - previous)
+        elif padding == "same" and transposed:
+            shifts.append(max(new - layer.strides[i], 0) // 2 - max(previous - layer.strides[i], 0) // 2)
+        elif padding == "same":
             n, stride = call.input_shapes[0][i + (2 if first else 1)], layer.strides[i]
             shifts.append(_before(new, stride, n) - _before(previous, stride, n))
         else:
