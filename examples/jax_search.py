@@ -1,6 +1,6 @@
 """Search on the JAX backend, then explain, prune and export the winner under TensorFlow.
 
-A Keras backend is chosen once for a process, so the second half runs in one of its own; a `.keras` file carries the model over.
+It needs JAX: pip install '.[jax]'. A Keras backend is chosen once for a process, so the second half runs in one of its own; a `.keras` file carries the model over.
 """
 
 import os
@@ -27,7 +27,7 @@ elif __name__ == "__main__":
     data = datasets.load("digits")
     classifier = ImageClassifier.load("jax-digits")
     print(f"accuracy under TensorFlow: {classifier.score(data.x_test, data.y_test):.4f}")
-    classifier.explain(data.x_test[:6]).save("jax-digits-grad_cam.png")
+    classifier.explain(data.x_test[:6]).save("jax-digits-maps.png")
     pruned = classifier.compress(data.x_train, data.y_train, sparsity=0.5, epochs=4, seed=0)
     for name, model in (("jax-digits.onnx", classifier), ("jax-digits-pruned.onnx", pruned)):
         print(name, model.export(name, x=data.x_test[:64]).verification)

@@ -16,7 +16,7 @@ from kerasnas.atomic import atomic_path
 from kerasnas.compress import channel_report, cluster, prune, prune_channels, sparsity_report
 from kerasnas.compression_search import compress
 from kerasnas.errors import InvalidArgument
-from kerasnas.export import OnnxFile, verify
+from kerasnas.export import LiteRTFile, OnnxFile, verify
 from kerasnas.image_data import collect, to_codes, to_images
 
 __all__ = ["ChosenFile", "compress_classifier", "export_chosen"]
@@ -85,20 +85,19 @@ def compress_classifier(
     return smaller
 
 
-def export_chosen(found: ChosenFile, path: str | os.PathLike[str], x: Any, others: Any) -> OnnxFile:
+def export_chosen(found: ChosenFile, path: str | os.PathLike[str], x: Any, others: Any) -> OnnxFile | LiteRTFile:
     """Copy the file that a search chose to `path`; see `ImageClassifier.export`.
 
     Raises:
         InvalidArgument: if other settings are asked for, or the file is no longer there.
         ExportMismatch: if it does not load, or a float file does not agree with the network.
     """
-    target = Path(path)
-    if found.path.suffix != ".onnx":
+    target, end = Path(path), found.path.suffix
+    if target.suffix != end:
         raise InvalidArgument(
-            f"Expected the search to have chosen an ONNX file, it chose {found.format}. Copy it from {found.path}."
+            f"Expected a path that ends in {end}, as the file that the search chose ({found.format}), got {str(target)!r}. "
+            f"Call it {target.stem}{end}."
         )
-    if target.suffix != ".onnx":
-        raise InvalidArgument(f"Expected a path that ends in .onnx, got {str(target)!r}. Call it {target.stem}.onnx.")
     if others:
         raise InvalidArgument(
             f"Expected no settings but x, got {', '.join(others)}: the file that the search chose ({found.format}) is copied "
@@ -109,11 +108,16 @@ def export_chosen(found: ChosenFile, path: str | os.PathLike[str], x: Any, other
             f"Expected the file that the search chose at {found.path}; it is gone, or another search replaced it. Compress "
             "again with a directory of its own."
         )
-    lossy: dict[str, Any] = {"atol": None, "min_agreement": 0.0}  # it was chosen by its accuracy
+    form = found.format.removeprefix("LiteRT ")
+    bounds: dict[str, Any] = {"atol": None, "min_agreement": 0.0}  # it was chosen by its accuracy
+    if form == "float32":
+        bounds = {}
     with atomic_path(target) as draft:
         shutil.copyfile(found.path, draft)
-        verification = verify(found.model, draft, x, **({} if found.format == "float32" else lossy))
+        verification = verify(found.model, draft, x, **bounds)
         verification.raise_for_mismatch()
+        if end == ".tflite":
+            return LiteRTFile.of(draft, form, verification, target)
         return OnnxFile.of(draft, verification, target)
 
 

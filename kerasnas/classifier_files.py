@@ -75,7 +75,8 @@ def read_classifier(kind: type, path: Path) -> Any:
         classifier.best_hyperparameters_ = state["best_hyperparameters"]
         classifier.epochs_, classifier.history_ = state["epochs"], state["history"]
         classifier.members_ = state.get("members") or {}
-        project = Path(state["project"] or "")
+        # A folder that was copied has its own search beside it.
+        projects = [path / Path(state["project"]).name, Path(state["project"])] if state["project"] else []
         chosen = state.get("chosen")
         place, form, digest = (chosen[name] for name in ("file", "format", "sha256")) if chosen else ("", "", "")
     except (ValueError, KeyError, TypeError) as error:
@@ -83,8 +84,13 @@ def read_classifier(kind: type, path: Path) -> Any:
     classifier.model_ = load_model(path / "model.keras")
     if chosen:
         classifier._chosen = ChosenFile(classifier.model_, path / Path(place).name, form, digest)
-    if state["project"] and any(project.glob("trial_*/trial.json")):
-        classifier.record_ = SearchRecord.load(project)
+    project = next((one for one in projects if any(one.glob("trial_*/trial.json"))), None)
+    if project is not None:
+        record, members = SearchRecord.load(project), classifier.members_
+        if not members or record.shipped(members, classifier.best_hyperparameters_) is not None:
+            classifier.record_ = record
+        else:
+            warnings.warn(f"{project} holds another search than the one that made this classifier: left out.", stacklevel=4)
     return classifier
 
 

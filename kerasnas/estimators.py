@@ -29,9 +29,10 @@ from kerasnas.image_data import (
     to_images,
 )
 from kerasnas.oracles.by_name import oracle_by_name
-from kerasnas.search.claim import Claim
+from kerasnas.search.claim import Claim, objective_text
 from kerasnas.search.data_check import check_metrics
-from kerasnas.search.final_fit import final_fit
+from kerasnas.search.final_fit import check_finalists, final_fit
+from kerasnas.search.patience import patience
 from kerasnas.search.tuner import NASTuner
 from kerasnas.spaces.by_name import space_by_name
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from kerasnas.explain import Attribution
     from kerasnas.export import LiteRTFile, OnnxFile
 
-__all__ = ["ImageClassifier", "patience"]
+__all__ = ["ImageClassifier"]
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):
@@ -157,10 +158,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         mean, deviation = channel_statistics(train[0])
         space, hypermodel = space_by_name(self.space, train[0].shape[1:], len(classes), mean=mean, deviation=deviation)
         check_metrics(hypermodel, oracle.objective)
-        if callbacks is None and not hasattr(oracle.objective, "objectives"):  # several objectives have no one curve
-            callbacks = [patience(oracle.objective.name, oracle.objective.direction, int(epochs))]
-
-        objective = getattr(oracle.objective, "name", None)
+        check_finalists(oracle.objective, self.finalists)
+        callbacks = patience(oracle.objective, int(epochs)) if callbacks is None else callbacks
         claim = Claim(
             Path(self.directory or ".") / self.project_name,
             arrays=(*train, *valid),
@@ -168,7 +167,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
                 "epochs": int(epochs),
                 "batch_size": int(batch_size),
                 "space": space,
-                "objective": objective,
+                "objective": objective_text(oracle.objective),
                 "class_weight": weights and {str(label): weight for label, weight in weights.items()},
             },
             split={} if validation_data is not None else {"seed": seed, "validation_split": float(validation_split)},
@@ -190,7 +189,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         claim.write()
         how: dict[str, Any] = {"epochs": int(epochs), "batch_size": batch_size, "verbose": verbose}
         how |= {} if weights is None else {"class_weight": weights}  # a fit of your own need not know of it
-        tuner.search(*train, validation_data=valid, callbacks=callbacks or [], **how)
+        tuner.search(*train, validation_data=valid, callbacks=callbacks, **how)
         final = final_fit(tuner, train, valid, finalists=self.finalists, ensemble=self.ensemble, **how)
         self.record_ = tuner.record()
         self.classes_ = classes
@@ -303,8 +302,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     def export(self, path: str | os.PathLike[str], *, x: Any = None, **kwargs: Any) -> "OnnxFile | LiteRTFile":
         """Write the model as a verified ONNX or LiteRT file with its labels; see `export.to_onnx`, `export.to_litert`.
 
-        After `compress(goal=...)` the ONNX file is a copy of the one that the search chose, 8 bits included; so it is after
-        `save` and `load`.
+        After `compress(goal=...)` it is a copy of the file that the search chose, 8 bits included; so it is after `save` and
+        `load`. To a path that ends in .tflite the network is converted where the chosen file is an ONNX one, or if there are
+        settings.
 
         Args:
             path: file to write, ending in .onnx or .tflite.
@@ -315,7 +315,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         if kwargs.get("calibration") is not None:
             kwargs["calibration"] = self._images(kwargs["calibration"])
         found = getattr(self, "_chosen", None)
-        if found is not None and found.model is self.model_ and Path(path).suffix != ".tflite":
+        converts = Path(path).suffix == ".tflite" and (found is None or found.path.suffix != ".tflite" or kwargs)
+        if found is not None and found.model is self.model_ and not converts:
             return export_chosen(found, path, None if x is None else self._images(x), kwargs)
         write = kerasnas.export.to_litert if Path(path).suffix == ".tflite" else kerasnas.export.to_onnx
         file: OnnxFile | LiteRTFile = write(
@@ -385,11 +386,6 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
                 f"Expected the model to give probabilities of shape {expected}, got shape {probabilities.shape}, values from "
                 f"{outputs.min():.3g} to {outputs.max():.3g}; end it with Dense(classes, activation='softmax')."
             )
-
-
-def patience(monitor: str, mode: str, epochs: int) -> keras.callbacks.Callback:
-    """Return the callback that ends a trial of `ImageClassifier` early, after max(3, epochs // 4) epochs without gain."""
-    return keras.callbacks.EarlyStopping(monitor=monitor, mode=mode, patience=max(3, epochs // 4))
 
 
 def _check_positive(**settings: Any) -> None:

@@ -135,6 +135,17 @@ class SearchRecord:
         uses = [Use(trial.values, trial.unused) for trial in self.completed]
         return self.ended[best_arm(with_learned_conditions(self.decisions, uses), self.observations).index]
 
+    def shipped(self, members: Mapping[str, float], hyperparameters: Mapping[str, Any]) -> TrialRecord | None:
+        """Return the trial that a trained network comes from; None if it was another search that made it.
+
+        Args:
+            members: trial ids to their shares in the network.
+            hyperparameters: those of the one of the largest share.
+        """
+        heaviest = max(members, key=lambda trial_id: members[trial_id], default=None)
+        found = next((trial for trial in self.trials if trial.trial_id == heaviest), None)
+        return found if found is not None and dict(found.values) == dict(hyperparameters) else None
+
     @property
     def ended(self) -> tuple[TrialRecord, ...]:
         """The trials that are completed or have failed."""

@@ -95,7 +95,7 @@ def command(model: Path, data: str | None, image_size: Any, out: Path | None, **
     is replaced by these options only with --overwrite. --sparsity and --pattern make weights exactly zero: a smaller download,
     not a faster network; that writes OUT/model-pruned.keras and pruning.json. --clusters makes the download smaller still, and
     writes OUT/model-clustered.keras and clustering.json: it starts from the pruned network, whose zeros it keeps, where there
-    is one (made before, or by --sparsity or --pattern beside it), else from MODEL.
+    is one (made before, or by --sparsity or --pattern beside it), else from MODEL. Of a file NAME.keras all begin with NAME.
     Exit code 1 if no file of a search keeps the bounds; the one that comes nearest is written all the same.
     """
     from kerasnas.cli.run_folder import Run
@@ -148,7 +148,7 @@ def _spare(run: "Run") -> None:
     from kerasnas.compression_search.results import read_result
     from kerasnas.errors import InvalidArgument
 
-    told = read_result(run.folder)
+    told = read_result(run.folder, run.figures("compression"))
     if told is not None and told["goal"] is not None and (run.folder / told["path"]).exists():
         raise InvalidArgument(
             f"Expected a folder without a file that a search chose, got one with {told['path']}, which --goal "
@@ -184,7 +184,7 @@ def compress(
         "epochs": epochs,
     }
     run.forget_clustered()
-    run.write("pruning.json", result)
+    run.write(run.figures("pruning"), result)
     run.save_model(pruned.model_, f"{run.name}-pruned.keras")
     return result
 
@@ -209,7 +209,7 @@ def cluster(run: "Run", *, clusters: int, epochs: int, seed: int = 0) -> dict[st
         "epochs": epochs,
         "pruning": None if pruned is None else pruned.compression[0],
     }
-    run.write("clustering.json", result)
+    run.write(run.figures("clustering"), result)
     run.save_model(clustered.model_, f"{run.name}-clustered.keras")
     return result
 
@@ -292,7 +292,7 @@ def _leave(run: "Run", found: "Compression") -> "Compression":
             shutil.copyfile(made, draft)
     certificate = Certificate.load(certificate_path(found.path))
     replace(certificate, file={**certificate.file, "name": name}).write(certificate_path(target))
-    run.write("compression.json", {**found.to_dict(), "path": name})
+    run.write(run.figures("compression"), {**found.to_dict(), "path": name})
     return found
 
 

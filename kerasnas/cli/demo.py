@@ -20,7 +20,8 @@ def command(out: Path, max_trials: int, epochs: int, seed: int, overwrite: bool)
     """Search for a classifier of 8x8 handwritten digits, explain it, prune it, export it, verify the files, make the page."""
     from kerasnas.cli.compress import compress
     from kerasnas.cli.explain import explain
-    from kerasnas.cli.export import export, print_table
+    from kerasnas.cli.export import export
+    from kerasnas.cli.export_table import print_table
     from kerasnas.cli.run_folder import Run
     from kerasnas.cli.search import search
     from kerasnas.report import write_report

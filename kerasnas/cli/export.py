@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kerasnas.cli.backend_command import BackendCommand
+from kerasnas.cli.export_table import EXPLAINED, print_table
 from kerasnas.cli.options import data_option, image_size_option, model_argument, out_option
 
 if TYPE_CHECKING:
     import numpy as np
 
     from kerasnas.cli.run_folder import Run, Variant
+    from kerasnas.errors import ExportMismatch
 
-__all__ = ["Exported", "command", "export", "print_table"]
+__all__ = ["Exported", "command", "export"]
 
-_EXPLAINED = 4  # test pictures whose maps are compared
 _COMPARED = 64  # test pictures on which a file is compared with Keras
 _CALIBRATED = 600  # training pictures of which half set the ranges of a quantised file, and half measure it
 _LITERT = ("float32", "float16", "int8", "int16")
@@ -124,6 +125,7 @@ def export(
     """
     from kerasnas.errors import ExportMismatch
 
+    _spare(run)
     if quantize is not None or any(format.startswith("int") for format in litert):
         _ = run.required_data  # before the work of exporting
     if train:
@@ -139,12 +141,27 @@ def export(
                 exported.append((_trained if train and format == "int8" else _to_litert)(run, variant, format))
             except ExportMismatch as error:
                 failures.append(error)
-    rows = _rows(run, exported)
+    rows, refused = _rows(run, exported)
+    failures += refused
     run.write("verification.json", {"files": rows})
     if failures:
-        written = ", ".join(str(row["file"]) for row in rows)
-        raise ExportMismatch(f"{' '.join(map(str, failures))} What could be written is certified: {written}.")
+        written = ", ".join(str(row["file"]) for row in rows) or "nothing"
+        raise ExportMismatch(f"{' '.join(map(str, failures))} What could be written and certified: {written}.")
     return rows
+
+
+def _spare(run: "Run") -> None:
+    """Refuse to write the float file of a compressed network over the file that was chosen for it."""
+    from kerasnas.compression_search.results import read_result
+    from kerasnas.errors import InvalidArgument
+
+    stem = run.name.removesuffix("-compressed")
+    told = read_result(run.folder, "compression.json" if stem == "model" else f"{stem}-compression.json")
+    if told is not None and Path(told["path"]).stem == run.name and (run.folder / told["path"]).exists():
+        raise InvalidArgument(
+            f"Expected a folder without {told['path']}, the file that was chosen for this network, since its float file would "
+            f"replace it, got {run.folder}. Pass another --out; `kerasnas export {run.folder}` measures the chosen one."
+        )
 
 
 def _check_trainable(run: "Run") -> None:
@@ -264,33 +281,42 @@ def _quantize(run: "Run", plain: Exported, goal: str) -> Exported | None:
     return Exported(plain.variant, result, {"format": result.chosen.name, "goal": goal, "reason": result.reason})
 
 
-def _rows(run: "Run", exported: list[Exported]) -> list[dict[str, Any]]:
+def _rows(run: "Run", exported: list[Exported]) -> "tuple[list[dict[str, Any]], list[ExportMismatch]]":
+    """Certify the files; return a row of figures for each, and why others could not be certified: these are removed."""
+    from kerasnas.cli.run_folder import remove_exported
     from kerasnas.compress import sparsity_report
+    from kerasnas.errors import ExportMismatch
     from kerasnas.explain import drift
     from kerasnas.export import benchmark, certify
     from kerasnas.export.certificate import certificate_path
     from kerasnas.image_data import to_codes
 
     data, provenance = run.data, run.provenance()
-    maps = None if data is None else run.classifier.explain(_some(data.x_test, _EXPLAINED), method="occlusion")
+    maps = None if data is None else run.classifier.explain(_some(data.x_test, EXPLAINED), method="occlusion")
     x = None if data is None else _pixels(data.x_test)
     y = None if data is None else to_codes(data.y_test, run.classifier.classes_)
     # Side by side and five times each, the quietest counts: another process must not decide which file looks faster.
     latencies = list(zip(*[[benchmark(one.path) for one in exported] for _ in range(5)], strict=True))
-    rows = []
+    rows: list[dict[str, Any]] = []
+    failures: list[ExportMismatch] = []
     for one, measured in zip(exported, latencies, strict=True):
         model, latency = one.variant.classifier.model_, min(measured, key=lambda latency: latency.median_ms)
         judged = _judged(one)
-        certificate = certify(
-            one.file,
-            model=model,
-            x=x,
-            y=y,
-            latency=latency,
-            compression=one.variant.compression,
-            provenance=provenance,
-            min_agreement=0.9 if one.variant.file is None else 0.0,  # it was chosen by its accuracy
-        )
+        try:
+            certificate = certify(
+                one.file,
+                model=model,
+                x=x,
+                y=y,
+                latency=latency,
+                compression=one.variant.compression,
+                provenance=provenance,
+                min_agreement=0.9 if one.variant.file is None else 0.0,  # it was chosen by its accuracy
+            )
+        except ExportMismatch as error:
+            remove_exported(one.path)
+            failures.append(error)
+            continue
         if judged is not None:
             certificate = replace(certificate, accuracy=judged[0], measured={**certificate.measured, **judged[1]})
             certificate.write(certificate_path(one.path))
@@ -310,7 +336,7 @@ def _rows(run: "Run", exported: list[Exported]) -> list[dict[str, Any]]:
             **one.facts,
         }
         rows.append(row)
-    return rows
+    return rows, failures
 
 
 def _judged(one: Exported) -> tuple[Any, dict[str, str]] | None:
@@ -336,58 +362,3 @@ def _pixels(pictures: "np.ndarray") -> "np.ndarray":
     from kerasnas.image_data import to_images
 
     return to_images(pictures).astype("float32")
-
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print accuracy, parameters, size, latency, difference from Keras and drift of the explanations of each file."""
-    from rich.console import Console
-    from rich.table import Table
-
-    counts = [row["samples"] for row in rows if row.get("samples")]
-    judged = any(row["accuracy"] is not None for row in rows)
-    mapped = any(row["drift"] is not None for row in rows)
-    said = ["latency: median of one picture on one thread, onnxruntime or LiteRT on this CPU"]
-    if counts:
-        fewer = [
-            f"{row['file']} on the {row['samples']:,} that chose nothing" for row in rows if row.get("samples") != max(counts)
-        ]
-        said.insert(0, ", ".join([f"accuracy: on {max(counts):,} test pictures", *fewer]))
-    if mapped:
-        said.append(
-            f"same maps: rank correlation of the occlusion maps of {_EXPLAINED} pictures with those of the Keras model before "
-            "it was pruned"
-        )
-    table = Table(caption="; ".join(said), caption_justify="left")
-    columns = {
-        "file": True,
-        "test\naccuracy": judged,
-        "parameters": True,
-        "zero\nweights": True,
-        "kB": True,
-        "gzip\nkB": True,
-        "latency\nms": True,
-        "difference\nfrom Keras": True,
-        "same\nmaps": mapped,
-    }
-    for title, shown in columns.items():
-        if shown:
-            table.add_column(title, justify="left" if title == "file" else "right", no_wrap=title == "file")
-    for row in rows:
-        latency, worst = row["latency"], max(row["verification"]["max_abs_difference"].values())
-        cells = (
-            row["file"],
-            "" if row["accuracy"] is None else f"{row['accuracy']:.4f}",
-            f"{row['parameters']:,}",
-            f"{row['sparsity']:.0%}",
-            f"{latency['size_bytes'] / 1000:.1f}",
-            f"{latency['gzip_bytes'] / 1000:.1f}",
-            f"{latency['median_ms']:.3f}",
-            f"{worst:.1e}",
-            "" if row["drift"] is None else f"{row['drift']['rank_correlation']:.2f}",
-        )
-        table.add_row(*(cell for cell, shown in zip(cells, columns.values(), strict=True) if shown))
-    console = Console(width=None if Console().is_terminal else 120)
-    console.print(table)
-    for row in rows:
-        if "reason" in row:
-            console.print(f"{row['file']}: {row['reason']}", highlight=False, markup=False)

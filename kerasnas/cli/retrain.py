@@ -42,10 +42,10 @@ def retrain(run: "Run", *, repeats: int = 1) -> "AblationPath":
     import keras_tuner as kt
 
     from kerasnas.errors import InvalidArgument
-    from kerasnas.estimators import patience
     from kerasnas.explain.search import ablation_path, measured_path
     from kerasnas.oracles import RandomOracle
     from kerasnas.record import SearchRecord
+    from kerasnas.search.patience import patience
     from kerasnas.search.tuner import NASTuner
 
     record = SearchRecord.load(run.folder / "search")
@@ -74,7 +74,7 @@ def retrain(run: "Run", *, repeats: int = 1) -> "AblationPath":
             validation_data=valid,
             epochs=epochs,
             batch_size=settings["batch_size"],
-            callbacks=[patience(record.objective, record.direction, epochs)],
+            callbacks=patience(oracle.objective, epochs),
         )
     return measured_path(record, run.folder / "path")
 

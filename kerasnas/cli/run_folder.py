@@ -30,6 +30,7 @@ _RESULTS = (
     "pruning.json",
     "clustering.json",
     "compression.json",
+    *(f"model-*-{what}.json" for what in ("pruning", "clustering", "compression")),  # of a file of the run
     "verification.json",
     "report.html",
 )
@@ -158,22 +159,31 @@ class Run:
             raise InvalidArgument("Expected data for this model, got none. Pass --data NAME, FOLDER or FILE.npz.")
         return self.data
 
+    def figures(self, what: str) -> str:
+        """Name the file that tells of the "pruning", "clustering" or "compression" of the model.
+
+        Of a .keras file it begins with its name: a folder may hold several.
+        """
+        return f"{what}.json" if self.name == "model" else f"{self.name}-{what}.json"
+
     def variants(self) -> list[Variant]:
         """Return the network and what `kerasnas compress` has made of it, in `folder` or beside the model."""
-        found = [Variant(self.name, self.classifier)]
+        chosen = getattr(self.classifier, "_chosen", None)  # of a classifier that was compressed, and saved with its file
+        own = {"file": chosen.path, "sha256": chosen.sha256, "reason": f"Chosen as {chosen.format}."} if chosen else {}
+        found = [Variant(self.name, self.classifier, **own)]
         pruned, clustered, small = map(self._made, _MADE)
         if pruned is not None:
-            steps = {"method": "prune", **_read_if_there(pruned.with_name("pruning.json"))}
+            steps = {"method": "prune", **_read_if_there(pruned.with_name(self.figures("pruning")))}
             found.append(Variant(pruned.stem, self._with_model(pruned), (steps,)))
         if clustered is not None:
-            told = _read_if_there(clustered.with_name("clustering.json"))
+            told = _read_if_there(clustered.with_name(self.figures("clustering")))
             before = told.pop("pruning", None)
             made = (*([before] if before else []), {"method": "cluster", **told})
             found.append(Variant(clustered.stem, self._with_model(clustered), made))
         ends = () if small is None else (small.with_suffix(".onnx"), small.with_suffix(".tflite"))
         file = next((end for end in ends if end.exists()), None)
         if small is not None and file is not None:
-            told = _read_if_there(small.with_name("compression.json"))
+            told = _read_if_there(small.with_name(self.figures("compression")))
             settings = told.get("settings")
             channels = ({"method": "prune_channels", **settings},) if settings else ()
             found.append(Variant(small.stem, self._with_model(small), channels, file, told.get("sha256"), told.get("reason")))
@@ -235,7 +245,7 @@ class Run:
 
     def forget_clustered(self) -> None:
         """Remove the clustered network, and what was made of it, if it came of a pruned one, which is replaced."""
-        figures, stem = self.folder / "clustering.json", f"{self.name}-clustered"
+        figures, stem = self.folder / self.figures("clustering"), f"{self.name}-clustered"
         if _read_if_there(figures).get("pruning"):
             self.forget_exported(stem)
             for path in (self.folder / f"{stem}.keras", figures):

@@ -26,10 +26,10 @@ def chosen_path(folder: Path, file: Path) -> Path:
     return folder / f"compressed{file.suffix}"
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
+def read_result(folder: Path, name: str = "compression.json") -> dict[str, Any] | None:
     """Return what compression.json tells, its "goal" among it, None where there was none; None if it is missing or damaged."""
     try:
-        known = json.loads((folder / "compression.json").read_text(encoding="utf-8"))
+        known = json.loads((folder / name).read_text(encoding="utf-8"))
         whole = isinstance(known["path"], str) and (known["goal"] is None or isinstance(known["goal"]["best"], str))
     except (OSError, ValueError, KeyError, TypeError):
         return None

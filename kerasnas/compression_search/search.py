@@ -152,7 +152,7 @@ def compress(
         before = original.accuracy if examined is None else examined["original"]
         steps = [{"method": "prune_channels", **trial["settings"]}] if chosen.trial else []
         origin = {"goal": str(aim), "trial": chosen.trial}
-        atol = bench.export.get("atol")
+        atol = bench.export.get("atol") if journal.path(chosen).suffix == ".onnx" else None  # `Bench.write` has it for these
         certificate = write_chosen(folder, journal.path(chosen), network, samples, told, before, steps, origin, atol)
         result = Compression(
             path=chosen_path(folder, journal.path(chosen)),

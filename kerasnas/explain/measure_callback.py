@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution
 from kerasnas.explain.model.integrated_gradients import integrated_gradients
-from kerasnas.explain.model.interpretability import interpretability
+from kerasnas.explain.model.interpretability import Interpretability, interpretability
 from kerasnas.explain.random_states import random_states_kept
 
 __all__ = ["MeasureCallback"]
@@ -65,7 +65,7 @@ class MeasureCallback(keras.callbacks.Callback):
                 found = interpretability(self.model, attributions=maps)
         except InvalidArgument as error:
             warnings.warn(f"No measures at epoch {epoch + 1}: {error}", stacklevel=2)
-            found = dict.fromkeys(self._measures, math.nan)
+            found = Interpretability(dict.fromkeys(self._measures, math.nan))
         unknown = [name for name in self._measures if name not in found]
         if unknown:
             raise InvalidArgument(f"Expected measures among {', '.join(found)}; came {', '.join(unknown)}.")

@@ -67,7 +67,7 @@ def certify(
             since, else they are compared again, by the same bounds.
         model: the Keras model that it was made of; without it its weights, parity and accuracy stay unknown.
         x: samples as the file takes them, shape (samples, ...); several inputs as a list or a dict by name. For accuracy, and,
-            where the file was not compared already, parity on the first 64; None compares on random samples.
+            where the file was not compared already, parity on 64 of them; None compares on random samples.
         y: column of each sample's class, shape (samples,).
         latency: as `benchmark` measured it on this machine; None measures it, where there is a way.
         compression: what was done to the model before, in order, each with "method" and plain values; a quantisation of the
@@ -234,7 +234,10 @@ def _is_same(model: keras.Model, sha256: str | None) -> bool:
 
 
 def _verify_again(file: Any, model: keras.Model, samples: list[np.ndarray] | None, **bounds: Any) -> Verification:
-    few = None if samples is None else [array[:_PARITY_SAMPLES] for array in samples]
+    few = None
+    if samples is not None:  # those of a folder come class by class
+        places = np.sort(np.random.default_rng(0).permutation(len(samples[0]))[:_PARITY_SAMPLES])
+        few = [array[places] for array in samples]
     return verify(model, file, few if few is None or len(few) > 1 else few[0], **bounds)
 
 

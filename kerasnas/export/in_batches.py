@@ -29,7 +29,10 @@ def at_once(metadata: Mapping[str, str], most: int) -> int:
         metadata: what the file says of itself, texts of JSON.
         most: for any other file.
     """
-    told = json.loads(metadata.get("quantization", "null"))
+    try:
+        told = json.loads(metadata.get("quantization", "null"))
+    except ValueError:  # somebody else's
+        return most
     return 1 if isinstance(told, dict) and told.get("format") == "dynamic" else most
 
 

@@ -24,7 +24,7 @@ from kerasnas.export.saved_model import save_for_litert, signature_names
 from kerasnas.export.tf2onnx_repairs import scope_of
 from kerasnas.export.verify import run_keras, verify
 from kerasnas.export_checks import check_class_names, check_computation, check_preprocessing, check_shares
-from kerasnas.litert import LITERT_FORMATS, append_facts, convert_saved_model, open_litert, operators
+from kerasnas.litert import LITERT_FORMATS, append_facts, convert_saved_model, open_litert
 
 __all__ = ["to_litert"]
 
@@ -136,22 +136,11 @@ def to_litert(
                     f"{accuracy:.4f} where Keras has {keras_accuracy:.4f}. Pass more samples for calibration, or take a format "
                     "of more bits."
                 )
+            return LiteRTFile.of(draft, format, verification, target, accuracy=accuracy, keras_accuracy=keras_accuracy)
     except InvalidArgument:
         raise
     except KerasNASError as error:
         raise _named(error, model, format, batch_size, tolerance) from error
-    return LiteRTFile(
-        path=target,
-        format=format,
-        inputs={name: shape for name, shape, _ in session.inputs},
-        outputs=session.outputs,
-        operators=operators(content),
-        size_bytes=target.stat().st_size,
-        labels=names,
-        verification=verification,
-        accuracy=accuracy,
-        keras_accuracy=keras_accuracy,
-    )
 
 
 def _check_data(

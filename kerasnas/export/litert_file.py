@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from kerasnas.export.verification import Verification
+from kerasnas.litert.facts import read_facts
+from kerasnas.litert.operators import operators
+from kerasnas.litert.session import open_litert
 
 __all__ = ["ATOL", "LiteRTFile"]
 
@@ -43,6 +46,32 @@ class LiteRTFile:
 
     def __fspath__(self) -> str:
         return str(self.path)
+
+    @classmethod
+    def of(
+        cls,
+        file: Path,
+        format: str,
+        verification: Verification,
+        path: Path | None = None,
+        *,
+        accuracy: float | None = None,
+        keras_accuracy: float | None = None,
+    ) -> "LiteRTFile":
+        """Return the record of a file, which will lie at `path`; where it is by default."""
+        session, labels = open_litert(file), read_facts(file).get("labels")
+        return cls(
+            path=path or file,
+            format=format,
+            inputs={name: shape for name, shape, _ in session.inputs},
+            outputs=session.outputs,
+            operators=operators(file.read_bytes()),
+            size_bytes=file.stat().st_size,
+            labels=None if labels is None else tuple(labels),
+            verification=verification,
+            accuracy=accuracy,
+            keras_accuracy=keras_accuracy,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values that JSON can hold."""

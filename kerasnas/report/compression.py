@@ -7,12 +7,19 @@ from typing import Any
 from kerasnas.compression_search.chart import draw
 from kerasnas.report.svg import svg
 
-__all__ = ["compression"]
+__all__ = ["compression", "figures"]
+
+
+def figures(folder: Path, what: str) -> Path:
+    """Return the file that tells how the network of a folder was made smaller, which may bear the name of a .keras file."""
+    named = sorted(folder.glob(f"*-{what}.json"))
+    plain = folder / f"{what}.json"
+    return named[0] if len(named) == 1 and not plain.exists() else plain
 
 
 def compression(folder: Path) -> dict[str, Any] | None:
     """Return the chart of all files, the rows of the front with the original's, and what is said of the chosen one."""
-    path = folder / "compression.json"
+    path = figures(folder, "compression")
     if not path.exists():
         return None
     told = json.loads(path.read_text(encoding="utf-8"))

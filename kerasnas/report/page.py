@@ -21,7 +21,7 @@ from kerasnas.report.charts import (
     foresight_chart,
     trials_chart,
 )
-from kerasnas.report.compression import compression
+from kerasnas.report.compression import compression, figures
 from kerasnas.report.front_chart import front_chart
 from kerasnas.report.pictures import explained_pictures, inner_pictures
 from kerasnas.report.proposals import proposals
@@ -64,8 +64,8 @@ def write_report(
         "measures": _measures(folder),
         "explanations": explained_pictures(folder),
         "files": _files(folder),
-        "pruning": _json(folder / "pruning.json"),
-        "clustering": _json(folder / "clustering.json"),
+        "pruning": _json(figures(folder, "pruning")),
+        "clustering": _json(figures(folder, "clustering")),
         "compressed": compression(folder),
     }
     if not searched and not any(
@@ -97,7 +97,7 @@ def write_report(
         why=told,
         evaluation=evaluation,
         structure=_structure(folder),
-        shipped=_shipped(folder),
+        **_shipped(folder, record),
         **facts,
     )
     write_text(path, page)
@@ -206,10 +206,13 @@ def _structure(folder: Path) -> dict[str, Any] | None:
     }
 
 
-def _shipped(folder: Path) -> str | None:
-    """Return the id of the trial whose network was trained on all the data, the heaviest of an ensemble."""
-    members = (_json(folder / "classifier.json") or {}).get("members") or {}
-    return max(members, key=lambda trial: members[trial], default=None)
+def _shipped(folder: Path, record: SearchRecord | None) -> dict[str, Any]:
+    """Tell which trial the network in the folder comes from, the heaviest of an ensemble, or that another search made it."""
+    known = _json(folder / "classifier.json") or {}
+    if record is None or not known.get("members"):
+        return {"shipped": None, "stale": False}
+    trial = record.shipped(known["members"], known["best_hyperparameters"])
+    return {"shipped": trial and trial.trial_id, "stale": trial is None}
 
 
 def _measures(folder: Path) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kerasnas.atomic import atomic_path
+from kerasnas.errors import InvalidArgument
 
 __all__ = ["BestEpoch", "load_weights"]
 
@@ -54,7 +55,16 @@ class BestEpoch(keras.callbacks.Callback):
 
 
 def load_weights(model: keras.Model, path: str | Path) -> None:
-    """Read what `BestEpoch.write` wrote."""
+    """Read what `BestEpoch.write` wrote.
+
+    Raises:
+        InvalidArgument: if it is gone.
+    """
+    if not Path(path).exists():
+        raise InvalidArgument(
+            f"Expected the weights of a trial at {path}, found none: only those of the best trials are kept, of as many as "
+            "`keep_checkpoints` said when the search ran. Search anew with a larger one."
+        )
     with _without_optimizer(model):
         model.load_weights(path)
 

@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 from kerasnas.atomic import write_json
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["Claim"]
+__all__ = ["Claim", "objective_text"]
+
+
+def objective_text(objective: Any) -> str | list[list[str]]:
+    """Return all that tells an objective from another one: a claim's setting.
+
+    Args:
+        objective: a `kt.Objective`, or several of them.
+    """
+    if hasattr(objective, "objectives"):
+        return [[one.name, one.direction] for one in objective.objectives]
+    return str(objective) if hasattr(objective, "get_config") else str(objective.name)
 
 
 class Claim:

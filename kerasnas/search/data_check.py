@@ -10,10 +10,10 @@ import numpy as np
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["check_data", "check_input_shape", "check_metrics", "check_objective", "epochs_of"]
+__all__ = ["COSTS", "check_data", "check_input_shape", "check_metrics", "check_objective", "epochs_of"]
 
 # The metrics that the engine itself knows of every network.
-_COSTS = ("parameters", "macs", "activation_bytes", "latency_ms")
+COSTS = ("parameters", "macs", "activation_bytes", "latency_ms")
 
 
 def check_data(fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> tuple[int, ...] | None:
@@ -88,7 +88,7 @@ def check_metrics(hypermodel: kt.HyperModel, objective: Any) -> None:
     if not isinstance(metrics, list | tuple) or not all(isinstance(name, str) for name in metrics):
         return
     parts = [getattr(part, "metric", part.name) for part in getattr(objective, "objectives", [objective])]
-    known = [*(f"val_{name}" for name in metrics), "val_loss", *_COSTS]
+    known = [*(f"val_{name}" for name in metrics), "val_loss", *COSTS]
     for name in parts:
         if name in (*metrics, "loss"):
             raise InvalidArgument(

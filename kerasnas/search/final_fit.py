@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from kerasnas.decided_classes import probabilities_of
 from kerasnas.errors import InvalidArgument
 from kerasnas.record import TrialRecord
 from kerasnas.search.ensemble import average, greedy_selection
@@ -18,7 +19,7 @@ from kerasnas.search.final_epochs import final_epochs
 from kerasnas.search.fit_input import steady_input
 from kerasnas.search.tuner import NASTuner
 
-__all__ = ["FinalFit", "final_fit"]
+__all__ = ["FinalFit", "check_finalists", "final_fit"]
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 
@@ -84,11 +85,7 @@ def final_fit(
                 f"Expected `{name}` from 1 to {tuner.keep_checkpoints}, the number of trials whose weights are kept, "
                 f"got {number}."
             )
-    if finalists > 1 and len(record.objectives) > 1:
-        raise InvalidArgument(
-            f"Expected one objective to compare {finalists} finalists by, got {len(record.objectives)}. Pass finalists=1, or "
-            "weigh them in one, such as MnasNetReward."
-        )
+    check_finalists(tuner.oracle.objective, finalists)
     _ = record.best  # raises if there is none
     ranked = list(record.ranked)
     fit = _Fit(tuner, epochs, batch_size, verbose, {} if class_weight is None else {"class_weight": class_weight})
@@ -106,8 +103,13 @@ def final_fit(
 
     members = {ranked[0].trial_id: 1.0}
     if ensemble > 1:
-        kept = {trial.trial_id: tuner.load_model(tuner.oracle.get_trial(trial.trial_id)) for trial in ranked[:ensemble]}
-        predictions = np.stack([model.predict(valid[0], batch_size=256, verbose=0) for model in kept.values()])
+        known = [tuner.oracle.get_trial(trial.trial_id) for trial in ranked]
+        with_weights = [
+            trial for trial in known if tuner.checkpoints.path(trial).exists()
+        ]  # an earlier run may have kept fewer
+        kept = {trial.trial_id: tuner.load_model(trial) for trial in with_weights[:ensemble]}
+        outputs = [(model, model.predict(valid[0], batch_size=256, verbose=0)) for model in kept.values()]
+        predictions = np.stack([probabilities_of(model, came) for model, came in outputs])
         labels = valid[1] if valid[1].ndim == 1 else valid[1].argmax(axis=1)
         shares = greedy_selection(predictions, labels, size=4 * ensemble)
         members = {trial_id: float(share) for trial_id, share in zip(kept, shares, strict=True) if share > 0}
@@ -123,6 +125,16 @@ def final_fit(
         histories.append(history)
     model = models[0] if len(models) == 1 else average(models, weights=[members[trial.trial_id] for trial in chosen])
     return FinalFit(model, chosen[0], lengths[0], histories[0], members, refitted)
+
+
+def check_finalists(objective: Any, finalists: int) -> None:
+    """Raise InvalidArgument if more than one finalist is to be compared by several objectives."""
+    several = len(getattr(objective, "objectives", ()))
+    if finalists > 1 and several:
+        raise InvalidArgument(
+            f"Expected one objective to compare {finalists} finalists by, got {several}. Pass finalists=1, or weigh them in "
+            "one, such as MnasNetReward."
+        )
 
 
 def _name(trial: TrialRecord) -> str:

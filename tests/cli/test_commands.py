@@ -200,6 +200,10 @@ def test_compress_for_a_goal_and_by_channels(run, tmp_path, capsys):
     assert main(["export", str(copied)]) == 2
     assert "changed or replaced since" in " ".join(capsys.readouterr().err.split())
     (copied / "model-compressed.onnx").write_bytes(written)
+    assert main(["export", str(copied / "model-compressed.keras")]) == 2
+    assert "without model-compressed.onnx, the file that was chosen" in " ".join(capsys.readouterr().err.split())
+    assert (copied / "model-compressed.onnx").read_bytes() == written
+    assert main(["export", str(copied / "model-compressed.keras"), "--out", str(tmp_path / "float")]) == 0
     page = (copied / "report.html").read_text(encoding="utf-8")
     assert "How small and how fast it can be made" in page
     assert f"network 1, {chosen['format']}" in page

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 import kerasnas.export
 from kerasnas.cli import export, main
-from kerasnas.cli.export import print_table
+from kerasnas.cli.export_table import print_table
 from kerasnas.compress.kernels import prunable_kernels
 from kerasnas.errors import ExportMismatch, InvalidArgument
 from kerasnas.export import Certificate, Quantization, QuantizationCandidate
@@ -124,7 +124,7 @@ def test_a_format_that_cannot_be_kept_leaves_the_others_certified(digits_net, tm
     command = ["export", str(tmp_path / "net.keras"), "--data", "digits", "--litert", "int8", "--litert", "float16"]
     assert main(command) != 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "It loses too much. What could be written is certified: net.onnx, net-float16.tflite." in said
+    assert "It loses too much. What could be written and certified: net.onnx, net-float16.tflite." in said
     for name in ("net.onnx", "net-float16.tflite"):
         assert main(["verify", str(tmp_path / name), "--no-latency"]) == 0
 
@@ -132,10 +132,10 @@ def test_a_format_that_cannot_be_kept_leaves_the_others_certified(digits_net, tm
 def test_what_a_search_chose_is_not_replaced_unasked(digits_net, tmp_path, capsys):
     shutil.copy(digits_net, tmp_path)
     (tmp_path / "net-compressed.onnx").write_text("chosen")
-    (tmp_path / "compression.json").write_text('{"goal": {"best": "most accurate"}, "path": "net-compressed.onnx"}')
+    (tmp_path / "net-compression.json").write_text('{"goal": {"best": "most accurate"}, "path": "net-compressed.onnx"}')
     assert main(["compress", str(tmp_path / "net.keras"), "--data", "digits", "--channels", "0.5"]) == 2
     assert "net-compressed.onnx, which --goal most-accurate made. Pass --overwrite" in capsys.readouterr().err
-    assert {path.name for path in tmp_path.iterdir()} == {"net.keras", "net-compressed.onnx", "compression.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"net.keras", "net-compressed.onnx", "net-compression.json"}
 
 
 @pytest.mark.parametrize("told", ["{", "[]", '{"goal": {"best": "smallest"}}', '{"goal": 3, "path": "net-compressed.onnx"}'])
@@ -145,7 +145,7 @@ def test_a_table_that_cannot_be_read_protects_nothing(digits_net, tmp_path, caps
 
     monkeypatch.setattr("kerasnas.cli.compress.prune_channels", begun)
     shutil.copy(digits_net, tmp_path)
-    (tmp_path / "compression.json").write_text(told)
+    (tmp_path / "net-compression.json").write_text(told)
     assert main(["compress", str(tmp_path / "net.keras"), "--data", "digits", "--channels", "0.5"]) == 2
     assert "It begins." in capsys.readouterr().err
 
@@ -166,7 +166,7 @@ def test_patterns_clusters_and_training_for_8_bits(digits_net, tmp_path, capsys)
     printed = capsys.readouterr().out
     for text in ("50% of the kernel weights are zero", "at most 8 values", "net-pruned.keras", "net-clustered.keras"):
         assert text in printed
-    pruning, clustering = _read(tmp_path / "pruning.json"), _read(tmp_path / "clustering.json")
+    pruning, clustering = _read(tmp_path / "net-pruning.json"), _read(tmp_path / "net-clustering.json")
     assert (pruning["pattern"], clustering["clusters"]) == ("2:4", 8)
     assert clustering["pruning"] == {"method": "prune", **pruning}
     assert clustering["gzip_bytes"] < clustering["gzip_bytes_before"] == pruning["gzip_bytes"] < pruning["gzip_bytes_before"]
@@ -213,3 +213,35 @@ def test_a_file_that_is_not_better_in_fewer_bits(tmp_path, capsys, monkeypatch):
     assert [row["file"] for row in _read(tmp_path / "verification.json")["files"]] == ["net.onnx"]
     assert "net.onnx: Not quantised: float32 is the fastest." in capsys.readouterr().out
     assert not (tmp_path / "net-quantized.onnx").exists()
+
+
+@pytest.mark.slow
+def test_two_networks_in_a_folder_keep_their_own_figures(digits_net, tmp_path):
+    for name, sparsity in (("a", "0.5"), ("b", "0.9")):
+        shutil.copy(digits_net, tmp_path / f"{name}.keras")
+        assert (
+            main(["compress", str(tmp_path / f"{name}.keras"), "--data", "digits", "--sparsity", sparsity, "--epochs", "1"])
+            == 0
+        )
+    assert main(["export", str(tmp_path / "a.keras"), "--data", "digits"]) == 0
+    (step,) = _read(tmp_path / "a-pruned.json")["compression"]
+    assert step["sparsity"] == _read(tmp_path / "a-pruning.json")["sparsity"] == pytest.approx(0.5, abs=0.02)
+    assert _read(tmp_path / "b-pruning.json")["sparsity"] == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_file_that_cannot_be_certified_goes_and_the_others_stay(digits_net, tmp_path, capsys, monkeypatch):
+    original = kerasnas.export.certify
+
+    def strict(file, **settings):
+        if str(getattr(file, "path", file)).endswith("float16.tflite"):
+            raise ExportMismatch("It agrees too seldom.")
+        return original(file, **settings)
+
+    monkeypatch.setattr(kerasnas.export, "certify", strict)
+    shutil.copy(digits_net, tmp_path / "net.keras")
+    formats = ["--litert", "float16", "--litert", "float32"]
+    assert main(["export", str(tmp_path / "net.keras"), "--data", "digits", *formats]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "It agrees too seldom. What could be written and certified: net.onnx, net-float32.tflite." in said
+    assert not (tmp_path / "net-float16.tflite").exists()
+    assert [row["file"] for row in _read(tmp_path / "verification.json")["files"]] == ["net.onnx", "net-float32.tflite"]

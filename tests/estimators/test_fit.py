@@ -13,7 +13,10 @@ from sklearn.model_selection import cross_val_score
 
 from kerasnas import ImageClassifier, NASTuner
 from kerasnas.errors import InvalidArgument
+from kerasnas.objectives import MnasNetReward
+from kerasnas.oracles import RandomOracle
 from kerasnas.search.data_check import check_metrics
+from kerasnas.search.patience import patience
 from kerasnas.spaces import ConvDense
 
 
@@ -47,6 +50,10 @@ def _halves(n: int = 80) -> tuple[np.ndarray, np.ndarray]:
     for i, label in enumerate(labels):
         x[i, :, 2 * label : 2 * label + 2] += 180
     return x, labels
+
+
+def reward(target: float = 1e5) -> MnasNetReward:
+    return MnasNetReward("val_accuracy", cost="parameters", target=target)
 
 
 def _line(tmp_path, **settings) -> ImageClassifier:
@@ -176,6 +183,43 @@ def test_another_named_space_is_another_search(tmp_path, monkeypatch):
         _line(tmp_path, space="small").fit(x, y, verbose=0)
     with pytest.raises(pytest.fail.Exception):
         _line(tmp_path, space="auto").fit(x, y, verbose=0)  # tiny, for pictures of 4 x 4
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (reward(target=1e5), reward(target=1e4)),
+        (["val_loss", kt.Objective("macs", "min")], ["val_loss", kt.Objective("parameters", "min")]),
+    ],
+)
+def test_another_objective_of_the_same_name_is_another_search(tmp_path, monkeypatch, before, now):
+    monkeypatch.setattr(NASTuner, "search", lambda *args, **kwargs: pytest.fail("the search went on"))
+    for objective in (before, before):
+        with pytest.raises(pytest.fail.Exception):
+            _line(tmp_path, space="tiny", objective=objective).fit(*_halves(), verbose=0)
+    with pytest.raises(InvalidArgument, match="other objective"):
+        _line(tmp_path, space="tiny", objective=now).fit(*_halves(), verbose=0)
+
+
+def test_finalists_of_several_objectives_are_refused_before_the_search(tmp_path, monkeypatch):
+    monkeypatch.setattr(NASTuner, "search", lambda *args, **kwargs: pytest.fail("the search began"))
+    several = [kt.Objective("val_accuracy", "max"), kt.Objective("parameters", "min")]
+    with pytest.raises(InvalidArgument, match="one objective to compare 2 finalists"):
+        _line(tmp_path, space="tiny", objective=several, finalists=2).fit(*_halves(), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("objective", "monitor"),
+    [
+        (kt.Objective("val_loss", "min"), ("val_loss", "min")),
+        (reward(), ("val_accuracy", "max")),
+        (kt.Objective("parameters", "min"), None),
+        (RandomOracle(objective=["val_loss", kt.Objective("macs", "min")]).objective, None),
+    ],
+)
+def test_a_trial_ends_early_by_what_its_epochs_tell(objective, monitor):
+    callbacks = patience(objective, 40)
+    assert [(one.monitor, one.mode, one.patience) for one in callbacks] == ([(*monitor, 10)] if monitor else [])
 
 
 # -- parts of one's own --

@@ -20,6 +20,7 @@ from sklearn.exceptions import NotFittedError
 
 from kerasnas import ImageClassifier
 from kerasnas.classifier_compression import ChosenFile
+from kerasnas.cli import main
 from kerasnas.errors import InvalidArgument
 from kerasnas.search.final_epochs import final_epochs
 from kerasnas.spaces import ConvDense
@@ -362,3 +363,52 @@ def test_load_what_is_none(classifier, tmp_path):
         model.write_bytes(content)
         with pytest.raises(InvalidArgument, match=r"model\.keras cannot be loaded"):
             ImageClassifier.load(tmp_path / "saved")
+
+
+def test_a_search_that_did_not_make_the_classifier_is_not_its_record(classifier, tmp_path):
+    run, project = tmp_path / "run", classifier.record_.path
+    shutil.copytree(project, run / project.name)
+    classifier.write_files(run)
+    assert ImageClassifier.load(run).record_.path == run / project.name  # the copy beside it, not the original
+    for file in (run / project.name).glob("trial_*/trial.json"):
+        state = json.loads(file.read_text())
+        state["hyperparameters"]["values"]["dropout"] = 0.4321
+        file.write_text(json.dumps(state))
+    with pytest.warns(UserWarning, match="holds another search than the one that made this classifier"):
+        loaded = ImageClassifier.load(run)
+    assert not hasattr(loaded, "record_")
+    loaded.summary()
+
+
+def test_the_command_exports_what_a_compression_chose(tmp_path):
+    fitted = ImageClassifier()
+    net = [keras.layers.Flatten(), keras.layers.Dense(2, "softmax")]
+    fitted.model_ = keras.Sequential([keras.Input((4, 4, 1)), *net])
+    fitted.classes_, fitted.pixel_range_, fitted.best_hyperparameters_ = np.array([0, 1]), (0.0, 255.0), {}
+    fitted.epochs_, fitted.history_, fitted.members_ = 1, {}, {}
+    fitted.export(tmp_path / "found.onnx")
+    digest = hashlib.sha256((tmp_path / "found.onnx").read_bytes()).hexdigest()
+    fitted._chosen = ChosenFile(fitted.model_, tmp_path / "found.onnx", "float32", digest)
+    fitted.save(tmp_path / "small")
+    assert main(["export", str(tmp_path / "small")]) == 0
+    assert main(["verify", str(tmp_path / "small" / "chosen.onnx"), "--no-latency"]) == 0
+    assert ImageClassifier.load(tmp_path / "small")._chosen.is_there
+
+
+def test_a_litert_file_that_was_chosen_is_copied(tmp_path):
+    rng = np.random.default_rng(0)
+    fitted = ImageClassifier()
+    net = [keras.layers.Flatten(), keras.layers.Dense(2, "softmax")]
+    fitted.model_ = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Rescaling(1 / 255), *net])
+    fitted.classes_, fitted.pixel_range_ = np.array([0, 1]), (0.0, 255.0)
+    file = fitted.export(
+        tmp_path / "found.tflite", format="int8", calibration=rng.integers(0, 256, (40, 4, 4)), min_agreement=0.0
+    )
+    digest = hashlib.sha256(file.path.read_bytes()).hexdigest()
+    fitted._chosen = ChosenFile(fitted.model_, file.path, "LiteRT int8", digest)
+    copied = fitted.export(tmp_path / "copy.tflite")
+    assert copied.path.read_bytes() == file.path.read_bytes()
+    assert (copied.format, copied.labels, copied.operators) == ("int8", ("0", "1"), file.operators)
+    assert fitted.export(tmp_path / "other.tflite", format="float32").format == "float32"
+    with pytest.raises(InvalidArgument, match="ends in .tflite, as the file that the search chose"):
+        fitted.export(tmp_path / "other.onnx")

@@ -197,10 +197,22 @@ def test_the_page_says_when_the_luckiest_trial_is_not_the_preferred_one(page_of,
 def test_the_network_that_was_shipped_is_named_where_it_is_not_that_of_the_best_trial(page_of, project, tmp_path):
     project(tmp_path / "search", scores=[0.5, 0.9, 0.8])
     members = {trial: 0.25 * (1 + i) for i, trial in enumerate(SearchRecord.load(tmp_path / "search").to_dataframe().trial_id)}
-    (tmp_path / "classifier.json").write_text(json.dumps({"members": dict(list(members.items())[:2])}))
+    values = [dict(trial.values) for trial in SearchRecord.load(tmp_path / "search").trials]
+
+    def write(members, hyperparameters):
+        known = {"members": members, "best_hyperparameters": hyperparameters}
+        (tmp_path / "classifier.json").write_text(json.dumps(known))
+
+    write(dict(list(members.items())[:2]), values[1])
     assert "exported network" not in page_of(tmp_path).words
-    (tmp_path / "classifier.json").write_text(json.dumps({"members": members}))
-    assert "The exported network is that of trial 3" in page_of(tmp_path).words
+    write(members, values[2])
+    words = page_of(tmp_path).words
+    assert "The exported network is that of trial 3" in words
+    assert "earlier search" not in words
+    write(members, values[2] | {"units": 99})
+    words = page_of(tmp_path).words
+    assert "exported network" not in words
+    assert "The network in this folder, and what was made of it, come from an earlier search than this one." in words
 
 
 def test_what_a_compression_search_found(page_of, project, tmp_path):

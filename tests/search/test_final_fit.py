@@ -111,3 +111,27 @@ def test_of_equals_those_whose_weights_are_kept_are_averaged(make, small, points
     final = final_fit(tuner, points, points, epochs=1, batch_size=16, ensemble=2)
     assert set(final.weights) <= {t.trial_id for t in cheapest[:2]}
     assert tuner.tensorboard._incumbent == record.best.trial_id
+
+
+def test_a_larger_ensemble_of_a_search_that_kept_fewer_weights(searched):
+    searched()
+    tuner, points = searched(keep_checkpoints=4)  # the search is resumed, and has ended
+    final = final_fit(tuner, points, points, ensemble=4, **SETTINGS)
+    assert set(final.weights) <= {trial.trial_id for trial in tuner.record().ranked[:3]}
+    with pytest.raises(InvalidArgument, match="only those of the best trials are kept"):
+        tuner.get_best_models(4)
+
+
+def test_an_ensemble_of_single_units(make, small, points):
+    class Single(small):
+        def build(self, hp):
+            units, layers = hp.Int("units", 2, 40), keras.layers
+            model = keras.Sequential([keras.Input((2,)), layers.Dense(units, "relu"), layers.Dense(1, "sigmoid")])
+            model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+            return model
+
+    tuner = make(Single(), objective="val_accuracy", max_trials=3)
+    tuner.search(*points, validation_data=points, epochs=3, verbose=0)
+    final = final_fit(tuner, points, points, ensemble=3, **SETTINGS)
+    assert final.model.output_shape == (None, 1)
+    assert sum(final.weights.values()) == pytest.approx(1.0)
