@@ -1,6 +1,7 @@
 """Search on the JAX backend, then explain, prune and export the winner under TensorFlow.
 
-It needs JAX: pip install '.[jax]'. A Keras backend is chosen once for a process, so the second half runs in one of its own; a `.keras` file carries the model over.
+It needs JAX (pip install '.[jax]'). A Keras backend is chosen once for a process, so the second half runs in one of its own; a
+`.keras` file carries the model over.
 """
 
 import os

@@ -134,7 +134,7 @@ def _order(graph: Graph, described: dict[int, Any]) -> list[Call]:
             order[id(maybe)] = maybe
             continue
         inputs = maybe.inputs
-        if isinstance(maybe.operation, _COMMUTATIVE):
+        if type(maybe.operation) in _COMMUTATIVE:  # a subclass may weigh them
             inputs = tuple(sorted(inputs, key=lambda t: digest[t.number]))
         pending.append((tensor, True))
         pending.extend((each, False) for each in reversed(inputs))
@@ -144,10 +144,18 @@ def _order(graph: Graph, described: dict[int, Any]) -> list[Call]:
 def _arguments(call: Call, key: Callable[[Tensor], Any]) -> Any:
     """Return what `call` is called with, each tensor as its key."""
     tensors = [key(tensor) for tensor in call.inputs]
-    if isinstance(call.operation, _COMMUTATIVE):
+    if type(call.operation) in _COMMUTATIVE:
         tensors.sort()
+    if any(_has_tensors([args[1:], kwargs]) for args, kwargs in call.within):  # a mask of a nested model
+        raise _NoClaimError
     around = [_plain_arguments([args, kwargs]) for args, kwargs in call.within]
     return [tensors, _plain_arguments([call.args, call.kwargs]), [each for each in around if each != [[], {}]]]
+
+
+def _has_tensors(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_tensors(each) for name, each in value.items() if name != "inputs")
+    return isinstance(value, Tensor) or (isinstance(value, list | tuple) and any(map(_has_tensors, value)))
 
 
 def _plain_arguments(value: Any) -> Any:
@@ -158,7 +166,7 @@ def _plain_arguments(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain_arguments(v) for v in value]
     if isinstance(value, slice):
-        return ["slice", value.start, value.stop, value.step]
+        return ["slice", *map(_plain, (value.start, value.stop, value.step))]
     if keras.ops.is_tensor(value) and not isinstance(value, keras.Variable):
         value = keras.ops.convert_to_numpy(value)
     return _plain(value)
@@ -204,7 +212,9 @@ def _describe_loss(loss: Any) -> Any:
 
 
 def _describe_object(value: Any) -> Any:
-    return [_name_of(type(value)), _settings(_config_of(value)), _functions_of(value)]
+    # Arguments such as the delta of Huber stand in no configuration.
+    own = _plain_arguments(getattr(value, "_fn_kwargs", {}))
+    return [_name_of(type(value)), _settings(_config_of(value)), _functions_of(value), own]
 
 
 def _config_of(value: Any) -> Any:
@@ -256,6 +266,8 @@ def _moved_weights(layer: Any) -> Any:
                 made = [0.0, 1.0]  # LSTM: 1 for the forget gate
             values = _values(variable)
             moved = moved or not bool(np.isin(values, np.asarray(made, values.dtype)).all())
+        elif not hasattr(initializer, "seed"):  # an array, or Identity, whose gain no configuration tells
+            unknown.append(variable)
         # It draws the same again; that of EinsumDense is a copy of the layer's, with a seed that nobody keeps.
         elif not moved and isinstance(getattr(initializer, "seed", None), int) and not isinstance(layer, layers.EinsumDense):
             drawn = keras.ops.convert_to_numpy(initializer(variable.shape, variable.dtype))

@@ -417,7 +417,8 @@ def read_picture(path: Path, channels: int) -> "Image.Image":
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
-                if opened.mode.startswith(("I", "F")):
+                deep = any(";16" in str(tile[3]) for tile in getattr(opened, "tile", ()))  # colour, which Pillow cuts to 8 bits
+                if deep or opened.mode.startswith(("I", "F")):
                     raise Unreadable(f"{path}: expected 8 bits per channel, got more (Pillow mode {opened.mode})")
                 upright = ImageOps.exif_transpose(opened)  # reads it to its end
     except FileNotFoundError as error:

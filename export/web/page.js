@@ -140,7 +140,13 @@ async function classify() {
   const picture = classifier.fit(fromRGBA(rgba, classifier.channels));
   const given = $("range").value;
   [classifier.black, classifier.white] = given ? given.split(" ").map(Number) : classifier.saidRange ?? [0, 255];
-  show(await classifier.classify(picture), picture);
+  try {
+    show(await classifier.classify(picture), picture);
+    complain("");
+  } catch (problem) {
+    show(null); // no answer stays beside a picture that is not its own
+    throw problem;
+  }
 }
 
 function ask() {
@@ -195,8 +201,15 @@ function bar(label, probability) {
 
 // Events
 
-$("model").addEventListener("change", ({ target }) => openModel(target.files[0]));
-$("picture").addEventListener("change", ({ target }) => openPicture(target.files[0]));
+$("model").addEventListener("change", ({ target }) => openModel(chosen(target)));
+$("picture").addEventListener("change", ({ target }) => openPicture(chosen(target)));
+
+// The file that was chosen; it may be chosen again, since it may have been written anew.
+function chosen(input) {
+  const [file] = input.files;
+  input.value = "";
+  return file;
+}
 
 function openModel(file) {
   if (file) enqueue(async () => useModel(new Uint8Array(await file.arrayBuffer()), file.name), file.name);

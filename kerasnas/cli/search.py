@@ -23,7 +23,11 @@ _FEW = 100  # test pictures: the 95 % interval of an accuracy is up to 10 points
 @click.argument("data")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="kerasnas-run", show_default=True)
 @click.option("--max-trials", type=click.IntRange(1), default=20, show_default=True, help="Networks to try.")
-@click.option("--max-time", type=click.FloatRange(0, min_open=True), help="Seconds of the search at most; the final training comes on top.")
+@click.option(
+    "--max-time",
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds of the search at most; the final training comes on top.",
+)
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True, help="Epochs of each trial at most.")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--limit", type=click.IntRange(2), help="Use only so many training pictures, stratified.")

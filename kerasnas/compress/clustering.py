@@ -83,7 +83,7 @@ def cluster(
         raise InvalidArgument(
             f"Expected a model with dense or convolution kernels of more than {clusters} values, '{model.name}' has none."
         )
-    loss, encode = choose_objective(clustered, labels)
+    loss, encode = choose_objective(model, labels)  # of the copy Keras forgets some settings, such as the delta of Huber
     check_parity(model, clustered, inputs[:8])
     twin, values_of = _build_twin(clustered, trained, kernels, clusters, preserve_sparsity, loss, learning_rate, inputs[:1])
     twin.fit(batches.map(lambda a, b: (a, encode(b))), epochs=epochs, verbose=verbose)

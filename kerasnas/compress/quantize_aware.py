@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from sklearn.model_selection import train_test_split
 
 import kerasnas
 from kerasnas.atomic import atomic_path
@@ -97,7 +98,7 @@ def quantize_aware(
         x: training inputs, shape (n, ...) as the model takes them.
         y: classes, n of them, or one-hot rows.
         path: where the file goes; must end in .tflite.
-        validation_data: (x, y) to measure on; None keeps every fifth sample back from training for it.
+        validation_data: (x, y) to measure on; None keeps a fifth of the samples, stratified, back from training for it.
         preserve_sparsity: whether weights that are zero stay zero, for a model that `prune` made.
         epochs: passes over the data, >= 1.
         batch_size: rows per step.
@@ -133,7 +134,7 @@ def quantize_aware(
     plain = trainable_twin(model)
     names = check_class_names(labels, model.output_shape[1])
     check_preprocessing(preprocessing)
-    x_train, y_train, x_test, y_test = _split(model, x, y, validation_data, batch_size)
+    x_train, y_train, x_test, y_test = _split(model, x, y, validation_data, batch_size, seed)
     inputs, classes, batches = training_data(model, x_train, y_train, batch_size, seed)
     loss, encode = choose_objective(model, classes)
     check_parity(model, plain, inputs[:8])
@@ -174,17 +175,20 @@ def quantize_aware(
     )
 
 
-def _split(model: keras.Model, x: Any, y: Any, validation: Any, batch_size: int) -> tuple[np.ndarray, ...]:
+def _split(model: keras.Model, x: Any, y: Any, validation: Any, batch_size: int, seed: int | None) -> tuple[np.ndarray, ...]:
     """Return training inputs and labels, and inputs and classes to measure on."""
     if validation is not None:
         x_test, y_test, _ = training_data(model, validation[0], validation[1], batch_size, None)
         x_train, y_train = np.asarray(x), np.asarray(y)
     else:
         inputs, labels, _ = training_data(model, x, y, batch_size, None)
-        held = np.arange(len(inputs)) % 5 == 4
-        if not held.any():
+        if (number := len(inputs) // 5) < 1:
             raise InvalidArgument(f"Expected at least 5 samples, got {len(inputs)}. Pass the training data.")
-        x_train, y_train, x_test, y_test = inputs[~held], labels[~held], inputs[held], labels[held]
+        classes = labels.argmax(axis=1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
+        counts = np.unique(classes, return_counts=True)[1]
+        stratify = classes if counts.min() >= 2 and number >= len(counts) else None
+        ours, held = train_test_split(np.arange(len(inputs)), test_size=number, random_state=seed or 0, stratify=stratify)
+        x_train, y_train, x_test, y_test = inputs[ours], labels[ours], inputs[held], labels[held]
     one_hot = y_test.ndim == 2 and y_test.shape[1] > 1
     return x_train, y_train, np.asarray(x_test, "float32"), y_test.argmax(axis=1) if one_hot else y_test.reshape(-1)
 

@@ -87,7 +87,7 @@ def prune(
     if not kernels:
         which = "dense or convolution layers" if pattern is None else f"Dense or Conv2D layers of at least {pattern[1]} inputs"
         raise InvalidArgument(f"Expected a model with {which}, '{model.name}' has none to prune.")
-    loss, encode = choose_objective(pruned, labels)
+    loss, encode = choose_objective(model, labels)  # of the copy Keras forgets some settings, such as the delta of Huber
 
     tfmot = load_tfmot()
     twin = build_twin(

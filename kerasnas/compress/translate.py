@@ -126,6 +126,8 @@ def _remake(operation: keras.Operation) -> list[Any]:
         return []
     known = {*inspect.signature(kind.__init__).parameters, "name", "trainable"} - {"dtype"}
     config = {key: value for key, value in operation.get_config().items() if key in known and not key.endswith(_LEFT_OUT)}
+    if isinstance(operation, keras.layers.LeakyReLU):
+        config["alpha"] = operation.negative_slope  # as tf_keras calls it
     return [kind.from_config(config)]
 
 

@@ -23,6 +23,7 @@ from kerasnas.export.quantization_measures import check_standard
 from kerasnas.export.quantized_file import write_quantized_file
 from kerasnas.export.samples import check_samples
 from kerasnas.export.session import open_file, open_session
+from kerasnas.search.disk import disk_full
 
 __all__ = ["FORMATS_TRIED", "LEAST_BYTES", "LITERT", "Bench", "check_formats", "side_by_side"]
 
@@ -94,6 +95,9 @@ class Bench:
                     write_quantized_file(made, target, session, {"format": name, "calibration_samples": len(samples)})
                     files[name] = target
                 except Exception as error:  # of onnxruntime and LiteRT, any: the other formats remain
+                    for place in (folder, work):
+                        if isinstance(error, OSError) and (full := disk_full(error, place)) is not None:
+                            raise full from error
                     failures[name] = " ".join(str(error).split())[:200]
         return files, failures
 

@@ -26,6 +26,7 @@ from kerasnas.compression_search.recipe import Recipe
 from kerasnas.compression_search.results import chosen_path, replaced, write_chosen, write_result
 from kerasnas.errors import InvalidArgument, KerasNASError
 from kerasnas.keras_file import load_model
+from kerasnas.search.project_lock import project_lock
 from kerasnas.strategies import Dyna, Strategy
 
 __all__ = ["compress"]
@@ -130,8 +131,8 @@ def compress(
     recipe = Recipe(model, epochs)
     folder = Path(directory)
     shared = {"epochs": epochs, "batch_size": batch_size, "formats": bench.formats, "seed": seed, "export": bench.export}
-    journal = Journal(folder, [*train, *held, *model.get_weights()], model, shared, overwrite=overwrite)
-    with CompressionProgress(aim, max_trials, enabled=bool(verbose)) as progress:
+    with project_lock(folder, other="directory"), CompressionProgress(aim, max_trials, enabled=bool(verbose)) as progress:
+        journal = Journal(folder, [*train, *held, *model.get_weights()], model, shared, overwrite=overwrite)
         replaces = replaced(folder, aim)
         if replaces is not None:
             progress.say(replaces)
@@ -218,7 +219,8 @@ class _Search:
             reason = self._goal.hopeless(size, self._best(), self._journal.rows[0])
             if reason is not None:
                 screened += 1
-                self._keep({**trial, "rows": [], "seconds": 0.0, "screened": size, "failure": reason})
+                told = {"screened": size, "goal": str(self._goal), "failure": reason}
+                self._keep({**trial, "rows": [], "seconds": 0.0, **told})
             else:
                 screened = 0
                 self._try(trial)
@@ -329,6 +331,9 @@ class _Search:
         original = self._journal.rows[0]
         rows = [Candidate.of(row) for row in trial["rows"]]
         if "screened" in trial:
+            another = trial.get("goal", str(self._goal)) != str(self._goal)
+            if another and self._goal.hopeless(trial["screened"], self._best(), original) is None:
+                return  # nothing speaks against it now
             merit, wants_less = self._goal.merit_of_size(trial["screened"], original), True
         else:
             merit = max((self._goal.merit(row, original) for row in rows), default=math.nan)

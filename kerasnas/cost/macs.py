@@ -61,6 +61,8 @@ def _layer_macs(layer: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -
     if isinstance(layer, layers.Bidirectional):
         counts = [_layer_macs(each, inputs, outputs) for each in (layer.forward_layer, layer.backward_layer)]
         return sum(count for count, _ in counts), all(known for _, known in counts)
+    if isinstance(layer, layers.Embedding):
+        return 0, True
     if isinstance(layer, layers.TimeDistributed):
         count, known = _layer_macs(layer.layer, [_without_time(s) for s in inputs], [_without_time(s) for s in outputs])
         return int(inputs[0][1] or 0) * count, known
@@ -170,7 +172,9 @@ def _multi_head(call: Call) -> int:
         key_dim, value_dim, axes = layer.key_dim, layer.value_dim, tuple(layer._attention_axes)
     queries, sources = math.prod(query[1:-1]), math.prod(value[axis] for axis in axes)
     projections = _size(query) * heads * key_dim + _size(key) * key_heads * key_dim + _size(value) * key_heads * value_dim
-    output = queries * heads * value_dim * int(call.outputs[0].shape[-1] or 0)
+    output = heads * value_dim * _size(call.outputs[0].shape)
+    if hasattr(layer, "_gate_dense"):
+        projections += _size(query) * heads * value_dim
     return int(projections + output + queries * sources * heads * (key_dim + value_dim))
 
 

@@ -50,12 +50,17 @@ def _alone(model: keras.Model) -> Iterator[tuple[keras.Operation, Callable[[], k
     for nodes in model._nodes_by_depth.values():
         for node in nodes:
             if not node.is_input:
-                yield node.operation, partial(keras.Model, node.input_tensors, node.output_tensors)
+                given = list({id(tensor): tensor for tensor in node.input_tensors}.values())  # h twice, in attention of itself
+                yield node.operation, partial(keras.Model, given, node.output_tensors)
 
 
 def _exports(alone: Callable[[], keras.Model], export: Callable[[keras.Model], object]) -> bool:
     try:
-        export(alone())
+        model = alone()
+    except Exception:  # Keras cannot take it out, such as a layer that is applied to its own output
+        return True
+    try:
+        export(model)
     except KerasNASError:
         return False
     return True

@@ -65,6 +65,11 @@ def functional_view(model: keras.Model, *, allow_texts: bool = False) -> Functio
     input_specs = tuple(_spec(tensor, taken) for tensor in inputs)
     output_specs = tuple(_spec(tensor, taken) for tensor in outputs)
     flat = keras.Model(inputs[0] if len(inputs) == 1 else inputs, outputs[0] if len(outputs) == 1 else outputs, name=model.name)
+    if type(model).call not in (type(flat).call, keras.Sequential.call):
+        raise InvalidArgument(
+            f"Expected a model that computes what its graph of layers does, but {type(model).__name__} has its own `call`. "
+            "Rebuild it as keras.Model(inputs, outputs)."
+        )
     texts = _texts(flat, allow_texts)
     return FunctionalView(model=flat, inputs=input_specs, outputs=output_specs, texts=texts)
 

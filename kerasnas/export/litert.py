@@ -1,6 +1,7 @@
 """Export of a Keras model to a verified LiteRT file, in real numbers or in integers."""
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from kerasnas.export.functional_view import FunctionalView, functional_view
 from kerasnas.export.in_batches import run_in_batches
 from kerasnas.export.litert_file import ATOL, LiteRTFile
 from kerasnas.export.onnx import columns_of
+from kerasnas.export.op_handlers import layer_of
 from kerasnas.export.samples import check_labels, check_samples
 from kerasnas.export.saved_model import save_for_litert, signature_names
 from kerasnas.export.tf2onnx_repairs import scope_of
@@ -171,7 +173,7 @@ def _convert(view: FunctionalView, format: str, samples: Sequence[np.ndarray], b
     with tempfile.TemporaryDirectory(prefix="kerasnas-") as folder:
         save_for_litert(view, Path(folder), batch_size=batch_size)
         named = dict(zip(signature_names(view)["inputs"], samples, strict=True)) if samples else None
-        return convert_saved_model(Path(folder), format=format, samples=named)
+        return convert_saved_model(Path(folder), format=format, samples=named, batch_size=batch_size)
 
 
 def _named(
@@ -179,7 +181,9 @@ def _named(
 ) -> KerasNASError:
     """Return the error with the layers that it stands for, where they can be told."""
     text = str(error)
-    found = [layer for layer in model._flatten_layers(include_self=False) if f"/{scope_of(layer.name)}" in text]
+    layers = {scope_of(layer.name): layer for layer in model._flatten_layers(include_self=False)}
+    places = [layer_of(place, layers) for place in re.findall(r"\(in '([^']+)'\)", text)]
+    found = [layers[name] for name in dict.fromkeys(places) if name is not None]
     if found:
         kinds = ", ".join(dict.fromkeys(f"{layer.name!r} ({type(layer).__name__})" for layer in found))
         return type(error)(f"{text.rstrip('. ')}. It is the layer {kinds}.")

@@ -107,7 +107,9 @@ def measure(
 def _weighted(kernels: Mapping[str, int]) -> tuple[int, int]:
     """Return how many operators with weights run in 8 bits, and how many do not."""
     eight = sum(
-        n for kind, n in kernels.items() if kind.startswith(("QLinearConv", "QLinearMatMul", "QGemm")) or "Integer" in kind
+        n
+        for kind, n in kernels.items()
+        if kind.startswith(("QLinearConv", "QLinearMatMul", "QGemm")) or "Integer" in kind or kind == "DynamicQuantizeMatMul"
     )
     return eight, sum(kernels.get(kind, 0) for kind in _WEIGHTED)
 

@@ -47,10 +47,16 @@ def convert_nearest(ctx: Any, node: Any) -> None:
     from tf2onnx.onnx_opset.nn import Resize
 
     sides = _sides(ctx, node)
+    attributes = {key: bool(node.get_attr_value(key, 0)) for key in ("align_corners", "half_pixel_centers")}
+    if not sides and node.inputs[1].is_const() and attributes == {"align_corners": False, "half_pixel_centers": True}:
+        sizes = np.ravel(node.inputs[1].get_tensor_value(as_list=False))
+        rows, columns = (_nearest_places(ctx, node, axis, int(size)) for axis, size in zip((1, 2), sizes, strict=True))
+        taken = ctx.make_node("Gather", [node.input[0], rows], attr={"axis": 1}).output[0]
+        replace(ctx, node, "Gather", [taken, columns], axis=2)
+        return
     if all(size % length == 0 for length, size in sides):
         Resize.version_11(ctx, node)
         return
-    attributes = {key: bool(node.get_attr_value(key, 0)) for key in ("align_corners", "half_pixel_centers")}
     places = []
     for length, size in sides:
         with eager_mode():
@@ -59,6 +65,21 @@ def convert_nearest(ctx: Any, node: Any) -> None:
         places.append(constant(ctx, rows.ravel().astype(np.int64)))
     taken = ctx.make_node("Gather", [node.input[0], places[0]], attr={"axis": 1}).output[0]
     replace(ctx, node, "Gather", [taken, places[1]], axis=2)
+
+
+def _nearest_places(ctx: Any, node: Any, axis: int, size: int) -> str:
+    """Return the places that TensorFlow takes along an axis of any length: floor((i + 0.5) * length / size)."""
+    from onnx import TensorProto
+
+    def add(kind: str, inputs: list[str], **attributes: Any) -> str:
+        return str(ctx.make_node(kind, inputs, attr=attributes).output[0])
+
+    shape = add("Shape", [node.input[0]])
+    length = add("Gather", [shape, constant(ctx, np.array([axis], np.int64))], axis=0)
+    scale = add("Div", [add("Cast", [length], to=TensorProto.FLOAT), constant(ctx, np.array([size], np.float32))])
+    ramp = constant(ctx, np.arange(size, dtype=np.float32) + np.float32(0.5))
+    places = add("Cast", [add("Floor", [add("Mul", [ramp, scale])])], to=TensorProto.INT64)
+    return add("Min", [places, add("Sub", [length, constant(ctx, np.array([1], np.int64))])])
 
 
 def convert_scale_and_translate(ctx: Any, node: Any) -> None:

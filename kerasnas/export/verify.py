@@ -15,6 +15,7 @@ import numpy as np
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export.functional_view import FunctionalView, functional_view
 from kerasnas.export.in_batches import run_in_batches
+from kerasnas.export.litert_file import ATOL
 from kerasnas.export.model_digest import model_sha256
 from kerasnas.export.samples import check_samples, draw_samples, numpy_dtype
 from kerasnas.export.session import AnySession, open_file
@@ -25,7 +26,7 @@ __all__ = ["run_keras", "verify"]
 
 _RANDOM_SAMPLES = 32
 _KERAS_BATCH = 128
-_ATOL = 1e-4
+_ATOL, _FLOAT16 = 1e-4, ATOL["float16"]
 # More than this share of the largest value of an output is no rounding, however small; what float32 cannot tell from 0 is.
 _SHARE, _NOTHING = 0.1, 1.2e-7
 
@@ -52,9 +53,9 @@ def verify(
         x: samples as the model takes them, shape (samples, ...); several inputs as a list in the order of
             `model.inputs` or a dict by name. None draws 32 from a fixed seed: uniform in the `range` of the file's
             preprocessing metadata, in [0, 1] where there is none; whole numbers of the same range for integer inputs.
-        atol: largest absolute difference that passes, in the units of the outputs, > 0. Up to the default, a tenth of the
-            largest value of an output is the bound where that is less: 1e-4 says nothing of outputs of 1e-5. None judges by
-            agreement alone.
+        atol: largest absolute difference that passes, in the units of the outputs, > 0. Up to the default, and at that of files
+            in float16, a tenth of the largest value of an output is the bound where that is less: 1e-4 says nothing of outputs
+            of 1e-5. None judges by agreement alone.
         min_agreement: least share of samples with the same largest column that passes, in [0, 1]; for an output that is no
             (batch, columns), least 1 - its relative difference. None does not judge by it.
         batch_sizes: sizes to run the file at, each >= 1.
@@ -113,7 +114,7 @@ def verify(
         over = []
         for name, y in zip(names, expected, strict=True):
             limit, largest = math.inf if atol is None else atol, float(np.max(np.abs(y.astype(np.float64)), initial=0.0))
-            tiny = limit <= _ATOL and limit > (share := max(_SHARE * largest, _NOTHING))
+            tiny = (limit <= _ATOL or limit == _FLOAT16) and limit > (share := max(_SHARE * largest, _NOTHING))
             if not difference[name] <= (share if tiny else limit):
                 told = f", whose largest value is {largest:.3g}" if tiny else ""
                 over.append(f"{difference[name]:.3g} in {name!r}{told}")

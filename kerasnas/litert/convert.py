@@ -18,7 +18,9 @@ _LOCATED = re.compile(r'error: loc\((?:callsite\()*fused\["(\w+):", "([^"@]+)')
 _NOT_IN_LITERT = re.compile(r"(?:Custom|TF Select) ops: (.+)")
 
 
-def convert_saved_model(folder: Path, *, format: str = "float32", samples: Mapping[str, np.ndarray] | None = None) -> bytes:
+def convert_saved_model(
+    folder: Path, *, format: str = "float32", samples: Mapping[str, np.ndarray] | None = None, batch_size: int | None = None
+) -> bytes:
     """Convert a SavedModel with one signature called "serve" to LiteRT, with built-in operators only.
 
     Args:
@@ -26,6 +28,7 @@ def convert_saved_model(folder: Path, *, format: str = "float32", samples: Mappi
         format: "float32"; "float16", weights of half the size, computed in float32; "int8", weights and arithmetic; or
             "int16", activations of 16 bits and weights of 8. A model that already simulates int8 goes without samples.
         samples: for the ranges of the integer formats: name of each input in the signature -> shape (samples, ...).
+        batch_size: of the signature; None for any.
 
     Raises:
         KerasNASError: if LiteRT has no such operator; the message names operators and where in the graph they stand.
@@ -43,7 +46,7 @@ def convert_saved_model(folder: Path, *, format: str = "float32", samples: Mappi
             wide = kinds.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
             if samples is not None:
                 converter.target_spec.supported_ops = [kinds.TFLITE_BUILTINS_INT8 if format == "int8" else wide]
-                converter.representative_dataset = lambda: _one_by_one(samples)
+                converter.representative_dataset = lambda: _in_batches(samples, batch_size or 1)
             if all(array.dtype == np.float32 for array in (samples or {}).values()):
                 converter.inference_input_type = getattr(tf, format)
                 converter.inference_output_type = getattr(tf, format)
@@ -60,9 +63,12 @@ def convert_saved_model(folder: Path, *, format: str = "float32", samples: Mappi
     return content
 
 
-def _one_by_one(samples: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-    for row in range(len(next(iter(samples.values())))):
-        yield {name: array[row : row + 1] for name, array in samples.items()}
+def _in_batches(samples: Mapping[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:
+    """Yield all samples, `size` at a time; the last ones are filled up from the first."""
+    length = len(next(iter(samples.values())))
+    for start in range(0, length, size):
+        rows = np.arange(start, start + size) % length
+        yield {name: array[rows] for name, array in samples.items()}
 
 
 def _explain(error: Exception, format: str) -> str:

@@ -25,6 +25,7 @@ from kerasnas.oracles.repair import repair
 from kerasnas.oracles.replay import Replay, Turn
 from kerasnas.oracles.several_objectives import SeveralObjectives
 from kerasnas.oracles.told import Told
+from kerasnas.oracles.unlocked_oracle import UnlockedOracle
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Proposal, RandomSearch, Strategy
 from kerasnas.strategies.best_arm import best_arm
@@ -39,7 +40,7 @@ __all__ = ["StrategyOracle"]
 _PATIENCE, _REJECTED_IN_A_ROW = 20, 200
 
 
-class StrategyOracle(kt.Oracle):
+class StrategyOracle(UnlockedOracle):
     """Let a `Strategy` propose the trials of any KerasTuner search.
 
     Works with every HyperModel (conditional scopes, entries discovered during the search) and never proposes a configuration
@@ -168,9 +169,10 @@ class StrategyOracle(kt.Oracle):
 
     def create_trial(self, tuner_id: str) -> Any:
         """Return the next trial; as in `kt.Oracle`."""
-        trial = super().create_trial(tuner_id)
+        trial = self._outside_lock(super().create_trial, tuner_id)
         error, self._error = self._error, None
         if error is not None:
+            self.failure = error
             raise error
         # KerasTuner averages the metrics of a retry with those of the run that failed or was killed, NaN included.
         trial.metrics = type(trial.metrics)()
@@ -195,20 +197,17 @@ class StrategyOracle(kt.Oracle):
         self.several_objectives.register(self.trials[trial_id], metrics)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # a diverged trial; judged in end_trial
-            return super().update_trial(trial_id, metrics, step=step)
+            return self._outside_lock(super().update_trial, trial_id, metrics, step=step)
 
     def end_trial(self, trial: Any, status: str = "COMPLETED") -> None:
         """Take in a trial that ended, or is to be retried; as in `kt.Oracle`."""
-        # What KerasTuner raises under its lock would leave the lock held: it is carried out of it.
-        error = self._end_trial(trial, status)
-        if error is not None:
-            raise error
+        self._outside_lock(self._end_trial, trial, status)
         # kt.Oracle does this before it saves the trial and with its lock held.
         ended = self.trials[trial if isinstance(trial, str) else trial.trial_id]
-        check_failures([self.trials[i] for i in self.end_order], ended, self.max_consecutive_failed_trials)
+        order = [self.trials[i] for i in self.end_order]
+        self._outside_lock(check_failures, order, ended, self.max_consecutive_failed_trials)
 
-    @kt.synchronized
-    def _end_trial(self, trial: Any, status: str) -> Exception | None:
+    def _end_trial(self, trial: Any, status: str) -> None:
         limit, self.max_consecutive_failed_trials = self.max_consecutive_failed_trials, None
         try:
             if isinstance(trial, str):  # the signature of KerasTuner 1.0
@@ -219,16 +218,13 @@ class StrategyOracle(kt.Oracle):
             else:
                 reject_unless_finite(self, trial)
                 if is_old_news(self, trial):
-                    return None
+                    return
                 if trial.status in ("FAILED", "INVALID") and trial.message is None:  # KerasTuner sends none to a chief
                     trial.message = message_of_worker(Path(self._get_trial_dir(trial.trial_id)), trial.status)
                 super().end_trial(trial)
             self._replay()
-        except Exception as error:
-            return error
         finally:
             self.max_consecutive_failed_trials = limit
-        return None
 
     def reload(self) -> None:
         """Load the project folder, and mend what a kill between two writes, or a damaged disk, leaves behind."""
@@ -240,8 +236,7 @@ class StrategyOracle(kt.Oracle):
             trial = self.trials[trial_id]
             if trial_id not in self.start_order:
                 self.start_order.append(trial_id)  # killed between the two writes of a new trial
-                self._retry_queue.append(trial_id)
-            elif trial.status not in ENDED:
+            if trial.status not in ENDED:
                 self._retry_queue.append(trial_id)
             elif trial_id not in self.end_order:
                 # Killed after trial.json and before oracle.json: the trial had ended.

@@ -1,5 +1,7 @@
 """The weights of a trial's best epoch."""
 
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +52,7 @@ class BestEpoch(keras.callbacks.Callback):
         now = model.get_weights()
         model.set_weights(self.best_weights)
         with atomic_path(path) as draft, _without_optimizer(model):
+            _check_room(draft.parent, sum(weight.nbytes for weight in self.best_weights) + (1 << 20))
             model.save_weights(draft)
         model.set_weights(now)
 
@@ -67,6 +70,13 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
         )
     with _without_optimizer(model):
         model.load_weights(path)
+
+
+def _check_room(folder: Path, size: int) -> None:
+    """Raise OSError unless a file of `size` bytes fits on the disk: HDF5 ends the process where it does not."""
+    if hasattr(os, "posix_fallocate"):
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 @contextmanager

@@ -57,6 +57,7 @@ class Checkpoints:
 
     def _kept(self) -> list[Any]:
         oracle, number, ranked = self._tuner.oracle, self._number, self.ranked()
-        if hasattr(oracle.objective, "objectives") and isinstance(oracle, StrategyOracle):
+        scored = isinstance(getattr(oracle, "_oracle", oracle), StrategyOracle)  # a worker has a proxy
+        if scored and hasattr(oracle.objective, "objectives"):
             number = max(number, sum(trial.score < 1 for trial in ranked))  # the scores of the first front
         return ranked[:number]

@@ -52,9 +52,14 @@ class EpochState:
 
     def restore_callbacks(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Give callbacks back what they had counted: the patience of early stopping, the best value, ..."""
-        for i, (callback, saved) in enumerate(zip(callbacks, self.content["callbacks"], strict=False)):
-            if saved["class"] != type(callback).__name__:
+        # The n-th of a class to the n-th of it: a search may be resumed with one callback more, or less.
+        known = [(saved["class"], i) for i, saved in enumerate(self.content["callbacks"])]
+        for callback in callbacks:
+            i = next((i for kind, i in known if kind == type(callback).__name__), None)
+            if i is None:
                 continue
+            known.remove((type(callback).__name__, i))
+            saved = self.content["callbacks"][i]
             for name, value in saved["plain"].items():
                 setattr(callback, name, value)
             for name, length in saved["lists"].items():

@@ -53,8 +53,8 @@ class TrialProcess:
             try:
                 return future.result(timeout=0.5)
             except FutureTimeout:
-                if future.done():  # the trial's own TimeoutError
-                    raise
+                if future.done():  # just now, or with the trial's own TimeoutError
+                    return future.result()
                 watch()
             except TerminatedWorkerError as error:
                 codes = "".join(re.findall(r"exit codes of the workers are (\{.*\})", str(error)))

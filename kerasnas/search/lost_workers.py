@@ -21,6 +21,7 @@ from kerasnas.search.trial_training import TrialTraining
 __all__ = ["LostWorkers", "workers_watched"]
 
 _BEAT_S, _PATIENCE_S = 5.0, 60.0
+_GONE = "gone"  # what a worker writes that has ended
 
 
 @contextmanager
@@ -28,13 +29,16 @@ def workers_watched(tuner: Any) -> Iterator[None]:
     """Let a worker show that it lives, and a chief end the trials of workers that do not, while the context lasts.
 
     A worker rewrites a hidden file of the project folder every five seconds. One whose file the chief has seen unchanged for a
-    minute is lost: the system ended it for its memory, or its machine is gone. KerasTuner itself would wait for ever.
+    minute is lost: the system ended it for its memory, or its machine is gone. KerasTuner itself would wait for ever, as it
+    would where all workers have ended by themselves: a chief whose time is over then ends, and one whose oracle has failed,
+    which the workers hear of as of a broken connection, ends with that error.
 
     Raises:
-        Exception: what went wrong when the chief ended the trial of a lost worker; the search ends with it.
+        Exception: what went wrong in the oracle, or when the chief ended the trial of a lost worker.
     """
     work: Callable[[], None]
     ended, failures = threading.Event(), list[Exception]()
+    tuner.oracle.failure = None
     if tuner._is_worker():
         work = partial(_beat, _folder(tuner) / tuner.tuner_id)
     elif "KERASTUNER_ORACLE_IP" in os.environ:
@@ -46,12 +50,16 @@ def workers_watched(tuner: Any) -> Iterator[None]:
     try:
         thread.start()
         yield
-    except _WatchFailed:
-        raise failures[0] from None
+    except _Ended:
+        if failures:
+            raise failures[0] from None
     finally:
         ended.set()
         thread.join()
-        if not tuner._is_worker():
+        if tuner._is_worker():
+            with suppress(OSError):
+                write_text(_folder(tuner) / tuner.tuner_id, _GONE)
+        else:
             shutil.rmtree(_folder(tuner), ignore_errors=True)
 
 
@@ -72,6 +80,17 @@ class LostWorkers:
         self._patience_s = _PATIENCE_S if patience_s is None else patience_s
         self._seen: dict[str, tuple[str, float]] = {}  # of each worker the latest sign, and when it was first seen
 
+    @property
+    def failure(self) -> Exception | None:
+        """What an oracle of kerasnas has raised to a worker."""
+        return getattr(self._tuner.oracle, "failure", None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time of the search is, and no worker is left."""
+        oracle = self._tuner.oracle
+        return self._tuner._budget.search_is_over and not (oracle.ongoing_trials or oracle.tuner_ids)
+
     def look(self) -> None:
         """End the trials of the workers that are lost now."""
         oracle, now = self._tuner.oracle, self._clock()
@@ -81,14 +100,17 @@ class LostWorkers:
             except OSError:
                 continue
             before, since = self._seen.get(name, ("", now))
-            if sign != before:
+            if sign == _GONE:
+                self._seen[name] = sign, now
+                self._lose(name)
+            elif sign != before:
                 self._seen[name] = sign, now
             elif now - since > self._patience_s:
                 self._lose(name)
 
     def _lose(self, name: str) -> None:
         oracle = self._tuner.oracle
-        del self._seen[name]
+        sign, _ = self._seen.pop(name)
         trial = oracle.ongoing_trials.get(name)
         what = "It had no trial."
         if trial is not None:
@@ -104,7 +126,9 @@ class LostWorkers:
         # KerasTuner forgets a worker that it has told to stop, and ends once none is left.
         stops = not self._seen.keys() <= {*oracle.tuner_ids, *oracle.ongoing_trials}
         left = "" if oracle.tuner_ids else f" No worker is left; the search {'ends' if stops else 'goes on when one comes'}."
-        self._tuner._progress.say(f"Nothing was heard of worker {name} for {self._patience_s:g} s. {what}{left}")
+        if trial is not None or sign != _GONE:
+            heard = f"Nothing was heard of worker {name} for {self._patience_s:g} s." if sign != _GONE else f"{name} has ended."
+            self._tuner._progress.say(f"{heard} {what}{left}")
 
 
 def _folder(tuner: Any) -> Path:
@@ -115,20 +139,26 @@ def _beat(file: Path) -> None:
     write_text(file, uuid.uuid4().hex)
 
 
-class _WatchFailed(Exception):
+class _Ended(Exception):
     """Is raised in the thread that searches."""
 
 
 def _look(workers: LostWorkers, ended: threading.Event, searching: int, failures: list[Exception]) -> None:
     try:
         workers.look()
-    except OSError:
-        raise
+        if (failure := workers.failure) is not None:
+            raise failure
+        if not workers.is_over:
+            return
+    except OSError as error:
+        if error is not workers.failure:
+            raise
+        failures.append(error)
     except Exception as error:
         failures.append(error)
-        ended.set()
-        # The chief sleeps in KerasTuner, where only an exception from outside reaches it; signals may be ignored.
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(searching), ctypes.py_object(_WatchFailed))
+    ended.set()
+    # The chief sleeps in KerasTuner, where only an exception from outside reaches it; signals may be ignored.
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(searching), ctypes.py_object(_Ended))
 
 
 def _end(oracle: Any, trial: Any) -> None:

@@ -1,5 +1,6 @@
 """How long a training may take in a search whose time is limited."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,9 +61,18 @@ class TimeCeiling:
         best = [known[t.trial_id][1] for t in self._oracle.get_best_trials(1) if t.trial_id in known]
         return max([share * limit, *(_AS_THE_BEST * seconds * self._epochs for seconds in best)])
 
-    def begin_trial(self) -> None:
-        """Look at another trial from now on."""
+    def begin_trial(self, granted: float | None = None) -> float | None:
+        """Look at another trial from now on; return how many seconds it was granted.
+
+        Args:
+            granted: to a trial that an earlier process has begun; None for one that begins now.
+        """
         self._lap = (0, 0.0)
+        if granted is not None:
+            self._granted = granted
+        elif self._is_lifted:
+            self._granted = sys.float_info.max
+        return self._granted or None
 
     def check(self, costs: Mapping[str, float]) -> Rejection | None:
         """Return why a network is not to be trained yet; None if it may be.

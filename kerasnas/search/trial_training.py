@@ -59,7 +59,8 @@ class TrialTraining:
         self._fit_seconds: Callable[[], float] = lambda: self.history.content["fit_seconds"]
         budget.begin_trial(self.history.content["seconds"])
         if tuner.time_ceiling is not None:
-            tuner.time_ceiling.begin_trial()
+            known = self.history.content
+            known["granted"] = tuner.time_ceiling.begin_trial(known["granted"])
 
     @staticmethod
     def forget(folder: str) -> None:
@@ -148,8 +149,10 @@ class TrialTraining:
             known = tuner._screening.known(self._trial.hyperparameters, model)
             content |= {"costs": dict(known.costs), "fingerprint": known.fingerprint}
             self._best.constants = content["costs"]
-        donor = tuner._donor
-        if donor is not None and fresh:
+        donor = tuner._donor if fresh else None
+        if donor is not None and not tuner.checkpoints.path(donor).exists():  # another worker's trial was better since
+            donor = tuner._donor = tuner.checkpoints.donor(self._trial)
+        if donor is not None:
             parent = tuner.hypermodel.build(donor.hyperparameters.copy())
             load_weights(parent, tuner._get_checkpoint_fname(donor.trial_id))
             inherited = inherit(model, parent)

@@ -16,22 +16,21 @@ import keras
 import keras_tuner as kt
 
 from kerasnas.atomic import write_json
-from kerasnas.errors import InfeasibleArchitecture, InvalidArgument
+from kerasnas.errors import InvalidArgument
 from kerasnas.oracles import StrategyOracle
-from kerasnas.oracles.excuses import is_out_of_memory
 from kerasnas.record import SearchRecord
 from kerasnas.search.asked import asked
 from kerasnas.search.best_epoch import load_weights
 from kerasnas.search.checkpoints import Checkpoints
 from kerasnas.search.data_check import check_data, check_input_shape, check_objective, epochs_of
-from kerasnas.search.disk import disk_full
 from kerasnas.search.execution import choose_execution
+from kerasnas.search.failures import retold
 from kerasnas.search.isolation import TrialProcess
 from kerasnas.search.limits import Limits
 from kerasnas.search.live_log import LiveLog
 from kerasnas.search.lost_workers import workers_watched
 from kerasnas.search.progress import SearchProgress, score_parts
-from kerasnas.search.project_lock import interrupted, prepare_folder, project_lock
+from kerasnas.search.project_lock import check_up_to_date, interrupted, prepare_folder, project_lock
 from kerasnas.search.screening import Screening
 from kerasnas.search.search_file import write_search_file
 from kerasnas.search.time_budget import TimeBudget
@@ -162,18 +161,21 @@ class NASTuner(kt.Tuner):
         if type(self).run_trial is NASTuner.run_trial:
             check_objective(self.hypermodel, self.oracle.objective, fit_kwargs)
         self._sample_shape = check_data(fit_args, fit_kwargs)
-        if self._is_worker():
-            self._search(fit_args, fit_kwargs, verbose)
-            return
-        with project_lock(Path(self.project_dir)):
-            try:
+        folder = Path(self.project_dir)
+        try:
+            if self._is_worker():
                 self._search(fit_args, fit_kwargs, verbose)
-            except KeyboardInterrupt:
-                raise interrupted(Path(self.project_dir)) from None
-            except OSError as error:
-                if (full := disk_full(error, self.project_dir)) is not None:
-                    raise full from error
-                raise
+                return
+            with project_lock(folder):
+                check_up_to_date(self.oracle, folder)
+                try:
+                    self._search(fit_args, fit_kwargs, verbose)
+                except KeyboardInterrupt:
+                    raise interrupted(folder) from None
+        except OSError as error:
+            if (other := retold(error, folder)) is not None:
+                raise other from error
+            raise
 
     def _search(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any], verbose: int | str) -> None:
         if isinstance(self.oracle, StrategyOracle):  # a worker has a proxy
@@ -369,10 +371,8 @@ class NASTuner(kt.Tuner):
             with self._waiting.without_metrics(trial):
                 super()._run_and_update_trial(trial, *fit_args, **fit_kwargs)
         except Exception as error:
-            if isinstance(error, OSError) and (full := disk_full(error, self.project_dir)) is not None:
-                raise full from error
-            if is_out_of_memory(error):
-                raise InfeasibleArchitecture(f"The trial ran out of memory: {error}") from error
+            if (other := retold(error, self.project_dir)) is not None:
+                raise other from error
             raise
 
     def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:

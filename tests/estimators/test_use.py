@@ -410,5 +410,5 @@ def test_a_litert_file_that_was_chosen_is_copied(tmp_path):
     assert copied.path.read_bytes() == file.path.read_bytes()
     assert (copied.format, copied.labels, copied.operators) == ("int8", ("0", "1"), file.operators)
     assert fitted.export(tmp_path / "other.tflite", format="float32").format == "float32"
-    with pytest.raises(InvalidArgument, match="ends in .tflite, as the file that the search chose"):
+    with pytest.raises(InvalidArgument, match=r"ends in \.tflite, as the file that the search chose"):
         fitted.export(tmp_path / "other.onnx")

@@ -18,6 +18,13 @@ def _same(_: Tracer, call: Call, x: Layout) -> Layout:
     return Layout(call.shapes[0], x.axis, x.channels, x.reason)
 
 
+def _dropout(tracer: Tracer, call: Call, x: Layout) -> Layout | str:
+    shape = getattr(call.operation, "noise_shape", None)
+    if shape is not None and x.axis is not None and shape[x.axis] not in (None, 1):
+        return "its noise_shape counts them"
+    return _same(tracer, call, x)
+
+
 def _activation(_: Tracer, call: Call, x: Layout) -> Layout | str:
     if not is_elementwise(call.operation.activation):
         return "its activation may mix channels"
@@ -88,7 +95,8 @@ def _each(kind: str, *names: str) -> dict[type, Any]:
 # By exact class: a subclass may compute something else.
 PLAIN: dict[type, Rule] = {
     **dict.fromkeys((layers.ReLU, layers.LeakyReLU, layers.ELU, layers.Identity, layers.ActivityRegularization), _same),
-    **dict.fromkeys((layers.Dropout, layers.GaussianDropout, layers.GaussianNoise, layers.AlphaDropout), _same),
+    **dict.fromkeys((layers.GaussianDropout, layers.GaussianNoise), _same),
+    **dict.fromkeys((layers.Dropout, layers.AlphaDropout), _dropout),
     **_each("", "SpatialDropout", "UpSampling", "ZeroPadding", "Cropping"),
     **_each("Pooling", "Max", "Average"),
     **dict.fromkeys(

@@ -103,6 +103,7 @@ def _hand_over(
     source: Any, target: Any, path: Path, slices: Mapping[Path, list[Slice]], old: NDArray[np.bool_], new: NDArray[np.bool_]
 ) -> None:
     """Give the layers of a copy the weights of the kept channels, and the trainable flags; pairs go by their names."""
+    _copy_flags(source, target)  # first: it reaches what is within
     for layer in source.layers:
         twin, inner = target.get_layer(layer.name), (*path, layer.name)
         if is_described(layer):
@@ -117,7 +118,6 @@ def _hand_over(
             _copy_flags(layer, twin)
         else:
             copy_state(layer, twin)
-    _copy_flags(source, target)
 
 
 def _copy_flags(source: Any, target: Any) -> None:

@@ -231,7 +231,8 @@ def _reinitialised(model: keras.Model, seed: int | None) -> keras.Model:
             fresh.build(model.input_shape)
         for layer, twin in zip(walk_layers(model), walk_layers(fresh), strict=True):
             statistics = isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
-            if layer.variables and not layer.trainable_variables and not statistics:
+            # Of a nested model that is frozen but for some layers, `trainable_variables` are none.
+            if layer.variables and not any(variable.trainable for variable in layer.variables) and not statistics:
                 copy_state(layer, twin)
             elif layer.trainable != twin.trainable:
                 twin.trainable = layer.trainable

@@ -1,0 +1,33 @@
+"""An oracle that never leaves KerasTuner's lock held."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras_tuner as kt
+
+__all__ = ["UnlockedOracle"]
+
+
+class UnlockedOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner has no types
+    """Raises what goes wrong in a call once its lock is free; kt.Oracle would keep it, and hang whoever calls next.
+
+    Attributes:
+        failure: what was raised last, which the workers of a chief hear of as of a broken connection; None if nothing was.
+    """
+
+    failure: Exception | None = None
+
+    def _outside_lock(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Return what `action` does under the lock."""
+        result, error = self._caught(action, *args, **kwargs)
+        if error is not None:
+            self.failure = error
+            raise error
+        return result
+
+    @kt.synchronized  # type: ignore[untyped-decorator]
+    def _caught(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, Exception | None]:
+        try:
+            return action(*args, **kwargs), None
+        except Exception as error:
+            return None, error
