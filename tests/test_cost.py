@@ -338,3 +338,18 @@ def test_what_has_no_cost_is_refused():
         cost_of(Subclassed())
     with pytest.raises(InvalidArgument, match="Keras 3 model"):
         cost_of(layers.Dense(3))
+
+
+def test_a_gate_and_outputs_of_several_axes_of_attention_count():
+    x = keras.Input((5, 8))
+
+    def attention(**settings):
+        return cost_of(keras.Model(x, layers.MultiHeadAttention(2, 3, **settings)(x, x))).macs
+
+    assert attention(use_gate=True) - attention() == 5 * 8 * 2 * 3
+    assert attention(output_shape=(4, 2)) - attention(output_shape=(1,)) == 5 * 2 * 3 * (4 * 2 - 1)
+
+
+def test_an_embedding_of_each_step_looks_up():
+    x = keras.Input((10, 20), dtype="int32")
+    assert cost_of(keras.Model(x, layers.TimeDistributed(layers.Embedding(1000, 64))(x))).macs == 0

@@ -214,3 +214,19 @@ def test_the_picture_of_a_map_is_red_where_the_evidence_is():
     assert blue > 120 > 80 > red
     assert np.array_equal(pixels[160, 160], [90, 90, 90])
     assert max(np.asarray(overlay(Image.new("L", (4000, 3000)), values)).shape) == 1024
+
+
+def test_more_than_8_bits_of_colour_are_refused(tmp_path):
+    """Pillow would cut them to 8 without a word."""
+    import struct
+    import zlib
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" + struct.pack(">6H", 1000, 30000, 65000, 0, 1, 2)))
+    path = tmp_path / "deep.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""))
+    with pytest.raises(classify.Unreadable, match="expected 8 bits per channel"):
+        classify.read_picture(path, 3)

@@ -1,5 +1,6 @@
 """The weights of a trial's best epoch."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -74,9 +75,14 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
 
 def _check_room(folder: Path, size: int) -> None:
     """Raise OSError unless a file of `size` bytes fits on the disk: HDF5 ends the process where it does not."""
-    if hasattr(os, "posix_fallocate"):
-        with tempfile.TemporaryFile(dir=folder) as file:
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
             os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # others: a file system that cannot tell
+                raise
 
 
 @contextmanager

@@ -47,19 +47,21 @@ def workers_watched(tuner: Any) -> Iterator[None]:
         yield
         return
     thread = threading.Thread(target=_repeat, args=(work, ended), daemon=True, name="kerasnas-workers")
+    gone = False
     try:
         thread.start()
         yield
+        gone = tuner._is_worker()  # one that was interrupted may go on with its trial under the same name
     except _Ended:
         if failures:
             raise failures[0] from None
     finally:
         ended.set()
         thread.join()
-        if tuner._is_worker():
+        if gone and _folder(tuner).is_dir():  # the chief removes it when it ends
             with suppress(OSError):
                 write_text(_folder(tuner) / tuner.tuner_id, _GONE)
-        else:
+        elif not tuner._is_worker():
             shutil.rmtree(_folder(tuner), ignore_errors=True)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kerasnas.compress import prune, quantize_aware
+from kerasnas.compress.quantize_aware import _split
 from kerasnas.compress.translate import translate
 from kerasnas.errors import ExportMismatch, InvalidArgument
 from kerasnas.litert import open_litert
@@ -180,3 +181,19 @@ def test_a_model_of_mixed_precision_is_refused_for_that(dense_model, tmp_path):
     model = keras.Sequential([layers.Input((6,)), hidden, layers.Dense(3, activation="softmax")])
     with pytest.raises(InvalidArgument, match="float32, but 'half' has the dtype policy 'mixed_float16'"):
         quantize_aware(model, x, y, tmp_path / "m.tflite")
+
+
+def test_a_slope_of_ones_own_is_carried_over(rng):
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(4), layers.LeakyReLU(negative_slope=0.1), layers.Dense(3, "softmax")]
+    )
+    x = rng.normal(size=(8, 6)).astype("float32")
+    np.testing.assert_allclose(translate(model, takes_all)(x), model(x), atol=1e-5)
+
+
+def test_what_is_held_out_has_each_class_alike():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(10, "softmax")])
+    x, y = np.random.default_rng(0).normal(size=(1000, 2)), np.arange(1000) % 10  # classes take turns
+    _, y_train, _, y_test = _split(model, x, y, None, 32, 0)
+    assert np.bincount(y_test).tolist() == [20] * 10
+    assert np.bincount(y_train).tolist() == [80] * 10

@@ -311,3 +311,14 @@ def test_a_class_without_a_column_is_refused(y, tmp_path, digits, model):
         quantize(file, digits[0][:10], y=y)
     with pytest.raises(InvalidArgument, match="y from 0 to 9"):
         certify(file, x=digits[0][:10], y=y)
+
+
+@pytest.mark.slow
+def test_eight_bits_at_a_fixed_batch(tmp_path):
+    keras.utils.set_random_seed(0)
+    hidden = [keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *hidden])
+    x = np.random.default_rng(0).random((50, 8, 8, 1)).astype("float32")
+    file = to_litert(model, tmp_path / "m.tflite", format="int8", calibration=x, batch_size=4, min_agreement=0.0)
+    assert file.verification.batch_sizes == (4,)
+    assert [shape for shape in file.inputs.values()] == [(4, 8, 8, 1)]

@@ -15,6 +15,7 @@ from kerasnas.export import to_onnx, verify
 from kerasnas.export.convert import convert
 from kerasnas.export.culprit import culprits
 from kerasnas.export.functional_view import functional_view
+from kerasnas.export.session import open_session
 
 
 def cholesky(name):
@@ -162,3 +163,38 @@ def test_resizing_to_any_size(tmp_path, interpolation, side, size):
     inputs = keras.Input((side, side, 2), name="x")
     model = keras.Model(inputs, layers.Resizing(size, size, interpolation=interpolation)(inputs))
     assert to_onnx(model, tmp_path / "m.onnx", atol=2e-5).verification.worst < 2e-5
+
+
+def test_nearest_pictures_of_any_size_are_resized_as_by_tensorflow(tmp_path):
+    x = keras.Input((None, None, 1))
+    model = keras.Model(x, keras.layers.Resizing(24, 48, interpolation="nearest")(x))
+    session = open_session(to_onnx(model, tmp_path / "m.onnx").path)
+    for height, width in ((80, 160), (32, 32), (7, 1920), (24, 5)):  # a scale of onnxruntime takes other rows
+        picture = np.random.default_rng(0).random((1, height, width, 1)).astype("float32")
+        (found,) = session.run({session.inputs[0][0]: picture})
+        np.testing.assert_array_equal(found, model(picture))
+
+
+def test_a_model_with_a_call_of_its_own_is_no_graph(tmp_path):
+    class Times(keras.Model):
+        def call(self, x, training=None):
+            return super().call(x, training=training) * 10
+
+    class Trains(keras.Model):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    x = keras.Input((3,))
+    with pytest.raises(InvalidArgument, match="Times has its own `call`"):
+        to_onnx(Times(x, keras.layers.Dense(1)(x)), tmp_path / "m.onnx")
+    assert to_onnx(Trains(x, keras.layers.Dense(1)(x)), tmp_path / "m.onnx").verification.passed
+
+
+def test_a_layer_that_is_given_one_tensor_twice_is_looked_into():
+    x = keras.Input((4, 8))
+    hidden = keras.layers.Dense(8)(x)
+    attended = keras.layers.MultiHeadAttention(2, 4, name="attention")(hidden, hidden)
+    model = keras.Model(x, keras.layers.Add(name="twice")([attended, attended]))
+    seen = []
+    assert culprits(model, lambda alone: seen.append(alone.output_shape)) == []
+    assert len(seen) == 3

@@ -215,3 +215,10 @@ def test_nothing_is_logged(tmp_path, scramble, caplog, capfd):
     assert to_onnx(model, tmp_path / "m.onnx").verification.passed
     assert caplog.records == []
     assert "WARNING:tensorflow" not in capfd.readouterr().err
+
+
+def test_what_float16_allows_is_nothing_for_tiny_outputs(tmp_path, write_linear):
+    small = 5e-3 * EYE
+    file = write_linear(tmp_path / "m.onnx", np.zeros((3, 3)))
+    assert not verify(linear(small), file, EYE, atol=1e-2).passed
+    assert verify(linear(small), write_linear(tmp_path / "m.onnx", 5.01e-3 * EYE), EYE, atol=1e-2).passed

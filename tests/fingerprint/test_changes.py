@@ -204,3 +204,64 @@ def test_tied_weights_count():
         return fingerprint(model)
 
     assert of(True) != of(False)
+
+
+def _made(build, *values):
+    return [fingerprint(build(value)) for value in values]
+
+
+def test_what_keras_leaves_out_of_a_configuration_counts():
+    def embedding(matrix):
+        table = layers.Embedding(6, 2, embeddings_initializer=matrix)
+        return compiled(keras.Sequential([keras.Input((3,), dtype="int32"), table, layers.Flatten(), layers.Dense(1)]))
+
+    def recurrent(gain):
+        start = keras.initializers.Identity(gain=gain)
+        return compiled(keras.Sequential([keras.Input((4, 2)), layers.SimpleRNN(3, recurrent_initializer=start)]))
+
+    def huber(delta):
+        return compiled(keras.Sequential([keras.Input((2,)), layers.Dense(1)]), keras.losses.Huber(delta=delta))
+
+    one, two = np.ones((6, 2), "float32"), np.full((6, 2), 2.0, "float32")
+    for build, a, b in ((embedding, one, two), (recurrent, 0.5, 1.0), (huber, 0.1, 5.0)):
+        first, same, other = _made(build, a, a, b)
+        assert first == same != other
+
+
+def compiled(model, loss="mse"):
+    model.compile("sgd", loss)
+    return model
+
+
+def test_a_slice_by_numbers_of_numpy_is_a_slice():
+    def sliced(start):
+        x = keras.Input((5,))
+        return compiled(keras.Model(x, layers.Dense(1)(x[:, start:])))
+
+    assert fingerprint(sliced(np.int64(2))) == fingerprint(sliced(2)) != fingerprint(sliced(3))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Scaled(layers.Add):
+    def _merge_function(self, inputs):
+        return inputs[0] + 0.1 * inputs[1]
+
+
+def test_the_order_counts_in_what_only_descends_from_a_sum():
+    def merged(swap):
+        x = keras.Input((3,))
+        parts = [layers.Dense(2, "relu", kernel_initializer="ones")(x), layers.Dense(2, kernel_initializer="ones")(x)]
+        return compiled(keras.Model(x, Scaled()(parts[::-1] if swap else parts)))
+
+    assert fingerprint(merged(False)) != fingerprint(merged(True))
+
+
+def test_no_claim_where_a_nested_model_is_given_a_mask():
+    def masked(token):
+        tokens = keras.Input((4,), dtype="int32")
+        inner_in = keras.Input((4, 2))
+        inner = keras.Model(inner_in, layers.LSTM(2)(inner_in))
+        embedded = layers.Embedding(5, 2)(tokens)
+        return compiled(keras.Model(tokens, inner(embedded, mask=keras.ops.not_equal(tokens, token))))
+
+    assert fingerprint(masked(0)) is None

@@ -1,7 +1,9 @@
 """The adapter, driven as KerasTuner drives an oracle, without training anything."""
 
+import copy
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import keras_tuner as kt
 import pytest
@@ -303,3 +305,23 @@ def test_wrong_arguments(arguments, message):
     assert isinstance(caught.value, KerasNASError)
     with pytest.raises(InvalidArgument, match="strategy"):
         StrategyOracle("reinforce")
+
+
+@pytest.mark.parametrize("call", ["create_trial", "update_trial", "end_trial"])
+def test_a_full_disk_does_not_leave_the_lock_held(play, monkeypatch, call):
+    oracle = play.make(RandomOracle, known=True)
+    trial = oracle.create_trial("tuner0")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(oracle, "_save_trial", full)
+        ended = copy.copy(trial)
+        ended.status = "FAILED"
+        arguments = {"create_trial": ["tuner1"], "update_trial": [trial.trial_id, {"score": 1.0}], "end_trial": [ended]}
+        with pytest.raises(OSError, match="No space left"):
+            getattr(oracle, call)(*arguments[call])
+    assert isinstance(oracle.failure, OSError)
+    with ThreadPoolExecutor(1) as pool:  # another thread would wait for ever
+        assert pool.submit(oracle.get_trial, trial.trial_id).result(20) is not None

@@ -235,3 +235,18 @@ def test_a_search_in_a_process_of_its_own_is_the_same_and_survives(make, small, 
             assert trial.values["units"] < 20
             assert "process of the trial died" in trial.message
     assert statuses == {"COMPLETED", "FAILED"}
+
+
+def test_weights_that_do_not_fit_on_the_disk_are_not_begun(make, small, points, monkeypatch):
+    def full(descriptor, offset, size):
+        assert size > 2**20
+        raise OSError(28, "No space left on device")
+
+    tuner = make(small(), objective="val_loss", max_trials=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)  # HDF5 would end the process
+        with pytest.raises(DiskFull, match="make room, then run the same search again"):
+            tuner.search(*points, validation_data=points, epochs=2, verbose=0)
+    again = make(small(), objective="val_loss", max_trials=2)
+    again.search(*points, validation_data=points, epochs=2, verbose=0)
+    assert [trial.epochs for trial in again.record().completed] == [2, 2]

@@ -8,7 +8,7 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 
-from kerasnas.errors import InfeasibleArchitecture
+from kerasnas.errors import InfeasibleArchitecture, SearchFailed
 from kerasnas.search import lost_workers
 from kerasnas.search.beginnings import check_beginnings, forget_beginnings
 from kerasnas.search.lost_workers import LostWorkers
@@ -177,3 +177,45 @@ def test_a_worker_writes_nothing_before_the_chief_has_answered(make, small, monk
     with pytest.raises(NoAnswer):
         tuner.search(x, x[:, 0], validation_data=(x, x[:, 0]))
     assert not list(Path(tuner.project_dir).iterdir())
+
+
+@pytest.fixture
+def as_chief(monkeypatch):
+    monkeypatch.setattr(lost_workers, "_BEAT_S", 0.3)
+    chief = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": "0", "KERASTUNER_TUNER_ID": "chief"}
+    for name, value in chief.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_worker_that_says_it_has_ended_is_no_longer_waited_for(chief):
+    first, second = chief.trials
+    for trial in (first, second):
+        chief.oracle.update_trial(trial.trial_id, {"score": 1.0})
+        trial.status = "COMPLETED"
+        chief.oracle.end_trial(trial)
+    chief.look(0.0, tuner0="gone", tuner1="sign")
+    assert chief.oracle.tuner_ids == {"tuner1"}
+    assert chief.said == []
+
+
+def test_a_chief_ends_when_its_time_is_over_and_no_worker_is_left(make, as_chief):
+    tuner = make(max_time=0.8)
+    tuner.search(verbose=0)
+    assert tuner.oracle.trials == {}
+
+
+def test_a_chief_ends_with_what_its_oracle_has_raised_to_a_worker(make, as_chief, monkeypatch):
+    looks = []
+
+    def look(workers):
+        looks.append(workers)
+        if len(looks) == 2:
+            with pytest.raises(SearchFailed):  # as a worker hears of it
+                workers._tuner.oracle._outside_lock(fail)
+
+    def fail():
+        raise SearchFailed("nothing fits")
+
+    monkeypatch.setattr(LostWorkers, "look", look)
+    with pytest.raises(SearchFailed, match="nothing fits"):
+        make().search(verbose=0)

@@ -249,3 +249,25 @@ def test_a_trial_that_discovered_hyperparameters_goes_on(tmp_path):
         assert EpochStateFile(path, {"values": {"layers": 1, "units_1": 8}}).load() is None
     with pytest.warns(UserWarning, match="of other hyperparameters"):
         assert EpochStateFile(path, {"values": {"units_1": 8}}).load() is None
+
+
+def test_what_callbacks_had_counted_goes_to_those_of_their_class(tmp_path):
+    class First(keras.callbacks.Callback):
+        count = None
+
+    class Second(First):
+        pass
+
+    def made(kind, count):
+        callback = kind()
+        callback.count = count
+        return callback
+
+    file = EpochStateFile(tmp_path / "state.npz", {})
+    saved = [made(First, 1), made(Second, 2), made(First, 3)]
+    saved[1].best_weights = [np.arange(3.0)]
+    file.save({"history": {}}, callbacks=saved)
+    now = [keras.callbacks.EarlyStopping(), First(), First(), Second(), First()]  # one more, and in another order
+    file.load().restore_callbacks(now)
+    assert [callback.count for callback in now[1:]] == [1, 3, 2, None]
+    assert np.array_equal(now[3].best_weights[0], np.arange(3.0))

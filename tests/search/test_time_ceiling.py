@@ -187,3 +187,23 @@ def test_a_search_lets_long_trainings_wait(make, small, points, monkeypatch):
     later.search(*points, **settings)
     assert not later.record().rejected
     assert len(later.record().completed) == 4
+
+
+def test_what_was_let_in_is_so_for_the_process_that_goes_on(clock, tmp_path):
+    ceiling, oracle = begun(1.0, tmp_path)
+    planted(tmp_path, oracle, "0", seconds=9.0)
+    while ceiling.check(costs(10**6)) is not None:
+        pass
+    granted = ceiling.begin_trial()
+    assert granted == pytest.approx(90)
+    resumed, oracle = begun(1.0, tmp_path)
+    oracle.trials["0"] = SimpleNamespace(status="COMPLETED")
+    assert resumed.begin_trial(granted) == granted
+    clock[0] += 10
+    resumed.overrun(1)
+    clock[0] += 9
+    assert resumed.overrun(2) is None
+    lifted, _ = begun(1.0, tmp_path)
+    lifted._is_lifted = True
+    assert begun(1.0, tmp_path)[0].begin_trial() is None
+    assert json.loads(json.dumps(lifted.begin_trial())) > 1e300  # any time, as JSON can hold it

@@ -1,11 +1,13 @@
 """A search that is resumed: nothing is lost, nothing is done twice."""
 
 import warnings
+from pathlib import Path
 
 import keras_tuner as kt
 import pytest
 from actions import raises
 
+from kerasnas.errors import InvalidArgument
 from kerasnas.oracles import RandomOracle, ReinforceOracle
 
 
@@ -90,3 +92,31 @@ def test_a_resumed_search_prints_no_name_of_a_file(make, capsys):
     make(max_trials=1).search(verbose=0)
     make(max_trials=1)
     assert capsys.readouterr().out == ""
+
+
+def test_a_tuner_that_was_made_before_another_one_went_on_does_not_go_over_its_trials(make):
+    first, second, third = make(max_trials=3), make(max_trials=5), make(max_trials=5)
+    first.search(verbose=0)
+    before = {path: path.read_bytes() for path in Path(first.project_dir).rglob("*.json")}
+    with pytest.raises(InvalidArgument, match="went on in another process since this tuner was made"):
+        second.search(verbose=0)
+    assert {path: path.read_bytes() for path in Path(first.project_dir).rglob("*.json")} == before
+    make(max_trials=5).search(verbose=0)
+    with pytest.raises(InvalidArgument, match="went on in another process"):
+        third.search(verbose=0)
+    assert len(first.record().completed) == 5
+
+
+def test_what_only_a_killed_process_can_have_left_goes(make):
+    tuner = make(max_trials=1)
+    tuner.search(verbose=0)
+    folder = Path(tuner.project_dir)
+    (trial,) = folder.glob("trial_*")
+    left = [folder / ".data.k3_x9abc", folder / ".oracle.json.abcdefgh", trial / ".epoch_state.npz.12345678"]
+    for draft in left:
+        draft.mkdir()
+        (draft / "large").write_bytes(b"x")
+    (folder / ".mine").mkdir()
+    make(max_trials=2).search(verbose=0)
+    assert not any(draft.exists() for draft in left)
+    assert (folder / ".mine").exists()

@@ -12,6 +12,7 @@ from kerasnas.compress.channels.dependencies import dependencies_of
 from kerasnas.compress.channels.fine_tuning import distillation_loss
 from kerasnas.compress.channels.proof import prove
 from kerasnas.compress.channels.rebuild import rebuild
+from kerasnas.compress.channels.scratch import _reinitialised
 from kerasnas.compress.channels.selection import select
 from kerasnas.cost import cost_of
 from kerasnas.errors import InvalidArgument, KerasNASError
@@ -233,3 +234,47 @@ def test_divergence_is_named():
     model.compile("sgd", "mse")
     with pytest.raises(KerasNASError, match="diverged"):
         prune_channels(model, X * 1e30, np.eye(3)[Y] * 1e30, learning_rate=1e30)
+
+
+def test_flags_within_a_frozen_part_stay():
+    inner = keras.Sequential(
+        [keras.Input((6, 6, 3)), layers.Conv2D(8, 3, name="a"), layers.Conv2D(8, 3, name="b")], name="inner"
+    )
+    inner.trainable = False
+    inner.layers[-1].trainable = True
+    model = keras.Sequential([keras.Input((6, 6, 3)), inner, layers.Flatten(), layers.Dense(2, "softmax")])
+    small = prune_channels(model, ratio=0.5)
+    assert [layer.trainable for layer in small.get_layer("inner").layers] == [False, True]
+    assert len(small.trainable_variables) == len(model.trainable_variables)
+    fresh = _reinitialised(small, 0)
+    kernels = [m.get_layer("inner").get_layer(name).kernel.numpy() for name in "ab" for m in (small, fresh)]
+    assert np.array_equal(kernels[0], kernels[1])  # frozen: what it holds is not trained
+    assert not np.array_equal(kernels[2], kernels[3])
+
+
+def test_channels_that_a_dropout_counts_stay():
+    counted = layers.Dropout(0.3, noise_shape=(None, 1, 16), name="counted")
+    model = keras.Sequential(
+        [
+            keras.Input((8, 3)),
+            layers.Conv1D(16, 3, name="first"),
+            counted,
+            layers.Conv1D(8, 3),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
+    small = prune_channels(model, ratio=0.5)
+    assert small.get_layer("first").filters == 16
+    small(np.zeros((2, 8, 3), "float32"), training=True)
+    free = keras.Sequential(
+        [
+            keras.Input((8, 3)),
+            layers.Conv1D(16, 3, name="first"),
+            layers.Dropout(0.3, noise_shape=(None, 1, None)),
+            layers.Conv1D(8, 3),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
+    assert prune_channels(free, ratio=0.5).get_layer("first").filters == 8
