@@ -228,5 +228,5 @@ def test_more_than_8_bits_of_colour_are_refused(tmp_path):
     pixels = chunk(b"IDAT", zlib.compress(b"\0" + struct.pack(">6H", 1000, 30000, 65000, 0, 1, 2)))
     path = tmp_path / "deep.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""))
-    with pytest.raises(classify.Unreadable, match="expected 8 bits per channel"):
-        classify.read_picture(path, 3)
+    with pytest.raises(Unreadable, match="expected 8 bits per channel"):
+        read_picture(path, 3)

@@ -256,6 +256,7 @@ def test_the_order_counts_in_what_only_descends_from_a_sum():
     assert fingerprint(merged(False)) != fingerprint(merged(True))
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
 def test_no_claim_where_a_nested_model_is_given_a_mask():
     def masked(token):
         tokens = keras.Input((4,), dtype="int32")
