@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
@@ -41,6 +42,7 @@ class Recovery:
         trials: by id, in the order of their numbers.
         state: what `oracle.json` holds, mended.
         restored: ids of the trials that were put together anew.
+        at_workers: of a chief, workers that may still train the trial that they were given: name to the trial's id.
         damaged: whether anything had to be mended.
     """
 
@@ -58,6 +60,7 @@ class Recovery:
         for i in sorted(known - set(self.trials), key=int):
             self._restore(i)
         self.state["start_order"] = sorted({*self.state["start_order"], *self.restored}, key=lambda i: (int(i), i))
+        self.at_workers = _at_workers(project, self.state["ongoing_trials"], self.trials)
         self.state["ongoing_trials"] = {}
         ended = {i for i, trial in self.trials.items() if trial.status in ENDED}
         self.state["end_order"] = [i for i in self.state["end_order"] if i in ended and i in self.state["start_order"]]
@@ -149,6 +152,14 @@ class Recovery:
 
     def _folder(self, trial_id: str) -> Path:
         return self._project / f"trial_{trial_id}"
+
+
+def _at_workers(project: Path, ongoing: Mapping[str, str], trials: Mapping[str, Any]) -> dict[str, str]:
+    """Return the workers that have given a sign of life to a chief that was killed, and their trials."""
+    if "KERASTUNER_ORACLE_IP" not in os.environ or "chief" not in os.environ.get("KERASTUNER_TUNER_ID", ""):
+        return {}
+    under_way = {i for i, trial in trials.items() if trial.status not in ENDED}
+    return {name: i for name, i in ongoing.items() if i in under_way and (project / ".workers" / name).is_file()}
 
 
 def _is_whole(name: str, content: Mapping[str, Any]) -> bool:

@@ -237,7 +237,8 @@ class StrategyOracle(UnlockedOracle):
             if trial_id not in self.start_order:
                 self.start_order.append(trial_id)  # killed between the two writes of a new trial
             if trial.status not in ENDED:
-                self._retry_queue.append(trial_id)
+                if trial_id not in recovery.at_workers.values():
+                    self._retry_queue.append(trial_id)
             elif trial_id not in self.end_order:
                 # Killed after trial.json and before oracle.json: the trial had ended.
                 self.end_order.append(trial_id)
@@ -245,6 +246,8 @@ class StrategyOracle(UnlockedOracle):
                 self.update_space(trial.hyperparameters)
                 if trial.message != LOST:  # KerasTuner would give it random values
                     self._record_values(trial)
+        self.carried = {name: self.trials[i] for name, i in recovery.at_workers.items()}
+        self.ongoing_trials, self.tuner_ids = dict(self.carried), set(self.carried)
         # KerasTuner breaks ties by this order.
         self.trials = {trial_id: self.trials[trial_id] for trial_id in self.start_order}
         # The queue is served from its end: oldest first.

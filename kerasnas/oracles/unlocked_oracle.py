@@ -1,6 +1,7 @@
 """An oracle that never leaves KerasTuner's lock held."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras_tuner as kt
@@ -12,9 +13,11 @@ class UnlockedOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner has no type
     """Raises what goes wrong in a call once its lock is free; kt.Oracle would keep it, and hang whoever calls next.
 
     Attributes:
+        carried: of a chief that was killed and goes on, the trials that its workers had, by their names: they may still train.
         failure: what was raised last, which the workers of a chief hear of as of a broken connection; None if nothing was.
     """
 
+    carried: Mapping[str, Any] = MappingProxyType({})
     failure: Exception | None = None
 
     def _outside_lock(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -115,7 +115,13 @@ class LostWorkers:
         sign, _ = self._seen.pop(name)
         trial = oracle.ongoing_trials.get(name)
         what = "It had no trial."
-        if trial is not None:
+        carried = getattr(oracle, "carried", {})
+        if trial is not None and name in carried and carried[name] == trial:
+            # It may have been killed with the chief, and is no failure.
+            del oracle.ongoing_trials[name]
+            oracle._retry_queue.insert(0, trial.trial_id)
+            what = f"Its trial {trial.trial_id} is to be tried again."
+        elif trial is not None:
             # As what crashed: with `max_retries_per_trial` another worker goes on from its last epoch.
             lost = copy.copy(trial)  # it may just have ended
             lost.status, lost.message = "INVALID", LOST_WORKER

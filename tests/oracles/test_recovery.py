@@ -261,3 +261,39 @@ def test_a_trial_under_way_of_which_nothing_is_left_has_no_values(play):
     assert (resumed.trials["01"].status, resumed.trials["01"].hyperparameters.values) == ("FAILED", {})
     (lost,) = [trial for trial in SearchRecord.load(play.folder / "p").trials if trial.trial_id == "01"]
     assert dict(lost.values) == {}
+
+
+@pytest.fixture
+def as_chief(monkeypatch):
+    for name, value in {"ORACLE_IP": "127.0.0.1", "ORACLE_PORT": "1", "TUNER_ID": "chief"}.items():
+        monkeypatch.setenv(f"KERASTUNER_{name}", value)
+
+
+def test_a_chief_that_was_killed_leaves_trials_to_workers_that_live(play, as_chief):
+    oracle = play.make(RandomOracle, known=True)
+    first, second, third = (oracle.create_trial(f"tuner{i}").trial_id for i in range(3))
+    signs = play.folder / "p" / ".workers"
+    signs.mkdir()
+    for i in (0, 2):
+        (signs / f"tuner{i}").write_text("alive")
+    resumed = play.make(RandomOracle)
+    resumed.reload()
+    assert {name: trial.trial_id for name, trial in resumed.ongoing_trials.items()} == {"tuner0": first, "tuner2": third}
+    assert resumed.tuner_ids == {"tuner0", "tuner2"}
+    assert resumed.create_trial("tuner1").trial_id == second  # of a worker that had given no sign
+    ended = resumed.trials[first]
+    play.finish(resumed, ended, 1.0)
+    assert resumed.create_trial("tuner0").trial_id not in (first, second, third)
+    assert resumed.create_trial("tuner2").trial_id == third  # that worker was started anew
+
+
+def test_whoever_is_no_chief_goes_on_with_all_trials(play):
+    oracle = play.make(RandomOracle, known=True)
+    first = oracle.create_trial("tuner0").trial_id
+    signs = play.folder / "p" / ".workers"
+    signs.mkdir()
+    (signs / "tuner0").write_text("alive")
+    resumed = play.make(RandomOracle)
+    resumed.reload()
+    assert resumed.ongoing_trials == {}
+    assert resumed.create_trial("tuner0").trial_id == first

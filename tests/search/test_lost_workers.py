@@ -219,3 +219,12 @@ def test_a_chief_ends_with_what_its_oracle_has_raised_to_a_worker(make, as_chief
     monkeypatch.setattr(LostWorkers, "look", look)
     with pytest.raises(SearchFailed, match="nothing fits"):
         make().search(verbose=0)
+
+
+def test_a_trial_that_a_worker_had_before_the_chief_was_killed_is_tried_again(chief):
+    chief.oracle.carried = {"tuner1": chief.oracle.ongoing_trials["tuner1"]}
+    for now in (0.0, 61.0):
+        chief.look(now, tuner0=f"sign {now}", tuner1="the last sign")
+    assert chief.trials[1].status == "RUNNING"
+    assert chief.said[-1].endswith(f"Its trial {chief.trials[1].trial_id} is to be tried again.")
+    assert chief.oracle.create_trial("tuner3").trial_id == chief.trials[1].trial_id
