@@ -84,13 +84,15 @@ def read_classifier(kind: type, path: Path) -> Any:
     classifier.model_ = load_model(path / "model.keras")
     if chosen:
         classifier._chosen = ChosenFile(classifier.model_, path / Path(place).name, form, digest)
-    project = next((one for one in projects if any(one.glob("trial_*/trial.json"))), None)
-    if project is not None:
-        record, members = SearchRecord.load(project), classifier.members_
-        if not members or record.shipped(members, classifier.best_hyperparameters_) is not None:
+    members, hyperparameters = classifier.members_, classifier.best_hyperparameters_
+    there = [one for one in projects if any(one.glob("trial_*/trial.json"))]
+    for record in map(SearchRecord.load, there):
+        if not members or record.shipped(members, hyperparameters) is not None:
             classifier.record_ = record
-        else:
-            warnings.warn(f"{project} holds another search than the one that made this classifier: left out.", stacklevel=4)
+            break
+    else:
+        if there:
+            warnings.warn(f"{there[0]} holds another search than the one that made this classifier: left out.", stacklevel=4)
     return classifier
 
 

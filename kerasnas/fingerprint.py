@@ -50,8 +50,8 @@ def fingerprint(model: keras.Model, extra: Any = ()) -> str | None:
             arguments of `fit`.
 
     Returns:
-        64 hexadecimal digits; None where no claim can be made: for a subclassed, uncompiled or trained model, a Lambda
-        layer, or a function or class that is neither of Keras nor registered with
+        64 hexadecimal digits; None where no claim can be made: for a subclassed, uncompiled or trained model, a nested one
+        that is given a mask, a Lambda layer, or a function or class that is neither of Keras nor registered with
         `keras.saving.register_keras_serializable`.
 
     Raises:
@@ -146,7 +146,7 @@ def _arguments(call: Call, key: Callable[[Tensor], Any]) -> Any:
     tensors = [key(tensor) for tensor in call.inputs]
     if type(call.operation) in _COMMUTATIVE:
         tensors.sort()
-    if any(_has_tensors([args[1:], kwargs]) for args, kwargs in call.within):  # a mask of a nested model
+    if any(_has_tensors([args, kwargs]) for args, kwargs in call.within):  # a mask of a nested model
         raise _NoClaimError
     around = [_plain_arguments([args, kwargs]) for args, kwargs in call.within]
     return [tensors, _plain_arguments([call.args, call.kwargs]), [each for each in around if each != [[], {}]]]

@@ -18,6 +18,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import signal
 import statistics
 import sys
@@ -360,12 +361,11 @@ def read_model(path: Path) -> bytes:
 # Its certificate
 
 
-def verify(classifier: Classifier) -> int:
+def verify(path: Path, threads: int) -> int:
     """Compare the file, and what it gives here for the fixed samples, with the certificate beside it; return 1 if they differ.
 
     Certificates and samples are described in kerasnas' export/CERTIFICATE.md.
     """
-    path = classifier.path
     place = path.with_suffix(".json") if path.suffix == ".onnx" else path.with_name(f"{path.name}.json")
     try:
         known = json.loads(place.read_text(encoding="utf-8"))
@@ -376,8 +376,12 @@ def verify(classifier: Classifier) -> int:
         raise Problem(f"{place}: {error.strerror}; expected the certificate that was written beside {path.name}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Problem(f"{place}: no whole certificate of a classifier") from error
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(read_model(path)).hexdigest()
     found = [(digest == sha256, f"file     SHA-256 {digest[:16]}..., certified was {sha256[:16]}...")]
+    try:
+        classifier = Classifier(path, threads=threads)
+    except Problem as problem:
+        return say(path, [*found, (False, f"loads    {problem}")])
     pixels = fixed_samples((rows, classifier.height or 32, classifier.width or 32, classifier.channels), test["seed"])
     if classifier.dtype.kind in "iu":
         lowest = math.ceil(low)
@@ -392,6 +396,11 @@ def verify(classifier: Classifier) -> int:
         found.append((worst <= atol, text))
     else:
         found.append((False, f"outputs  expected shape {told['shape']}, got {list(answers.shape)}"))
+    return say(path, found)
+
+
+def say(path: Path, found: list[tuple[bool, str]]) -> int:
+    """Print what was found; return 1 unless all of it held."""
     for held, text in found:
         print(f"  {'ok ' if held else 'NOT'}  {text}")
     holds = all(held for held, _ in found)
@@ -411,13 +420,20 @@ def fixed_samples(shape: tuple[int, ...], seed: int) -> "np.ndarray":
 # Pictures
 
 
+def is_deep(codec: str, details: Any) -> bool:
+    """Tell whether Pillow's decoder reads more than 8 bits per channel."""
+    parts = details if isinstance(details, tuple) else (details,)
+    most = max([part for part in parts if isinstance(part, int)], default=0) if codec.startswith("ppm") else 0
+    return most > 255 or any(re.search(";16[BLNS]", str(part)) for part in parts)
+
+
 def read_picture(path: Path, channels: int) -> "Image.Image":
     """Return an upright 8-bit picture, grey or in colour; what is transparent in it becomes black."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
-                deep = any(";16" in str(tile[3]) for tile in getattr(opened, "tile", ()))  # colour, which Pillow cuts to 8 bits
+                deep = any(is_deep(*tile[::3]) for tile in getattr(opened, "tile", ()))  # colour, which Pillow cuts to 8 bits
                 if deep or opened.mode.startswith(("I", "F")):
                     raise Unreadable(f"{path}: expected 8 bits per channel, got more (Pillow mode {opened.mode})")
                 upright = ImageOps.exif_transpose(opened)  # reads it to its end
@@ -645,11 +661,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def work(given: argparse.Namespace) -> int:
     """Do what the command line asks for."""
+    if given.verify:
+        return verify(given.model, given.threads)
     classifier = Classifier(given.model, given.range, given.threads)
     for text in classifier.notes:
         note(text)
-    if given.verify:
-        return verify(classifier)
     if not given.pictures:
         print(json.dumps(classifier.describe(), indent=2, ensure_ascii=False))
         return 0

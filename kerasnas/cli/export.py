@@ -126,6 +126,8 @@ def export(
     from kerasnas.errors import ExportMismatch
 
     _spare(run)
+    for variant in run.variants():
+        _check_chosen(variant)
     if quantize is not None or any(format.startswith("int") for format in litert):
         _ = run.required_data  # before the work of exporting
     if train:
@@ -155,13 +157,13 @@ def _spare(run: "Run") -> None:
     from kerasnas.compression_search.results import read_result
     from kerasnas.errors import InvalidArgument
 
-    stem = run.name.removesuffix("-compressed")
-    told = read_result(run.folder, "compression.json" if stem == "model" else f"{stem}-compression.json")
-    if told is not None and Path(told["path"]).stem == run.name and (run.folder / told["path"]).exists():
-        raise InvalidArgument(
-            f"Expected a folder without {told['path']}, the file that was chosen for this network, since its float file would "
-            f"replace it, got {run.folder}. Pass another --out; `kerasnas export {run.folder}` measures the chosen one."
-        )
+    for name in ("compression.json", f"{run.name.removesuffix('-compressed')}-compression.json"):
+        told = read_result(run.folder, name)
+        if told is not None and Path(told["path"]).stem == run.name and (run.folder / told["path"]).exists():
+            raise InvalidArgument(
+                f"Expected a folder without {told['path']}, the file that was chosen for this network, since its float file "
+                f"would replace it, got {run.folder}. Pass another --out."
+            )
 
 
 def _check_trainable(run: "Run") -> None:
@@ -177,21 +179,28 @@ def _is_clustered(variant: "Variant") -> bool:
     return any(step["method"] == "cluster" for step in variant.compression)
 
 
-def _made(run: "Run", variant: "Variant") -> Exported:
-    """Return the file that was chosen with its format, in the folder of the results."""
+def _check_chosen(variant: "Variant") -> None:
+    """Refuse a file that is not the one that was chosen for a network."""
     import hashlib
 
-    from kerasnas.atomic import atomic_path
     from kerasnas.errors import InvalidArgument
+
+    if variant.file is None or variant.sha256 is None:
+        return
+    if not variant.file.is_file() or hashlib.sha256(variant.file.read_bytes()).hexdigest() != variant.sha256:
+        raise InvalidArgument(
+            f"Expected {variant.file} as `kerasnas compress` wrote it, but it was changed or replaced since. Compress again, "
+            "or remove it."
+        )
+
+
+def _made(run: "Run", variant: "Variant") -> Exported:
+    """Return the file that was chosen with its format, in the folder of the results."""
+    from kerasnas.atomic import atomic_path
     from kerasnas.export.session import open_file
 
     file = variant.file
     assert file is not None
-    if variant.sha256 not in (None, hashlib.sha256(file.read_bytes()).hexdigest()):
-        raise InvalidArgument(
-            f"Expected {file} as `kerasnas compress` wrote it, but it was changed or replaced since. Compress again, or "
-            "remove it."
-        )
     target = run.folder / file.name
     if target.resolve() != file.resolve():
         with atomic_path(target) as draft:
@@ -282,7 +291,7 @@ def _quantize(run: "Run", plain: Exported, goal: str) -> Exported | None:
 
 
 def _rows(run: "Run", exported: list[Exported]) -> "tuple[list[dict[str, Any]], list[ExportMismatch]]":
-    """Certify the files; return a row of figures for each, and why others could not be certified: these are removed."""
+    """Certify the files; return a row of figures for each, and why others, which are removed, could not be certified."""
     from kerasnas.cli.run_folder import remove_exported
     from kerasnas.compress import sparsity_report
     from kerasnas.errors import ExportMismatch
@@ -314,7 +323,9 @@ def _rows(run: "Run", exported: list[Exported]) -> "tuple[list[dict[str, Any]], 
                 min_agreement=0.9 if one.variant.file is None else 0.0,  # it was chosen by its accuracy
             )
         except ExportMismatch as error:
-            remove_exported(one.path)
+            chosen = one.variant.file
+            if chosen is None or chosen.resolve() != one.path.resolve():  # or it is not this command's to remove
+                remove_exported(one.path)
             failures.append(error)
             continue
         if judged is not None:

@@ -1,6 +1,7 @@
 """The files of one network: all formats are made at once, run on the held-out samples and timed in turns."""
 
 import gzip
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -95,9 +96,9 @@ class Bench:
                     write_quantized_file(made, target, session, {"format": name, "calibration_samples": len(samples)})
                     files[name] = target
                 except Exception as error:  # of onnxruntime and LiteRT, any: the other formats remain
-                    for place in (folder, work):
-                        if isinstance(error, OSError) and (full := disk_full(error, place)) is not None:
-                            raise full from error
+                    fullest = min((folder, Path(work)), key=lambda place: shutil.disk_usage(place).free)
+                    if isinstance(error, OSError) and (full := disk_full(error, fullest)) is not None:
+                        raise full from error
                     failures[name] = " ".join(str(error).split())[:200]
         return files, failures
 

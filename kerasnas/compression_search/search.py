@@ -24,7 +24,7 @@ from kerasnas.compression_search.progress import CompressionProgress
 from kerasnas.compression_search.proposer import Proposer
 from kerasnas.compression_search.recipe import Recipe
 from kerasnas.compression_search.results import chosen_path, replaced, write_chosen, write_result
-from kerasnas.errors import InvalidArgument, KerasNASError
+from kerasnas.errors import DiskFull, InvalidArgument, KerasNASError
 from kerasnas.keras_file import load_model
 from kerasnas.search.project_lock import project_lock
 from kerasnas.strategies import Dyna, Strategy
@@ -293,7 +293,7 @@ class _Search:
             small = prune_channels(
                 self._model, *self._train, **trial["settings"], batch_size=self._batch_size, seed=self._seed + trial["number"]
             )
-        except InvalidArgument:  # the data or the model do not fit: no other trial would do better
+        except (DiskFull, InvalidArgument):  # the data or the model do not fit: no other trial would do better
             raise
         except KerasNASError as error:
             self._fail(trial, error, start)

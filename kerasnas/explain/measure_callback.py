@@ -22,8 +22,8 @@ class MeasureCallback(keras.callbacks.Callback):
     """Adds measures of `interpretability` to the metrics of each epoch.
 
     A search can then have one of them as an objective, beside the accuracy: its Pareto front shows what an explainable
-    network costs. The training is the same to the bit as without it. A network that cannot be measured, since its weights are
-    no longer finite or the method does not take it, has NaN, and a warning says why.
+    network costs. The training is the same to the bit as without it. A network that has diverged, so that its weights are
+    no longer finite, has NaN, and a warning says so.
 
     Args:
         measures: names of `interpretability`, such as "depth_layers"; those of maps begin with the name of the method.
@@ -64,6 +64,8 @@ class MeasureCallback(keras.callbacks.Callback):
                 maps = () if self._images is None else (self._method(self.model, self._images),)
                 found = interpretability(self.model, attributions=maps)
         except InvalidArgument as error:
+            if all(np.isfinite(weight).all() for weight in self.model.get_weights()):
+                raise
             warnings.warn(f"No measures at epoch {epoch + 1}: {error}", stacklevel=2)
             found = Interpretability(dict.fromkeys(self._measures, math.nan))
         unknown = [name for name in self._measures if name not in found]

@@ -26,7 +26,7 @@ __all__ = ["run_keras", "verify"]
 
 _RANDOM_SAMPLES = 32
 _KERAS_BATCH = 128
-_ATOL, _FLOAT16 = 1e-4, ATOL["float16"]
+_ATOL = 1e-4
 # More than this share of the largest value of an output is no rounding, however small; what float32 cannot tell from 0 is.
 _SHARE, _NOTHING = 0.1, 1.2e-7
 
@@ -53,8 +53,8 @@ def verify(
         x: samples as the model takes them, shape (samples, ...); several inputs as a list in the order of
             `model.inputs` or a dict by name. None draws 32 from a fixed seed: uniform in the `range` of the file's
             preprocessing metadata, in [0, 1] where there is none; whole numbers of the same range for integer inputs.
-        atol: largest absolute difference that passes, in the units of the outputs, > 0. Up to the default, and at that of files
-            in float16, a tenth of the largest value of an output is the bound where that is less: 1e-4 says nothing of outputs
+        atol: largest absolute difference that passes, in the units of the outputs, > 0. Up to the default, and of files in
+            float16, a tenth of the largest value of an output is the bound where that is less: 1e-4 says nothing of outputs
             of 1e-5. None judges by agreement alone.
         min_agreement: least share of samples with the same largest column that passes, in [0, 1]; for an output that is no
             (batch, columns), least 1 - its relative difference. None does not judge by it.
@@ -111,10 +111,10 @@ def verify(
             difference = relative = dict.fromkeys(names, math.nan)
             break
     if reason is None:
-        over = []
+        over, is_half = [], "float16" in session.metadata.get("format", "")
         for name, y in zip(names, expected, strict=True):
             limit, largest = math.inf if atol is None else atol, float(np.max(np.abs(y.astype(np.float64)), initial=0.0))
-            tiny = (limit <= _ATOL or limit == _FLOAT16) and limit > (share := max(_SHARE * largest, _NOTHING))
+            tiny = limit <= (ATOL["float16"] if is_half else _ATOL) and limit > (share := max(_SHARE * largest, _NOTHING))
             if not difference[name] <= (share if tiny else limit):
                 told = f", whose largest value is {largest:.3g}" if tiny else ""
                 over.append(f"{difference[name]:.3g} in {name!r}{told}")

@@ -169,6 +169,8 @@ class StrategyOracle(UnlockedOracle):
 
     def create_trial(self, tuner_id: str) -> Any:
         """Return the next trial; as in `kt.Oracle`."""
+        if self.serves and self.failure is not None:
+            raise self.failure
         trial = self._outside_lock(super().create_trial, tuner_id)
         error, self._error = self._error, None
         if error is not None:

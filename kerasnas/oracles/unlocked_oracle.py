@@ -14,11 +14,13 @@ class UnlockedOracle(kt.Oracle):  # type: ignore[misc]  # KerasTuner has no type
 
     Attributes:
         carried: of a chief that was killed and goes on, the trials that its workers had, by their names: they may still train.
-        failure: what was raised last, which the workers of a chief hear of as of a broken connection; None if nothing was.
+        failure: what was raised last; None if nothing was.
+        serves: whether workers are served: then whoever asks for a trial after a failure is told it, too.
     """
 
     carried: Mapping[str, Any] = MappingProxyType({})
     failure: Exception | None = None
+    serves = False
 
     def _outside_lock(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Return what `action` does under the lock."""

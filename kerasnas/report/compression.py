@@ -11,10 +11,10 @@ __all__ = ["compression", "figures"]
 
 
 def figures(folder: Path, what: str) -> Path:
-    """Return the file that tells how the network of a folder was made smaller, which may bear the name of a .keras file."""
-    named = sorted(folder.glob(f"*-{what}.json"))
+    """Return the file that tells how the network of a folder was made smaller; of several .keras files the latest."""
     plain = folder / f"{what}.json"
-    return named[0] if len(named) == 1 and not plain.exists() else plain
+    named = [] if (folder / "classifier.json").exists() else list(folder.glob(f"*-{what}.json"))  # no run: of bare files
+    return plain if plain.exists() or not named else max(named, key=lambda path: path.stat().st_mtime_ns)
 
 
 def compression(folder: Path) -> dict[str, Any] | None:

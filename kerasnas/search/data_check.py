@@ -56,8 +56,12 @@ def _outputs(targets: Any) -> list[Any]:
 
 
 def epochs_of(fit_args: tuple[Any, ...], fit_kwargs: Mapping[str, Any]) -> int:
-    """Return the epochs that `keras.Model.fit` would train for with these arguments: the fourth, or by name; 1 by default."""
-    return int(fit_kwargs.get("epochs", fit_args[3] if len(fit_args) > 3 else 1))
+    """Return the epochs that `keras.Model.fit` would train for with these arguments: the fourth, or by name; 1 by default.
+
+    What else stands there is for a `fit` of one's own.
+    """
+    given = fit_kwargs.get("epochs", fit_args[3] if len(fit_args) > 3 else 1)
+    return int(given) if isinstance(given, int | np.integer) and not isinstance(given, bool) else 1
 
 
 def check_input_shape(model: Any, sample: tuple[int, ...] | None) -> None:

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from pickle import PicklingError
@@ -49,23 +49,18 @@ class TrialProcess:
         sent = keras.tree.map_structure(self._to_file, arguments)
         executor = loky.get_reusable_executor(max_workers=1, timeout=None, kill_workers=False)
         future = executor.submit(_run, os.getpid(), function, sent)
-        while True:
-            try:
-                return future.result(timeout=0.5)
-            except FutureTimeout:
-                if future.done():  # just now, or with the trial's own TimeoutError
-                    return future.result()
-                watch()
-            except TerminatedWorkerError as error:
-                codes = "".join(re.findall(r"exit codes of the workers are (\{.*\})", str(error)))
-                raise InfeasibleArchitecture(
-                    f"The process of the trial died {codes}: it ran out of memory, or crashed."
-                ) from error
-            except (BrokenProcessPool, PicklingError) as error:
-                raise InvalidArgument(
-                    f"The HyperModel or the data cannot be sent to the process of the trials: {error} Define the HyperModel in "
-                    "a module that can be imported, or pass isolate=False."
-                ) from error
+        while not wait([future], timeout=0.5).done:
+            watch()
+        try:
+            return future.result()
+        except TerminatedWorkerError as error:
+            codes = "".join(re.findall(r"exit codes of the workers are (\{.*\})", str(error)))
+            raise InfeasibleArchitecture(f"The process of the trial died {codes}: it ran out of memory, or crashed.") from error
+        except (BrokenProcessPool, PicklingError) as error:
+            raise InvalidArgument(
+                f"The HyperModel or the data cannot be sent to the process of the trials: {error} Define the HyperModel in a "
+                "module that can be imported, or pass isolate=False."
+            ) from error
 
     def run_trial(self, tuner: Any, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Return the results of a trial of a `NASTuner` that is trained in the child, whose history is shown; see `run`."""

@@ -30,15 +30,15 @@ def workers_watched(tuner: Any) -> Iterator[None]:
 
     A worker rewrites a hidden file of the project folder every five seconds. One whose file the chief has seen unchanged for a
     minute is lost: the system ended it for its memory, or its machine is gone. KerasTuner itself would wait for ever, as it
-    would where all workers have ended by themselves: a chief whose time is over then ends, and one whose oracle has failed,
-    which the workers hear of as of a broken connection, ends with that error.
+    would where all workers have ended by themselves: a chief whose time is over then ends, and one whose oracle has failed ends
+    with that error, when all workers have been told it, or are lost.
 
     Raises:
         Exception: what went wrong in the oracle, or when the chief ended the trial of a lost worker.
     """
     work: Callable[[], None]
     ended, failures = threading.Event(), list[Exception]()
-    tuner.oracle.failure = None
+    tuner.oracle.failure, tuner.oracle.serves = None, "KERASTUNER_ORACLE_IP" in os.environ
     if tuner._is_worker():
         work = partial(_beat, _folder(tuner) / tuner.tuner_id)
     elif "KERASTUNER_ORACLE_IP" in os.environ:
@@ -81,6 +81,7 @@ class LostWorkers:
         self._tuner, self._clock = tuner, clock
         self._patience_s = _PATIENCE_S if patience_s is None else patience_s
         self._seen: dict[str, tuple[str, float]] = {}  # of each worker the latest sign, and when it was first seen
+        self._began, self._had_workers = clock(), False
 
     @property
     def failure(self) -> Exception | None:
@@ -89,9 +90,12 @@ class LostWorkers:
 
     @property
     def is_over(self) -> bool:
-        """Whether the time of the search is, and no worker is left."""
+        """Whether the search has come to its end, by its time or by a failure, and no worker is left to hear of it."""
         oracle = self._tuner.oracle
-        return self._tuner._budget.search_is_over and not (oracle.ongoing_trials or oracle.tuner_ids)
+        workers = bool(oracle.ongoing_trials or oracle.tuner_ids)
+        self._had_workers = self._had_workers or workers
+        awaited = not self._had_workers and self._clock() - self._began <= self._patience_s
+        return not (workers or awaited) and (self.failure is not None or self._tuner._budget.search_is_over)
 
     def look(self) -> None:
         """End the trials of the workers that are lost now."""
@@ -154,14 +158,11 @@ class _Ended(Exception):
 def _look(workers: LostWorkers, ended: threading.Event, searching: int, failures: list[Exception]) -> None:
     try:
         workers.look()
-        if (failure := workers.failure) is not None:
-            raise failure
         if not workers.is_over:
             return
-    except OSError as error:
-        if error is not workers.failure:
-            raise
-        failures.append(error)
+        failures += [] if workers.failure is None else [workers.failure]
+    except OSError:
+        raise
     except Exception as error:
         failures.append(error)
     ended.set()

@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import filelock
 from kerasnas.errors import InvalidArgument
 from kerasnas.search.trial_history import TrialHistory
 
-__all__ = ["check_up_to_date", "interrupted", "prepare_folder", "project_lock"]
+__all__ = ["ends_of_trials", "held", "prepare_folder", "project_lock"]
 
 _ENDED = ("COMPLETED", "FAILED")
 # Folders in which files are begun, and the arrays of trials in their own process: named by `tempfile`.
@@ -62,18 +62,42 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> None:
         ) from error
 
 
-def check_up_to_date(oracle: Any, folder: Path) -> None:
-    """Refuse to go on where another process has gone on meanwhile; remove what processes that were killed have left.
+def ends_of_trials(folder: Path) -> dict[str, bool]:
+    """Return for each trial in the folder whether it has ended."""
+    files = {file.parent.name.removeprefix("trial_"): file for file in folder.glob("trial_*/trial.json")}
+    return {trial_id: TrialHistory.read(file).get("status") in _ENDED for trial_id, file in files.items()}
 
-    Called by who holds the folder.
 
+@contextmanager
+def held(folder: Path, oracle: Any, before: dict[str, bool]) -> Iterator[None]:
+    """Hold the project folder for a search, unless another process has gone on meanwhile; say what an interruption means.
+
+    Args:
+        folder: of the search.
+        oracle: knows the trials.
+        before: `ends_of_trials` when the oracle read them; brought up to date in the end.
     Raises:
-        InvalidArgument: if the folder holds a trial, or the end of one, of which `oracle` does not know.
+        InvalidArgument: if the folder is held, or holds a trial, or the end of one, of which `oracle` does not know.
     """
-    for file in folder.glob("trial_*/trial.json"):
-        trial_id = file.parent.name.removeprefix("trial_")
-        known, status = oracle.trials.get(trial_id), TrialHistory.read(file).get("status")
-        if trial_id.isdecimal() and (known is None or (known.status not in _ENDED and status in _ENDED)):
+    with project_lock(folder):
+        _check_up_to_date(oracle, folder, before)
+        try:
+            yield
+        except KeyboardInterrupt:
+            # Its frames tell nothing; that it can go on does.
+            raise KeyboardInterrupt(
+                f"The search in {folder} is interrupted; its trials are kept, and the same code goes on with it."
+            ) from None
+        finally:
+            before.clear()
+            before.update(ends_of_trials(folder))
+
+
+def _check_up_to_date(oracle: Any, folder: Path, before: Mapping[str, bool]) -> None:
+    """Raise where another process has gone on; else remove what processes that were killed have left."""
+    for trial_id, ended in ends_of_trials(folder).items():
+        known = oracle.trials.get(trial_id)
+        if (known is None or (ended and known.status not in _ENDED)) and before.get(trial_id) != ended:
             raise InvalidArgument(
                 f"The search in {folder} went on in another process since this tuner was made. Make the tuner anew: it goes on "
                 "from there."
@@ -82,8 +106,3 @@ def check_up_to_date(oracle: Any, folder: Path) -> None:
         drafts = [path for pattern in (".*", "trial_*/.*") for path in folder.glob(pattern) if _DRAFT.fullmatch(path.name)]
         for draft in drafts:
             shutil.rmtree(draft, ignore_errors=True)
-
-
-def interrupted(folder: Path) -> KeyboardInterrupt:
-    """Return what ends an interrupted search, raised `from None`: its frames tell nothing, that it can go on does."""
-    return KeyboardInterrupt(f"The search in {folder} is interrupted; its trials are kept, and the same code goes on with it.")

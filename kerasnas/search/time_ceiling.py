@@ -68,10 +68,10 @@ class TimeCeiling:
             granted: to a trial that an earlier process has begun; None for one that begins now.
         """
         self._lap = (0, 0.0)
-        if granted is not None:
-            self._granted = granted
-        elif self._is_lifted:
+        if self._is_lifted:
             self._granted = sys.float_info.max
+        elif granted is not None:
+            self._granted = granted
         return self._granted or None
 
     def check(self, costs: Mapping[str, float]) -> Rejection | None:

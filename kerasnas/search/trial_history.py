@@ -20,7 +20,7 @@ class TrialHistory:
             finite); "seconds" is the trial's wall-clock time, "fit_seconds" the part spent in the HyperModel's `fit`,
             "search_seconds" the time of the whole search so far; "parameters" the number of weights, "costs" what the network
             costs; "asked" names the hyperparameters that it was made of; "epochs" is how many the present training is to have,
-            "granted" the seconds that it was granted by `kerasnas.search.time_ceiling`, where it was granted more than others;
+            "granted" the seconds that `kerasnas.search.time_ceiling` had granted when it began;
             "fingerprint", "inherited", "stopped" and "message" tell which training it is, from which trial it has its first
             weights, why it was ended early, and why it failed; None where there is nothing to tell.
     """

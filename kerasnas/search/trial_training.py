@@ -59,8 +59,9 @@ class TrialTraining:
         self._fit_seconds: Callable[[], float] = lambda: self.history.content["fit_seconds"]
         budget.begin_trial(self.history.content["seconds"])
         if tuner.time_ceiling is not None:
-            known = self.history.content
-            known["granted"] = tuner.time_ceiling.begin_trial(known["granted"])
+            known, file = self.history.content, TrialHistory.read(self.history.path)
+            known["granted"] = tuner.time_ceiling.begin_trial(known["granted"] or file.get("granted"))
+            write_json(self.history.path, {**file, "granted": known["granted"]})  # a first epoch may be long
 
     @staticmethod
     def forget(folder: str) -> None:
@@ -151,7 +152,8 @@ class TrialTraining:
             self._best.constants = content["costs"]
         donor = tuner._donor if fresh else None
         if donor is not None and not tuner.checkpoints.path(donor).exists():  # another worker's trial was better since
-            donor = tuner._donor = tuner.checkpoints.donor(self._trial)
+            knows = hasattr(tuner.oracle, "get_best_trials")  # a process of a trial has no oracle
+            donor = tuner._donor = tuner.checkpoints.donor(self._trial) if knows else None
         if donor is not None:
             parent = tuner.hypermodel.build(donor.hyperparameters.copy())
             load_weights(parent, tuner._get_checkpoint_fname(donor.trial_id))

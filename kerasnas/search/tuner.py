@@ -30,7 +30,7 @@ from kerasnas.search.limits import Limits
 from kerasnas.search.live_log import LiveLog
 from kerasnas.search.lost_workers import workers_watched
 from kerasnas.search.progress import SearchProgress, score_parts
-from kerasnas.search.project_lock import check_up_to_date, interrupted, prepare_folder, project_lock
+from kerasnas.search.project_lock import ends_of_trials, held, prepare_folder
 from kerasnas.search.screening import Screening
 from kerasnas.search.search_file import write_search_file
 from kerasnas.search.time_budget import TimeBudget
@@ -132,6 +132,7 @@ class NASTuner(kt.Tuner):
             )
         if lost and not self._is_worker():
             self._populate_initial_space()
+        self._ends = ends_of_trials(folder)
         self.checkpoints = Checkpoints(self, keep_checkpoints)
         self._curves = TrialCurves(Path(self.project_dir), self.oracle.objective)
         self._screening, self._waiting = Screening(self), WaitingTrials(self)
@@ -163,17 +164,11 @@ class NASTuner(kt.Tuner):
         self._sample_shape = check_data(fit_args, fit_kwargs)
         folder = Path(self.project_dir)
         try:
-            if self._is_worker():
+            with nullcontext() if self._is_worker() else held(folder, self.oracle, self._ends):
                 self._search(fit_args, fit_kwargs, verbose)
-                return
-            with project_lock(folder):
-                check_up_to_date(self.oracle, folder)
-                try:
-                    self._search(fit_args, fit_kwargs, verbose)
-                except KeyboardInterrupt:
-                    raise interrupted(folder) from None
-        except OSError as error:
-            if (other := retold(error, folder)) is not None:
+        except Exception as error:
+            known = isinstance(error, OSError) or self._is_worker()
+            if known and (other := retold(error, folder)) is not None:
                 raise other from error
             raise
 

@@ -324,4 +324,4 @@ def test_a_full_disk_does_not_leave_the_lock_held(play, monkeypatch, call):
             getattr(oracle, call)(*arguments[call])
     assert isinstance(oracle.failure, OSError)
     with ThreadPoolExecutor(1) as pool:  # another thread would wait for ever
-        assert pool.submit(oracle.get_trial, trial.trial_id).result(20) is not None
+        assert pool.submit(oracle.create_trial, "tuner9").result(20).status == "RUNNING"

@@ -182,6 +182,7 @@ def test_a_worker_writes_nothing_before_the_chief_has_answered(make, small, monk
 @pytest.fixture
 def as_chief(monkeypatch):
     monkeypatch.setattr(lost_workers, "_BEAT_S", 0.3)
+    monkeypatch.setattr(lost_workers, "_PATIENCE_S", 1.0)
     chief = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": "0", "KERASTUNER_TUNER_ID": "chief"}
     for name, value in chief.items():
         monkeypatch.setenv(name, value)
@@ -217,8 +218,11 @@ def test_a_chief_ends_with_what_its_oracle_has_raised_to_a_worker(make, as_chief
         raise SearchFailed("nothing fits")
 
     monkeypatch.setattr(LostWorkers, "look", look)
+    tuner = make()
     with pytest.raises(SearchFailed, match="nothing fits"):
-        make().search(verbose=0)
+        tuner.search(verbose=0)
+    with pytest.raises(SearchFailed, match="nothing fits"):  # as any other worker hears of it
+        tuner.oracle.create_trial("tuner1")
 
 
 def test_a_trial_that_a_worker_had_before_the_chief_was_killed_is_tried_again(chief):

@@ -120,3 +120,16 @@ def test_what_only_a_killed_process_can_have_left_goes(make):
     make(max_trials=2).search(verbose=0)
     assert not any(draft.exists() for draft in left)
     assert (folder / ".mine").exists()
+
+
+def test_what_is_no_trial_of_the_search_is_left_alone(make):
+    make(max_trials=2).search(verbose=0)
+    folder = Path(make(max_trials=3).project_dir)
+    copy = folder / "trial_20240101"
+    copy.mkdir()
+    (copy / "trial.json").write_bytes((folder / "trial_0" / "trial.json").read_bytes())
+    with pytest.warns(UserWarning, match="no trial of this search"):
+        tuner = make(max_trials=3)
+    tuner.search(verbose=0)
+    tuner.search(verbose=0)  # and once more with the same tuner
+    assert (copy / "trial.json").exists()

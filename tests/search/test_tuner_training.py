@@ -255,3 +255,13 @@ def test_nor_does_it_where_the_objective_is_made_of_several_metrics(make, small,
     for trial in tuner.record().trials:
         assert (trial.status, trial.best_epoch) == ("COMPLETED", best)
         assert trial.metrics["val_accuracy"] == (0.4 if best == 1 else 0.5)
+
+
+def test_arguments_of_a_fit_of_ones_own_are_its_own(make, small, points):
+    class Own(small):
+        def fit(self, hp, model, x, y, x_valid, y_valid, **kwargs):
+            return model.fit(x, y, validation_data=(x_valid, y_valid), epochs=2, **kwargs)
+
+    tuner = make(Own(), objective="val_loss", max_trials=2)
+    tuner.search(*points, *points, verbose=0)
+    assert [trial.epochs for trial in tuner.record().completed] == [2, 2]
