@@ -66,4 +66,4 @@ def test_jax_search(tmp_path):
     assert under_jax == pytest.approx(under_tensorflow, abs=1 / 360 + 1e-9)  # the same weights; one tie may fall otherwise
     assert under_jax > 0.9
     assert output.count("passed: largest difference") == 2
-    assert (tmp_path / "jax-digits-grad_cam.png").exists()
+    assert (tmp_path / "jax-digits-maps.png").exists()

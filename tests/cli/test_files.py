@@ -176,7 +176,7 @@ def test_patterns_clusters_and_training_for_8_bits(digits_net, tmp_path, capsys)
             assert ((kernel.reshape(-1, 4, kernel.shape[-1]) == 0).sum(axis=1) >= 2).all()
             assert len(np.unique(kernel)) <= values
 
-    assert main(["export", *net, "--litert", "int8", "--train"]) == 0
+    assert main(["export", *net, "--litert", "int8", "--train"]) == 0, capsys.readouterr().err
     rows = {row["file"]: row for row in _read(tmp_path / "verification.json")["files"]}
     names = ("net", "net-pruned", "net-clustered")
     assert set(rows) == {f"{name}{end}" for name in names for end in (".onnx", "-int8.tflite")}

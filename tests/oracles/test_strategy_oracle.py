@@ -91,10 +91,11 @@ def test_kill_between_trial_json_and_oracle_json_loses_nothing(tmp_path, play):
     (tmp_path / "p" / "oracle.json").write_text(before)  # trial 01 ended, oracle.json does not know of it
     resumed = play.make(ReinforceOracle)
     resumed.reload()
-    trial = resumed.create_trial("tuner0")
-    assert trial.trial_id == "01"  # known by its folder only: it is run again, not counted without being run
-    play.finish(resumed, trial, 0.0)
+    score = resumed.trials["01"].score
+    assert resumed.create_trial("tuner0").trial_id == "02"  # 01 has its score, and is not run again
+    resumed.reload()
     play.run(resumed)
+    assert resumed.trials["01"].score == score
     assert len(resumed.end_order) == len(set(resumed.end_order)) == 12
     assert all(t.status == "COMPLETED" for t in resumed.trials.values())
 

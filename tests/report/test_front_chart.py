@@ -79,7 +79,7 @@ def test_of_more_objectives_the_first_two_are_drawn(project, page_of, tmp_path):
     ("accuracy", "front", "text"),
     [
         ([0.9, 0.8], "1 trial", "Here one trial is at least as good as all others in everything."),
-        ([0.8, 0.9], "2 trials", "Of two trials neither does, and the earlier one is taken."),
+        ([0.8, 0.9], "2 trials", "Of two trials neither does, and the one that takes fewer operations is taken."),
     ],
 )
 def test_small_fronts_have_no_bulge(accuracy, front, text, project, page_of, tmp_path):
