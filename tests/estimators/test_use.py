@@ -374,6 +374,9 @@ def test_a_search_that_did_not_make_the_classifier_is_not_its_record(classifier,
         state = json.loads(file.read_text())
         state["hyperparameters"]["values"]["dropout"] = 0.4321
         file.write_text(json.dumps(state))
+    assert ImageClassifier.load(run).record_.path == project  # the other one fits
+    known = json.loads((run / "classifier.json").read_text())
+    (run / "classifier.json").write_text(json.dumps(known | {"project": str(tmp_path / "gone" / project.name)}))
     with pytest.warns(UserWarning, match="holds another search than the one that made this classifier"):
         loaded = ImageClassifier.load(run)
     assert not hasattr(loaded, "record_")
