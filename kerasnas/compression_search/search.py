@@ -204,10 +204,11 @@ class _Search:
         if not self._recipe.decisions:
             return
         proposer = Proposer(self._recipe, strategy, self._seed)
+        screened = 0  # in a row
         for trial in self._journal.trials[1:]:
             self._tell(proposer, trial)
+            screened = screened + 1 if trial.get("goal") == str(self._goal) else 0
         self._progress.resume(self._trained, self._best())
-        screened = 0
         while self._trained < max_trials and screened < _SCREENED and self._has_time(max_time):
             proposal = proposer.propose()
             if proposal is None:
