@@ -215,7 +215,8 @@ class SearchRecord:
         """
         _ = self.best  # raises if there is none
         if reference is None:
-            return hypervolume(self._values, np.nanmin(self._values, axis=0))
+            whole = np.isfinite(self._values).all(axis=1).any()  # or no trial has a value of each
+            return hypervolume(self._values, np.nanmin(self._values, axis=0)) if whole else 0.0
         names = [name for name, _ in self.objectives]
         if not isinstance(reference, Mapping) or set(reference) != set(names):
             raise InvalidArgument(f"Expected `reference` to hold a value for each of {names}, got {reference!r}.")

@@ -77,3 +77,7 @@ def test_of_two_trials_on_a_front_the_cheaper_is_knee_and_best_alike(tmp_path):
     )
     assert [trial.score for trial in record.trials] == [0.0, 0.0, 1.0]
     assert record.best == record.knee_point() == record.trials[1]
+
+
+def test_where_no_trial_has_a_value_of_an_objective_there_is_no_volume(tmp_path):
+    assert several(tmp_path, [(0.5,), (0.9,)]).hypervolume() == 0.0
