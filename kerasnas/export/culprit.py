@@ -57,7 +57,7 @@ def _alone(model: keras.Model) -> Iterator[tuple[keras.Operation, Callable[[], k
 def _exports(alone: Callable[[], keras.Model], export: Callable[[keras.Model], object]) -> bool:
     try:
         model = alone()
-    except Exception:  # Keras cannot take it out, such as a layer that is applied to its own output
+    except ValueError:  # Keras cannot take out a call of a layer on its own output; its first call is tried as well
         return True
     try:
         export(model)

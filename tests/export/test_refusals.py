@@ -198,3 +198,10 @@ def test_a_layer_that_is_given_one_tensor_twice_is_looked_into():
     seen = []
     assert culprits(model, lambda alone: seen.append(alone.output_shape)) == []
     assert len(seen) == 3
+
+
+def test_a_layer_that_is_applied_to_its_own_output_is_named_by_its_first_call():
+    x = keras.Input((2, 2))
+    again = cholesky("again")
+    model = keras.Model(x, layers.ReLU()(again(again(layers.Dense(2)(x)))))
+    assert culprits(model, lambda alone: convert(functional_view(alone), opset=17)) == ["'again' (Lambda)"]
