@@ -505,18 +505,19 @@ def watch(folder: Path, handle: Any, interval: float = 0.5, patience: float = 10
 def occlusion(classifier: Classifier, pixels: "np.ndarray", column: int) -> "np.ndarray":
     """Return how far the evidence for a class falls where a patch of the picture is hidden; shape (height, width).
 
-    Patches of an eighth of the smaller side in steps of half a patch become the mean colour of the picture; a pixel's value is
-    the mean fall of the patches over it. It is what `kerasnas.explain.occlusion` computes (Zeiler and Fergus 2014).
+    Patches of an eighth of the smaller side in steps of half a patch become the mean colour of the picture; the mean of the map
+    over each patch comes close to its fall. It is what `kerasnas.explain.occlusion` computes (Zeiler and Fergus 2014).
     """
     height, width = pixels.shape[1:3]
     side = max(2, int(min(height, width) / 8 + 0.5))
-    places = []
+    places, covers = [], []
     for length in (height, width):
         patch = min(side, length)
         places.append([slice(at, at + patch) for at in (*range(0, length - patch, max(1, patch // 2)), length - patch)])
+        covers.append(np.array([[place.start <= at < place.stop for at in range(length)] for place in places[-1]], float))
     areas = [(rows, columns) for rows in places[0] for columns in places[1]]
     neutral = pixels[0].mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
-    total, covered = np.zeros((height, width)), np.zeros((height, width))
+    falls = np.empty(len(areas))
     chunk = 1 if classifier.batch else max(1, min(256, (1 << 19) // (height * width)) - 1)
     whole = None
     for start in range(0, len(areas), chunk):
@@ -526,14 +527,25 @@ def occlusion(classifier: Classifier, pixels: "np.ndarray", column: int) -> "np.
             hidden[number][area] = neutral
         if classifier.batch:
             whole = classifier.evidence(pixels, column) if whole is None else whole
-            falls = whole - classifier.evidence(hidden, column)
+            falls[start : start + chunk] = whole - classifier.evidence(hidden, column)
         else:  # the whole picture goes along, so that both are rounded alike
             evidence = classifier.evidence(np.concatenate([pixels, hidden]), column)
-            falls = evidence[0] - evidence[1:]
-        for area, fall in zip(some, falls, strict=True):
-            total[area] += fall
-            covered[area] += 1
-    return total / covered
+            falls[start : start + chunk] = evidence[0] - evidence[1:]
+    return among_pixels(falls.reshape(len(places[0]), -1), *covers)
+
+
+def among_pixels(falls: "np.ndarray", down: "np.ndarray", across: "np.ndarray", passes: int = 5) -> "np.ndarray":
+    """Return the map whose means over the patches are their falls, as nearly as some passes bring it (Gilbert 1972, SIRT).
+
+    `down` has a row of zeros and ones for each row of patches, `across` for each column: which pixels it covers.
+    """
+    sizes = np.outer(down.sum(axis=1), across.sum(axis=1))
+    covered = np.outer(down.sum(axis=0), across.sum(axis=0))
+    matters = down.T @ (falls != 0) @ across > 0
+    values = np.zeros(covered.shape)
+    for _ in range(passes):
+        values += matters * (down.T @ (falls - down @ values @ across.T / sizes) @ across) / covered
+    return values
 
 
 def overlay(picture: "Image.Image", values: "np.ndarray") -> "Image.Image":

@@ -32,19 +32,67 @@ def test_on_a_linear_model_it_is_the_sum_of_the_patch(shape, baseline, rng):
     np.testing.assert_allclose(got.values, expected.repeat(2, axis=1).repeat(2, axis=2), atol=2e-5)
 
 
-@pytest.mark.parametrize(("patch", "stride"), [(3, 1), ((2, 4), (1, 3)), (4, (2, 4)), (7, 3), ((7, 9), 1)])
-def test_overlapping_patches_are_averaged_and_cover_every_pixel(patch, stride, rng):
+def patches(shape, patch, stride):
+    """Return which pixels each patch covers, shape (patches, height, width), as the documentation says where they lie."""
+    places = [
+        sorted({*range(0, length - size, step), length - size})
+        for length, size, step in zip(shape, np.broadcast_to(patch, 2), np.broadcast_to(stride, 2), strict=True)
+    ]
+    covers = np.zeros((len(places[0]), len(places[1]), *shape), bool)
+    high, wide = np.broadcast_to(patch, 2)
+    for i, top in enumerate(places[0]):
+        for j, left in enumerate(places[1]):
+            covers[i, j, top : top + high, left : left + wide] = True
+    return covers.reshape(-1, *shape)
+
+
+def means(values, covers):
+    """Return the mean of each map over each patch, shape (maps, patches)."""
+    return np.einsum("nhw,phw->np", values, covers) / covers[0].sum()
+
+
+OVERLAPPING = pytest.mark.parametrize(("patch", "stride"), [(3, 1), ((2, 4), (1, 3)), (4, (2, 4)), (4, 2), (7, 3), ((7, 9), 1)])
+
+
+@OVERLAPPING
+def test_what_overlapping_patches_did_not_lose_is_taken_from_them_five_times(patch, stride, rng):
     model, images = linear_model((7, 9, 2)), rng.random((2, 7, 9, 2)).astype("float32")
-    (high, wide), (down, across) = np.broadcast_to(patch, 2), np.broadcast_to(stride, 2)
-    weighed = evidence(model, images, 0.25, 1)
-    total, covered = np.zeros((2, 7, 9)), np.zeros((7, 9))
-    for top in sorted({*range(0, 7 - high, down), 7 - high}):
-        for left in sorted({*range(0, 9 - wide, across), 9 - wide}):
-            area = np.s_[top : top + high, left : left + wide]
-            total[:, *area] += weighed[:, *area].sum(axis=(1, 2), keepdims=True)
-            covered[area] += 1
+    covers, weighed = patches((7, 9), patch, stride), evidence(model, images, 0.25, 1)
+    drops = np.einsum("nhw,phw->np", weighed, covers)
+    expected = np.zeros((2, 7, 9))
+    for _ in range(5):
+        left = drops - means(expected, covers)
+        expected += np.einsum("np,phw->nhw", left, covers) / covers.sum(axis=0)
     got = occlusion(model, images, target=1, patch=patch, stride=stride, baseline=0.25)
-    np.testing.assert_allclose(got.values, total / covered, atol=2e-5)
+    np.testing.assert_allclose(got.values, expected, atol=2e-5)
+
+
+@OVERLAPPING
+def test_the_mean_over_a_patch_is_nearer_to_its_drop_than_averages_are(patch, stride, rng):
+    model, images = linear_model((7, 9, 2)), rng.random((2, 7, 9, 2)).astype("float32")
+    covers, weighed = patches((7, 9), patch, stride), evidence(model, images, 0.25, 1)
+    drops = np.einsum("nhw,phw->np", weighed, covers)
+    averages = np.einsum("np,phw->nhw", drops, covers) / covers.sum(axis=0)
+    got = occlusion(model, images, target=1, patch=patch, stride=stride, baseline=0.25).values
+    error = np.linalg.norm(means(got, covers) - drops)
+    assert error <= 0.75 * np.linalg.norm(means(averages, covers) - drops) + 1e-5
+
+
+def test_evenly_spread_evidence_has_an_even_map():
+    model = linear_model((7, 9, 1), weights=np.ones((7, 9, 1, 3), "float32"))
+    got = occlusion(model, np.ones((1, 7, 9, 1)), target=0, patch=3, stride=2, baseline=0.0).values
+    np.testing.assert_allclose(got, 9, rtol=1e-5)
+
+
+def test_half_a_patch_is_not_blamed_for_the_other_half():
+    weights = np.zeros((12, 12, 1, 3), "float32")
+    weights[4:8, 4:8] = 1  # a square of 4; patches of 4, 2 apart, reach 2 pixels beyond it
+    got = occlusion(linear_model((12, 12, 1), weights=weights), np.ones((1, 12, 12, 1)), target=0, patch=4, baseline=0.0)
+    inside = np.zeros((12, 12), bool)
+    inside[4:8, 4:8] = True
+    positive = np.maximum(got.values[0], 0)
+    assert positive[inside].sum() > 0.75 * positive.sum()  # 0.56 of the plain averages
+    np.testing.assert_array_equal(got.values[0, :2], 0)
 
 
 def test_baselines_for_channels_and_images_and_the_mean_of_each_image(rng):
