@@ -6,8 +6,8 @@
 
 With Keras 3.15, which takes no NumPy integer for the units of a layer, AutoKeras 3.0 cannot build a network. It searches a
 space of its own, with the epochs, batch size and patience of the others, until the time is over, and is not let train its
-winner once more: when a trial has ended, the network of the best trial is tested. An epoch of its larger networks takes longer
-than the whole budget, so that the trial under way ends with the batch, and is validated with what it has.
+winner once more: when a trial has ended, the network of the best trial is tested. An epoch of its larger networks may take
+longer than the whole budget, so that a trial under way ends with a batch, and does not count before its first epoch.
 """
 
 import json
@@ -32,7 +32,10 @@ def run(name: str, limit: int | None, budget: float, seed: int) -> dict[str, Any
     class Timed(TimedTuner, ImageClassifierTuner):
         def on_batch_end(self, trial: Any, model: Any, batch: int, logs: Any = None) -> None:
             super().on_batch_end(trial, model, batch, logs)
-            model.stop_training = model.stop_training or self.clock.seconds >= self.budget
+            if self.clock.seconds >= self.budget:
+                if not model.history.epoch:
+                    raise TimeoutError
+                model.stop_training = True
 
         def test_accuracy(self, trial: Any) -> float:
             pipeline = load_pipeline(self._pipeline_path(trial.trial_id))

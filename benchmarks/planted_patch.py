@@ -27,6 +27,7 @@ import numpy as np
 SIDE, PATCH, CLASSES = 32, 8, 5
 NOTHING = CLASSES - 1  # the class of pictures without a texture
 NOISE = 0.05
+IN_PIXELS = ", pixels of 0 to 255"
 FIGURES = ("pointing", "rank", "mass", "deletion", "insertion", "muFidelity", "random weights")
 
 
@@ -116,17 +117,21 @@ def as_shipped(model: Any, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray
     from tf_explain.core.smoothgrad import SmoothGrad
 
     functional = keras.Model(model.inputs, model.outputs[0])
-    cam, hidden, integrated, smooth = [], [], [], []
+    # tf-explain hides by 127.5 in whatever units: in the row "in pixels" the same network takes what it was made for.
+    in_pixels = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Rescaling(1 / 255), functional])
+    cam, hidden, hidden_in_pixels, integrated, smooth = [], [], [], [], []
     keras.config.disable_interactive_logging()
     for image, label in zip(x, y, strict=True):
         maps, gradients = GradCAM.get_gradients_and_filters(functional, image[None], "last", int(label), True)
         low = np.asarray(GradCAM.generate_ponderated_output(maps, gradients)[0])
         cam.append(tf.image.resize(low[..., None], (SIDE, SIDE)).numpy()[..., 0])
-        rough = OcclusionSensitivity().get_sensitivity_map(functional, image, int(label), 4)
-        hidden.append(tf.image.resize(np.asarray(rough)[..., None], (SIDE, SIDE), method="nearest").numpy()[..., 0])
+        for kept, shown, pixels in ((hidden, functional, image), (hidden_in_pixels, in_pixels, 255 * image)):
+            rough = OcclusionSensitivity().get_sensitivity_map(shown, pixels, int(label), 4)
+            kept.append(tf.image.resize(np.asarray(rough)[..., None], (SIDE, SIDE), method="nearest").numpy()[..., 0])
         integrated.append(IntegratedGradients().explain((image[None], None), functional, int(label), 32))
         smooth.append(SmoothGrad().explain((image[None], None), functional, int(label), 50, 0.2))
-    found = {"Grad-CAM": cam, "occlusion": hidden, "integrated gradients": integrated, "SmoothGrad": smooth}
+    found = {"Grad-CAM": cam, "occlusion": hidden, f"occlusion{IN_PIXELS}": hidden_in_pixels}
+    found |= {"integrated gradients": integrated, "SmoothGrad": smooth}
     return {f"tf-explain {name}": np.asarray(maps, np.float32) for name, maps in found.items()}
 
 
@@ -188,7 +193,7 @@ def main() -> None:
     for name, figures in all_images.items():
         library, _, method = name.partition(" ")
         if library in ("tf-explain", "Xplique"):
-            gains = (all_images[f"kerasnas {method}"] - figures)[:-1]
+            gains = (all_images[f"kerasnas {method.removesuffix(IN_PIXELS)}"] - figures)[:-1]
             print(f"| {name} | {' | '.join(map(_difference, gains, FIGURES))} |")
 
 
