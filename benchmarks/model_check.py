@@ -14,12 +14,12 @@ from typing import Any
 import keras_tuner as kt
 import numpy as np
 from importance_calibration import space
-from kerasnas.explain.search.one_thread import one_thread
 
 from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.explain.search.evidence import Evidence
 from kerasnas.explain.search.reward_posterior import RewardPosterior
 from kerasnas.spaces import ConvDense
+from kerasnas.strategies.one_thread import one_thread
 from kerasnas.strategies.space import random_choices
 
 

@@ -13,7 +13,7 @@ import argparse
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 
@@ -55,29 +55,30 @@ def by_strategy(make: Callable[[], Strategy], reward: Callable[[Array], Array], 
 
 
 def by_optuna(sampler_name: str, table: Table, seed: int):
-    """Ask and tell an Optuna study of as many directions."""
+    """Ask and tell an Optuna study of as many directions as there are values."""
     import optuna
 
     optuna.logging.set_verbosity(logging.ERROR)
-    study = None
+    suggestions = {
+        d.name: optuna.distributions.IntDistribution(0, d.size - 1)
+        if d.ordered
+        else optuna.distributions.CategoricalDistribution(d.values)
+        for d in table.decisions
+    }
+
+    def choices_of(trial: optuna.trial.Trial) -> Choices:
+        return {d.name: d.values[trial.params[d.name]] if d.ordered else trial.params[d.name] for d in table.decisions}
+
+    # The study is made when the first values tell how many directions it has; a study of one asks alike: at random.
+    first = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask(suggestions)
+    values = yield choices_of(first)
+    study = optuna.create_study(
+        directions=["maximize"] * len(values), sampler=getattr(optuna.samplers, sampler_name)(seed=seed)
+    )
+    study.add_trial(optuna.trial.create_trial(params=first.params, distributions=suggestions, values=values))
     while True:
-        if study is None:
-            values = yield {d.name: d.values[i] for d, i in zip(table.decisions, _first(table, seed), strict=True)}
-            sampler = getattr(optuna.samplers, sampler_name)(seed=seed)
-            study = optuna.create_study(directions=["maximize"] * len(values), sampler=sampler)
-        trial = study.ask()
-        choices = {
-            d.name: d.values[trial.suggest_int(d.name, 0, d.size - 1)]
-            if d.ordered
-            else trial.suggest_categorical(d.name, d.values)
-            for d in table.decisions
-        }
-        study.tell(trial, (yield choices))
-
-
-def _first(table: Table, seed: int) -> Sequence[int]:
-    rng = np.random.default_rng(seed)
-    return [int(rng.integers(d.size)) for d in table.decisions]
+        trial = study.ask(suggestions)
+        study.tell(trial, (yield choices_of(trial)))
 
 
 SEARCHES = {
