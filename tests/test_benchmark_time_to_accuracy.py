@@ -2,8 +2,10 @@
 
 import importlib
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -69,3 +71,22 @@ def test_the_results_of_the_readme_can_be_read(bench):
     tasks = bench.kept(BENCHMARKS / "measured" / "time_to_accuracy")
     assert tasks
     assert all(0 < final <= 1 for results in tasks.values() for runs in results.values() for final in bench.final(runs))
+
+
+def test_the_tables_of_the_readme_are_those_of_the_results(bench):
+    tasks = bench.kept(BENCHMARKS / "measured" / "time_to_accuracy")
+    told = {}
+    for block in (BENCHMARKS.parent / "README.md").read_text("utf-8").split("\n\n"):
+        (title, *_), *rows = ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in block.splitlines())
+        if title.endswith(", three runs each"):
+            task = title.removesuffix(", three runs each").replace("10,000", "10000") + ", 900 s"
+            told |= {(task, row[0].replace("KerasTuner ", "kt.").partition(" (")[0]): row[1:3] for row in rows[1:]}
+    assert {task for task, _ in told} == set(tasks)
+    for (task, method), (accuracy, when) in told.items():
+        runs = tasks[task][method]
+        ends = bench.final(runs)
+        assert len(runs) == 3
+        assert accuracy == f"{np.mean(ends):.3f} ± {np.std(ends, ddof=1):.3f}"
+        goal = max(np.mean(bench.final(r)) for m, r in tasks[task].items() if not m.startswith("kerasnas"))
+        times = sorted(t for t in (bench.reached(r["points"], goal) for r in runs) if t is not None)
+        assert sorted(map(int, re.findall(r"\d+", when))) == [round(t) for t in times]

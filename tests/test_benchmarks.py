@@ -1,5 +1,6 @@
 """The benchmark of searches: its protocol on small tables, and the baselines written for it against their papers."""
 
+import ast
 import gzip
 import importlib
 import json
@@ -37,6 +38,18 @@ def bench():
 @pytest.fixture
 def lookup():
     return importlib.import_module("lookup_tables")
+
+
+@pytest.mark.parametrize("script", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_what_a_script_takes_from_kerasnas_is_there(script):
+    taken = [node for node in ast.walk(ast.parse(script.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
+    for node in taken:
+        if (node.module or "").partition(".")[0] != "kerasnas":
+            continue
+        module = importlib.import_module(node.module)
+        for name in node.names:
+            if not hasattr(module, name.name):
+                importlib.import_module(f"{node.module}.{name.name}")
 
 
 def feed(search, score, count):
