@@ -69,6 +69,12 @@ class HeadStart:
         """How many trials of earlier searches can be used in the space of the last `begin`, and how many there are."""
         return sum(map(len, self._known)), sum(map(len, self._earlier))
 
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """The configurations that may be tried first, as they were given and as the earlier searches have them."""
+        best = (sorted((o for o in search if not math.isnan(o[1])), key=lambda o: -o[1]) for search in self._earlier)
+        return [*self._given, *(dict(choices) for search in best for choices, _ in search[:_REPEATED])]
+
     def begin(self, strategy: Strategy, entries: Sequence[Entry]) -> None:
         """Fit everything into a space, and let `strategy`, started on it, learn from the earlier searches.
 
@@ -187,11 +193,14 @@ def _restrict(decisions: Sequence[Decision], search: Sequence[Observation]) -> l
     restricted = []
     for choices, score in search:
         shared: Choices = {}
+        asked: set[str] = set()
         for decision in decisions:
-            if decision.name in choices and decision.name not in shared and decision.is_active(shared):
-                value = _in(decision, choices[decision.name])
-                if value is not None:
-                    shared[decision.name] = value
+            if decision.name in asked or not decision.is_active(shared):
+                continue
+            asked.add(decision.name)  # of two that share a name, the first that is active
+            value = _in(decision, choices[decision.name]) if decision.name in choices else None
+            if value is not None:
+                shared[decision.name] = value
         free = any(d.size != 1 for d in active_decisions(decisions, shared))
         restricted.append((shared if free else {}, score))
     return restricted

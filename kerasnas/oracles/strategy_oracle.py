@@ -1,6 +1,6 @@
 """The adapter between strategies and KerasTuner: the only file that knows both sides."""
 
-import json
+import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,6 @@ from typing import Any
 import keras_tuner as kt
 import numpy as np
 
-from kerasnas.atomic import write_text
 from kerasnas.decisions import completed, decisions_of, entries_of
 from kerasnas.errors import InvalidArgument, SearchFailed
 from kerasnas.oracles.best_first import best_first
@@ -19,13 +18,13 @@ from kerasnas.oracles.ended_trial import amend, is_old_news, reject_unless_finit
 from kerasnas.oracles.excuses import LOST, check_failures, message_of_worker
 from kerasnas.oracles.head_start import HeadStart
 from kerasnas.oracles.ledger import write_decision
+from kerasnas.oracles.mended_oracle import MendedOracle
 from kerasnas.oracles.recovery import ENDED, Recovery
 from kerasnas.oracles.rejections import REPAIR, Rejected, Rejection, Rejections, Screen, by_turns, explain, give_up
 from kerasnas.oracles.repair import repair
 from kerasnas.oracles.replay import Replay, Turn
 from kerasnas.oracles.several_objectives import SeveralObjectives
 from kerasnas.oracles.told import Told
-from kerasnas.oracles.unlocked_oracle import UnlockedOracle
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Proposal, RandomSearch, Strategy
 from kerasnas.strategies.best_arm import best_arm
@@ -40,7 +39,7 @@ __all__ = ["StrategyOracle"]
 _PATIENCE, _REJECTED_IN_A_ROW = 20, 200
 
 
-class StrategyOracle(UnlockedOracle):
+class StrategyOracle(MendedOracle):
     """Let a `Strategy` propose the trials of any KerasTuner search.
 
     Works with every HyperModel (conditional scopes, entries discovered during the search) and never proposes a configuration
@@ -78,6 +77,7 @@ class StrategyOracle(UnlockedOracle):
         screen: None, the default, screens nothing. Else it is called with the `kt.HyperParameters` of a proposal, in the
             process that holds the oracle, and returns a `kerasnas.oracles.rejections.Rejection`, or None if a trial is to be
             spent on them. If it raises, the proposal is not rejected: the trial itself will fail and say why.
+        first_points: what `initial_points` and the best of `warm_start` say, as given: the space may have yet to grow.
         proposed_as: the phase of the proposal that `screen` is asked about, as in the decision ledger.
     Raises:
         InvalidArgument: for a strategy, max_trials, seed, initial point or earlier search that cannot be used.
@@ -124,6 +124,7 @@ class StrategyOracle(UnlockedOracle):
         self.screen: Screen | None = None
         self.proposed_as: str | None = None
         self._head_start = HeadStart(initial_points, warm_start)
+        self.first_points = self._head_start.points
         self.several_objectives = SeveralObjectives(self.objective)
         self._rejected = Rejections()
         self._replayed = Replay(strategy)
@@ -212,9 +213,9 @@ class StrategyOracle(UnlockedOracle):
     def _end_trial(self, trial: Any, status: str) -> None:
         limit, self.max_consecutive_failed_trials = self.max_consecutive_failed_trials, None
         try:
-            if isinstance(trial, str):  # the signature of KerasTuner 1.0
-                super().end_trial(trial, status)
-            elif trial.trial_id in self.end_order:
+            if isinstance(trial, str):  # the signature of KerasTuner 1.0, which would end it with the defaults as values
+                trial, trial.status = copy.copy(self.trials[trial]), status
+            if trial.trial_id in self.end_order:
                 amend(self, trial)
                 self._told.forget(trial.trial_id)
             else:
@@ -281,13 +282,6 @@ class StrategyOracle(UnlockedOracle):
             self._head_start = HeadStart()
             self._head_start.set_state(state.get("head_start", self._head_start.get_state()))  # version 0.1 had none
 
-    def save(self) -> None:
-        """Write `oracle.json`, whole or not at all."""
-        write_text(self._get_oracle_fname(), json.dumps(self.get_state()))
-
-    def _save_trial(self, trial: Any) -> None:
-        write_text(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", json.dumps(trial.get_state()))
-
     def _trial_id(self, number: int) -> str:
         return f"{number:0{len(str(self.max_trials))}d}"  # as KerasTuner has it
 
@@ -350,8 +344,8 @@ class StrategyOracle(UnlockedOracle):
         return True
 
     def _running(self) -> list[dict[str, Any]]:
-        ended = set(self.end_order)
-        return [self.trials[i].hyperparameters.values for i in self.start_order if i not in ended]
+        ended, entries = set(self.end_order), entries_of(self.hyperparameters)  # which may have grown since they began
+        return [completed(entries, self.trials[i].hyperparameters.values) for i in self.start_order if i not in ended]
 
     def _write_decision(self, trial_id: str, proposal: Proposal) -> None:
         earlier, total = self._head_start.earlier

@@ -23,6 +23,9 @@ def retold(error: Exception, folder: str | os.PathLike[str]) -> Exception | None
         return full
     if is_out_of_memory(error):
         return InfeasibleArchitecture(f"The trial ran out of memory: {error}")
+    if isinstance(error, kt.errors.FailedTrialError) and not isinstance(error, InfeasibleArchitecture):
+        # A class of the user's own: afterwards only its name is known, which would count as a failure of the search.
+        return InfeasibleArchitecture(f"{type(error).__name__}: {error}")
     # By name: only a worker needs gRPC.
     if any(kind.__name__ == "RpcError" for kind in type(error).__mro__):
         return kt.errors.FatalRuntimeError(

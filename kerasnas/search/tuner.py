@@ -25,6 +25,7 @@ from kerasnas.search.checkpoints import Checkpoints
 from kerasnas.search.data_check import check_data, check_input_shape, check_objective, epochs_of
 from kerasnas.search.execution import choose_execution
 from kerasnas.search.failures import retold
+from kerasnas.search.first_points import explore
 from kerasnas.search.isolation import TrialProcess
 from kerasnas.search.limits import Limits
 from kerasnas.search.live_log import LiveLog
@@ -360,6 +361,8 @@ class NASTuner(kt.Tuner):
             self.oracle.update_space(hp)
         else:
             super()._populate_initial_space()
+            if isinstance(self.oracle, StrategyOracle):
+                explore(self.hypermodel, self.oracle, self.oracle.first_points)
 
     def _run_and_update_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> None:
         try:

@@ -8,7 +8,7 @@ import numpy as np
 
 from kerasnas.strategies.base import Proposal, Strategy
 from kerasnas.strategies.decision import Choices, Decision, Discrete, Range, Scalar
-from kerasnas.strategies.space import random_choices
+from kerasnas.strategies.space import changes, random_choices
 from kerasnas.strategies.variation import Genes, express, genes_of, other_value
 
 __all__ = ["LocalSearch"]
@@ -60,7 +60,7 @@ class LocalSearch(Strategy):
         new = other_value(decision, old, rng) if value is None else value
         moved = express(self._decisions, {**self._best, id(decision): new}, rng)
         parent = {d.name: self._best[id(d)] for d in self._decisions if id(d) in self._best}
-        return Proposal(moved, phase="neighbour", parent=parent, mutation={decision.name: [old, new]})
+        return Proposal(moved, phase="neighbour", parent=parent, mutation=changes(parent, moved))
 
     def observe(self, choices: Choices, score: float) -> None:
         """Climb to `choices` if it is the best since the last start."""

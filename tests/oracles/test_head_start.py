@@ -285,3 +285,20 @@ def test_a_mistaken_point_can_be_mended_in_the_same_folder(play):
     mended = play.make(RandomOracle, initial_points=[{"kernel": 5}])
     mended.reload()
     assert play.step(mended)["kernel"] == 5
+
+
+def test_of_two_entries_of_one_name_the_first_that_is_active_is_asked(play, earlier):
+    def own(hp):
+        return hp.Choice("kernel", [3, 5, 7]) + hp.Boolean("deep")
+
+    record = earlier([({"kernel": 7, "deep": True}, 1.0), ({"kernel": 3, "deep": False}, 0.0)], fn=own)
+    hp = kt.HyperParameters()
+    hp.Choice("kernel", [3, 5])
+    oracle = play.make(RandomOracle, hyperparameters=hp, warm_start=record, max_trials=1)
+    larger = oracle.get_space()
+    larger.Boolean("deep")
+    with larger.conditional_scope("deep", [True]):
+        larger.Choice("kernel", [3, 5, 7])
+    oracle.update_space(larger)
+    trial = oracle.create_trial("tuner0")
+    assert trial.hyperparameters.values == {"kernel": 3, "deep": True}  # 7 is not in the narrower space

@@ -326,3 +326,67 @@ def test_a_full_disk_does_not_leave_the_lock_held(play, monkeypatch, call):
     assert isinstance(oracle.failure, OSError)
     with ThreadPoolExecutor(1) as pool:  # another thread would wait for ever
         assert pool.submit(oracle.create_trial, "tuner9").result(20).status == "RUNNING"
+
+
+def test_an_inactive_entry_of_the_same_name_takes_no_value_away(play):
+    def build(hp):
+        kind = hp.Choice("kind", ["a", "b"])
+        with hp.conditional_scope("kind", ["a"]):
+            few = hp.Choice("units", [1, 2])
+        with hp.conditional_scope("kind", ["b"]):
+            many = hp.Choice("units", [100, 200])
+        return few if kind == "a" else many
+
+    hp = kt.HyperParameters()
+    build(hp)
+    oracle = play.make(RandomOracle, hyperparameters=hp, max_trials=None)
+    trials = play.run(oracle, build)
+    assert sorted((values["kind"], values["units"]) for values in trials) == [("a", 1), ("a", 2), ("b", 100), ("b", 200)]
+    assert [entry["values"] for entry in play.ledger()] == trials
+
+
+def test_a_search_with_an_overridden_conditional_entry_ends(play):
+    def build(hp):
+        kind = hp.Choice("kind", ["dense", "conv"])
+        with hp.conditional_scope("kind", ["conv"]):
+            hp.Choice("kernel", [3, 5, 7])
+        return float(kind == "conv")
+
+    hp = kt.HyperParameters()
+    hp.Fixed("kernel", 5)
+    oracle = play.make(RandomOracle, hyperparameters=hp, max_trials=50)
+    tried = [tuple(sorted(values.items())) for values in play.run(oracle, build)]
+    assert len(tried) == len(set(tried)) < 50
+
+
+def test_a_trial_ended_by_its_name_keeps_its_values_and_is_judged_like_any_other(play):
+    oracle = play.make(play.listener, known=True)
+    trial = oracle.create_trial("tuner0")
+    values = dict(trial.hyperparameters.values)
+    oracle.update_trial(trial.trial_id, {"score": 1.0})
+    oracle.end_trial(trial.trial_id, "COMPLETED")
+    assert oracle.trials[trial.trial_id].hyperparameters.values == values
+    assert oracle.trials[trial.trial_id].score == 1.0
+    other = oracle.create_trial("tuner0")
+    oracle.update_trial(other.trial_id, {"score": float("inf")})
+    oracle.end_trial(other.trial_id, "COMPLETED")
+    assert oracle.trials[other.trial_id].status == "FAILED"
+
+
+def test_what_runs_is_not_proposed_again_under_a_space_that_has_grown(play):
+    def grows(hp):
+        return hp.Int("a", 0, 1) + (hp.Int("late", 0, 1) if hp.get("a") else 0)
+
+    hp = kt.HyperParameters()
+    hp.Int("a", 0, 1)
+    oracle = play.make(RandomOracle, hyperparameters=hp, initial_points=[{"a": 0}, {"a": 1}], max_trials=None)
+    running = [oracle.create_trial(f"tuner{i}") for i in range(2)]
+    larger = oracle.get_space()
+    larger.Int("late", 0, 1)  # another process has met it
+    oracle.update_space(larger)
+    asked = []
+    while (trial := oracle.create_trial("tuner2")).status == "RUNNING":
+        asked.append((trial.hyperparameters.values["a"], trial.hyperparameters.values["late"]))
+        play.finish(oracle, trial, 0.0)
+    assert [t.hyperparameters.values["a"] for t in running] == [0, 1]
+    assert sorted(asked) == [(0, 1), (1, 1)]  # late = 0 is what the two that run will get

@@ -43,6 +43,18 @@ def test_works_with_any_oracle_and_records_it(make, oracle):
     assert [entry["name"] for entry in record.space] == ["a", "b"]
 
 
+class TooBig(kt.errors.FailedTrialError):
+    """A class of the user's own."""
+
+
+def test_own_classes_of_given_up_trials_do_not_end_the_search_either(make, fake):
+    tuner = make(fake(dict.fromkeys(range(3), raises(TooBig("in width")))), max_trials=5)
+    tuner.search(verbose=0)
+    record = tuner.record()
+    assert [t.status for t in record.trials] == ["FAILED"] * 3 + ["COMPLETED"] * 2
+    assert "TooBig: in width" in record.trials[0].message
+
+
 @pytest.mark.parametrize(
     "action",
     [

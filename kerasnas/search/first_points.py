@@ -1,0 +1,27 @@
+"""Spaces of plain loops: what the configurations to be tried first ask for, which the defaults do not."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import keras_tuner as kt
+
+__all__ = ["explore"]
+
+
+def explore(hypermodel: kt.HyperModel, oracle: kt.Oracle, points: Sequence[Mapping[str, Any]]) -> None:
+    """Let the oracle know the hyperparameters that a HyperModel asks for when it builds the network of some configurations.
+
+    Args:
+        hypermodel: what builds; not asked for a configuration whose names are all known.
+        oracle: knows the space of the defaults.
+        points: values by name.
+    """
+    for point in points:
+        hp = oracle.get_space()
+        if point.keys() <= {entry.name for entry in hp.space}:
+            continue
+        hp.values.update(point)
+        with suppress(Exception):  # its trial will say why; of names that nothing asks for the oracle tells
+            hypermodel.build(hp)
+            oracle.update_space(hp)

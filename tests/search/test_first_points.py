@@ -1,0 +1,50 @@
+"""Initial points and earlier searches in spaces that only loops tell of."""
+
+import keras
+import keras_tuner as kt
+import pytest
+
+from kerasnas.errors import InvalidArgument
+from kerasnas.oracles import RandomOracle
+from kerasnas.record import SearchRecord
+from kerasnas.search import NASTuner
+
+
+class Loop(kt.HyperModel):
+    """As in KerasTuner's introduction: how many layers there are decides what is asked for."""
+
+    def build(self, hp):
+        model = keras.Sequential([keras.Input((2,))])
+        for i in range(hp.Int("layers", 1, 6)):
+            model.add(keras.layers.Dense(hp.Int(f"units_{i}", 2, 8)))
+        model.add(keras.layers.Dense(1))
+        model.compile("sgd", "mse")
+        return model
+
+    def fit(self, hp, model, *args, **kwargs):
+        return {"score": float(len(model.layers))}
+
+
+def search(folder, name, **settings):
+    oracle = RandomOracle(objective=kt.Objective("score", "max"), max_trials=2, seed=0, **settings)
+    tuner = NASTuner(Loop(), oracle, directory=folder, project_name=name, tensorboard=False)
+    tuner.search(verbose=0)
+    return [trial.values for trial in SearchRecord.load(folder / name).trials]
+
+
+POINT = {"layers": 3, "units_0": 4, "units_1": 5, "units_2": 6}
+
+
+def test_a_point_may_name_what_only_its_own_network_asks_for(tmp_path):
+    assert search(tmp_path, "first", initial_points=[POINT])[0] == POINT
+
+
+def test_a_winner_of_an_earlier_search_is_tried_whole(tmp_path):
+    search(tmp_path, "earlier", initial_points=[POINT])
+    again = search(tmp_path, "again", warm_start=SearchRecord.load(tmp_path / "earlier"))
+    assert any(POINT.items() <= values.items() for values in again)
+
+
+def test_a_name_that_nothing_asks_for_is_refused(tmp_path):
+    with pytest.raises(InvalidArgument, match=r"'units_4', which is not in the space"):
+        search(tmp_path, "wrong", initial_points=[POINT | {"units_4": 3}])
