@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -167,8 +168,7 @@ class _Fit:
         known = tuner.oracle.get_trial(trial.trial_id)
         keras.utils.set_random_seed((tuner.oracle.seed + seed) % 2**32)
         model = tuner.load_model(known) if trial.inherited else hypermodel.build(known.hyperparameters)
-        tuner.choose_execution(model, len(data[0]), self._batch_size)
-        with steady_input(model, f"{tuner.oracle.seed}/final/{seed}"):
+        with steady_input(model, f"{tuner.oracle.seed}/final/{seed}", adjust=partial(tuner.choose_execution, model)):
             history = hypermodel.fit(
                 known.hyperparameters,
                 model,

@@ -13,19 +13,26 @@ import keras
 import numpy as np
 
 from kerasnas.search.batches import Batches, as_fast_input
+from kerasnas.search.execution import needs_single_steps
 
 __all__ = ["bound_arguments", "no_retracing_warnings", "read_in_order", "steady_input"]
 
 
 @contextmanager
-def steady_input(model: keras.Model, seed: str) -> Iterator[None]:
-    """Let the `fit` of a model read arrays in the order that follows from `seed`, and fast, while the context lasts."""
+def steady_input(model: keras.Model, seed: str, *, adjust: Callable[[Batches, bool], None] = lambda *_: None) -> Iterator[None]:
+    """Let the `fit` of a model read arrays in the order that follows from `seed`, and fast, while the context lasts.
+
+    Args:
+        model: a compiled model.
+        seed: what the order follows from.
+        adjust: as in `read_in_order`.
+    """
     fit = model.fit
 
     def steady_fit(*args: Any, **kwargs: Any) -> keras.callbacks.History:
         arguments = bound_arguments(fit, args, kwargs)
         if not isinstance(arguments["callbacks"], keras.callbacks.CallbackList):
-            callback = read_in_order(arguments, seed)
+            callback = read_in_order(arguments, seed, adjust=adjust)
             arguments["callbacks"] = [callback, *keras.tree.flatten(arguments["callbacks"] or [])]
         with no_retracing_warnings():
             return fit(**arguments)
@@ -45,18 +52,19 @@ def bound_arguments(fit: Callable[..., Any], args: Sequence[Any], kwargs: Mappin
 
 
 def read_in_order(
-    arguments: dict[str, Any], seed: str, *, adjust: Callable[[Batches], None] = lambda *_: None
+    arguments: dict[str, Any], seed: str, *, adjust: Callable[[Batches, bool], None] = lambda *_: None
 ) -> keras.callbacks.Callback:
     """Replace arrays among the arguments of `fit` by batches; return the callback that puts each epoch in its order.
 
     Args:
         arguments: as `bound_arguments` returns them; changed in place. Data sets stay as they are.
         seed: what the order follows from.
-        adjust: called with the batches.
+        adjust: called with the batches, and whether each step is to be run by itself.
     """
+    single_steps = needs_single_steps(arguments)
     batches = _in_order(arguments, zlib.crc32(seed.encode()))
     if batches is not None:
-        adjust(batches)
+        adjust(batches, single_steps)
         # For data sets Keras looks every class up in `class_weight`, and for batches only those that are there.
         arguments["x"] = batches if arguments["class_weight"] else as_fast_input(batches)
         _read_validation_fast(arguments, batches.batch_size)

@@ -25,7 +25,7 @@ class ResumableFit:
         saved: the state of an earlier process, if there is one of this execution that fits the model.
         seed: what the order of the data follows from.
         content: called after each epoch for what else is to be kept.
-        adjust: called before a training on arrays with its batches.
+        adjust: called before a training on arrays, as in `read_in_order`.
         epochs: of the training, as far as is known before it begins.
     """
 
@@ -37,7 +37,7 @@ class ResumableFit:
         *,
         seed: str,
         content: Callable[[], Mapping[str, Any]],
-        adjust: Callable[[Batches], None] = lambda *_: None,
+        adjust: Callable[[Batches, bool], None] = lambda *_: None,
         epochs: int = 1,
     ) -> None:
         self._model, self._file, self._saved, self._seed, self._content = model, file, saved, seed, content

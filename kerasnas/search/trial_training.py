@@ -27,7 +27,7 @@ from kerasnas.search.trial_history import TrialHistory
 from kerasnas.search.trial_memory import no_gradients_left
 from kerasnas.stopping.learning_curve import expected_final
 
-__all__ = ["TAKEN_UP", "TrialTraining", "has_batch_hooks"]
+__all__ = ["TAKEN_UP", "TrialTraining"]
 
 _STATE = "epoch_state.npz"
 # Says after how many epochs a trial had been stopped that goes on all the same.
@@ -160,8 +160,8 @@ class TrialTraining:
             inherited = inherit(model, parent)
             content["inherited"] = {"trial": donor.trial_id, "share": inherited.share}
 
-    def _adjust(self, model: keras.Model, batches: Batches) -> None:
-        self._tuner.choose_execution(model, batches.samples, batches.batch_size)
+    def _adjust(self, model: keras.Model, batches: Batches, single_steps: bool) -> None:
+        self._tuner.choose_execution(model, batches, single_steps)
         if self._live is not None and len(batches[0]) > 1:
             self._live.watch(*batches[0][:2])
 
@@ -282,6 +282,7 @@ class _Clock(keras.callbacks.Callback):
     """Ends an epoch in its midst when the time is over; what it has learned is still judged."""
 
     async_safe = True  # the metrics of a batch are not needed: Keras need not wait for them
+    may_miss_batches = True
 
     def __init__(self, budget: TimeBudget) -> None:
         super().__init__()
@@ -321,10 +322,8 @@ def _measured(objective: Any) -> dict[str, str]:
     return parts if metric is None else {**parts, metric: objective.direction}
 
 
-def has_batch_hooks(tuner: Any) -> bool:
-    """Return whether a tuner wants to hear of batches, as hardly any does: Keras then waits for the metrics of each one."""
-    return any(getattr(type(tuner), name) is not getattr(kt.Tuner, name) for name in ("on_batch_begin", "on_batch_end"))
-
-
 def _hooks(tuner: Any, trial: Any) -> keras.callbacks.Callback:
-    return (_BatchHooks if has_batch_hooks(tuner) else _EpochHooks)(tuner, trial)
+    # Hardly any tuner wants to hear of batches, and Keras would wait for the metrics of each one.
+    names = ("on_batch_begin", "on_batch_end")
+    hears_batches = any(getattr(type(tuner), name) is not getattr(kt.Tuner, name) for name in names)
+    return (_BatchHooks if hears_batches else _EpochHooks)(tuner, trial)

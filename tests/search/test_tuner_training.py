@@ -9,6 +9,7 @@ import pytest
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.objectives import MnasNetReward
+from kerasnas.search.final_fit import final_fit
 
 
 class Recorder(keras.callbacks.Callback):
@@ -265,3 +266,18 @@ def test_arguments_of_a_fit_of_ones_own_are_its_own(make, small, points):
     tuner = make(Own(), objective="val_loss", max_trials=2)
     tuner.search(*points, *points, verbose=0)
     assert [trial.epochs for trial in tuner.record().completed] == [2, 2]
+
+
+def test_a_callback_hears_of_each_batch_in_the_trials_and_in_the_final_fit(make, small, points):
+    seen = []
+
+    class WarmUp(small):
+        def fit(self, hp, model, *args, callbacks=(), **kwargs):
+            note = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: seen.append(batch))
+            return super().fit(hp, model, *args, callbacks=[*callbacks, note], **kwargs)
+
+    tuner = make(WarmUp(), objective="val_loss", max_trials=1)
+    tuner.search(*points, validation_data=points, batch_size=16, verbose=0)
+    assert seen == [0, 1, 2]
+    final_fit(tuner, points, points, epochs=1, batch_size=16)
+    assert seen == [0, 1, 2, *range(6)]
