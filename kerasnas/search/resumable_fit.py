@@ -53,7 +53,7 @@ class ResumableFit:
         self._calls += 1
         self.epochs = int(arguments["epochs"])
         if isinstance(arguments["callbacks"], keras.callbacks.CallbackList):
-            return self._fit(**arguments)
+            return self._fit(**arguments.maps[0])
         steady = read_in_order(arguments, f"{self._seed}/{self._calls}", adjust=self._adjust)
         listed = sorted(keras.tree.flatten(arguments["callbacks"] or []), key=lambda each: getattr(each, "comes_last", False))
         first, saved = self._calls == 1, self._saved if self._calls == 1 else None
@@ -66,7 +66,7 @@ class ResumableFit:
         keeper = [_Keeper(self._file, saved, listed, self._content)] if first else []
         arguments["callbacks"] = [steady, *listed, *keeper]
         with no_retracing_warnings():
-            return self._fit(**arguments)
+            return self._fit(**arguments.maps[0])
 
     def remove(self) -> None:
         """Give the model its own `fit` back."""
