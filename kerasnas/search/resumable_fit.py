@@ -8,6 +8,7 @@ import keras
 from kerasnas.search.batches import Batches
 from kerasnas.search.epoch_state import EpochState, EpochStateFile
 from kerasnas.search.fit_input import bound_arguments, no_retracing_warnings, read_in_order
+from kerasnas.search.trial_history import as_number
 
 __all__ = ["ResumableFit"]
 
@@ -94,9 +95,9 @@ class _Keeper(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # The History callback comes after this one.
-        curves = {name: [*values] for name, values in self.model.history.history.items()}
+        curves = {name: [as_number(value) for value in values] for name, values in self.model.history.history.items()}
         for name, value in (logs or {}).items():
-            curves.setdefault(name, []).append(float(value))
+            curves.setdefault(name, []).append(as_number(value))
         ended = bool(self.model.stop_training)
         content = {"epoch": epoch + 1, "ended": ended, "curves": curves, **self._content()}
         self._file.save(content, self.model, self._others)

@@ -23,7 +23,7 @@ from kerasnas.search.inheritance import inherit
 from kerasnas.search.resumable_fit import ResumableFit
 from kerasnas.search.time_budget import TimeBudget
 from kerasnas.search.trial_curves import objective_curve
-from kerasnas.search.trial_history import TrialHistory
+from kerasnas.search.trial_history import TrialHistory, as_number
 from kerasnas.search.trial_memory import no_gradients_left
 from kerasnas.stopping.learning_curve import expected_final
 
@@ -247,7 +247,8 @@ class TrialTraining:
         if isinstance(result, keras.callbacks.History):
             epochs = max((len(values) for values in result.history.values()), default=0)
             constant = {name: [value] * epochs for name, value in costs.items()}
-            known = constant | result.history  # the training's own is left as it is
+            curves = {name: [as_number(v) if np.ndim(v) else v for v in values] for name, values in result.history.items()}
+            known = constant | curves  # the training's own is left as it is
             for name, direction in _measured(objective).items():
                 # To KerasTuner a first epoch that is NaN would be the best of all.
                 worst, values = -np.inf if direction == "max" else np.inf, np.asarray(known.get(name, ()), float)

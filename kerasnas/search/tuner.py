@@ -37,7 +37,7 @@ from kerasnas.search.search_file import write_search_file
 from kerasnas.search.time_budget import TimeBudget
 from kerasnas.search.time_ceiling import TimeCeiling
 from kerasnas.search.trial_curves import TrialCurves
-from kerasnas.search.trial_history import TrialHistory
+from kerasnas.search.trial_history import TrialHistory, as_number
 from kerasnas.search.trial_training import TrialTraining
 from kerasnas.search.waiting_trials import WaitingTrials
 from kerasnas.stopping import StoppingRule
@@ -317,7 +317,7 @@ class NASTuner(kt.Tuner):
     def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the curves; end a training that has diverged or whose time is over."""
         super().on_epoch_end(trial, model, epoch, logs=logs)
-        logs = {name: float(value) for name, value in (logs or {}).items()}
+        logs = {name: as_number(value) for name, value in (logs or {}).items()}
         if self._training is not None:
             self._training.end_epoch(model, logs)
             self._save_history()

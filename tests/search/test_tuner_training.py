@@ -281,3 +281,20 @@ def test_a_callback_hears_of_each_batch_in_the_trials_and_in_the_final_fit(make,
     assert seen == [0, 1, 2]
     final_fit(tuner, points, points, epochs=1, batch_size=16)
     assert seen == [0, 1, 2, *range(6)]
+
+
+def test_of_a_metric_with_a_value_for_each_class_the_mean_counts(make, points):
+    def build(hp):
+        hidden = keras.layers.Dense(hp.Int("units", 2, 9))
+        model = keras.Sequential([keras.Input((2,)), hidden, keras.layers.Dense(2, "softmax")])
+        model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score(name="f1")])
+        return model
+
+    data = points[0], np.eye(2)[points[1]]
+    tuner = make(build, objective=kt.Objective("val_f1", "max"), max_trials=1, tensorboard=True)
+    tuner.search(*data, validation_data=data, epochs=2, verbose=0)
+    (trial,) = tuner.record().trials
+    assert trial.score == max(trial.curves[0]["val_f1"])
+    (model,) = tuner.get_best_models()
+    assert trial.score == pytest.approx(np.mean(model.evaluate(*data, verbose=0, return_dict=True)["f1"]))
+    assert len(final_fit(tuner, data, data, epochs=1, batch_size=16).history["f1"]) == 1
