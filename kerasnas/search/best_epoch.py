@@ -45,6 +45,8 @@ class BestEpoch(keras.callbacks.Callback):
             if not np.isfinite(value) and self.best_weights is not None:
                 return
             self.best_value = value if np.isfinite(value) else None
+        elif self.best_value is not None:
+            return
         self.best_weights = self.model.get_weights()
 
     def write(self, model: keras.Model, path: Path) -> None:

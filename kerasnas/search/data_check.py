@@ -10,7 +10,15 @@ import numpy as np
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["COSTS", "check_data", "check_input_shape", "check_metrics", "check_objective", "epochs_of"]
+__all__ = [
+    "COSTS",
+    "check_data",
+    "check_input_shape",
+    "check_metrics",
+    "check_objective",
+    "check_validation_freq",
+    "epochs_of",
+]
 
 # The metrics that the engine itself knows of every network.
 COSTS = ("parameters", "macs", "activation_bytes", "latency_ms")
@@ -20,8 +28,10 @@ def check_data(fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> tuple[i
     """Return the shape of one sample of x; None for what is no array.
 
     Raises:
-        InvalidArgument: for empty arrays, lengths that differ, NaN or infinity, or callbacks that are none.
+        InvalidArgument: for empty arrays, lengths that differ, NaN or infinity, callbacks that are none, or epochs without
+            validation.
     """
+    check_validation_freq(fit_kwargs.get("validation_freq", 1))
     for callback in keras.tree.flatten(fit_kwargs.get("callbacks") or []):  # as Keras takes them: lists in lists, too
         if not isinstance(callback, keras.callbacks.Callback):
             raise InvalidArgument(f"Expected `callbacks` to be a list of keras.callbacks.Callback, got {callback!r} in it.")
@@ -45,6 +55,15 @@ def check_data(fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> tuple[i
         if name == "x":
             shape = inputs.shape[1:]
     return shape
+
+
+def check_validation_freq(given: Any) -> None:
+    """Raise InvalidArgument if epochs would pass without validation: which epoch is the best could not be told."""
+    if given != 1:
+        raise InvalidArgument(
+            f"Expected validation after each epoch, got validation_freq={given!r}: trials are compared epoch by epoch. Leave "
+            "it out; where validation takes long, pass fewer samples as validation_data."
+        )
 
 
 def _outputs(targets: Any) -> list[Any]:

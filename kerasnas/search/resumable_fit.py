@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from kerasnas.search.batches import Batches
+from kerasnas.search.data_check import check_validation_freq
 from kerasnas.search.epoch_state import EpochState, EpochStateFile
 from kerasnas.search.fit_input import bound_arguments, no_retracing_warnings, read_in_order
 from kerasnas.search.trial_history import as_number
@@ -49,8 +50,13 @@ class ResumableFit:
         object.__setattr__(model, "fit", self)  # not a layer: Keras need not track it
 
     def __call__(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Train as `keras.Model.fit` does."""
+        """Train as `keras.Model.fit` does.
+
+        Raises:
+            InvalidArgument: for epochs without validation.
+        """
         arguments = bound_arguments(self._fit, args, kwargs)
+        check_validation_freq(arguments["validation_freq"])
         self._calls += 1
         self.epochs = int(arguments["epochs"])
         if isinstance(arguments["callbacks"], keras.callbacks.CallbackList):

@@ -339,3 +339,14 @@ def test_early_stopping_asks_for_as_much_as_before(tmp_path):
     now.on_epoch_end(1, {"loss": 0.9})
     now.on_epoch_end(2, {"loss": 0.8})
     assert now.model.stop_training
+
+
+def test_an_epoch_that_was_not_judged_is_not_the_best():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+    best = BestEpoch(kt.Objective("val_loss", "min"), {})
+    best.set_model(model)
+    best.on_epoch_end(0, {"val_loss": 1.0})
+    judged = [weight.copy() for weight in best.best_weights]
+    model.set_weights([weight + 1 for weight in judged])
+    best.on_epoch_end(1, {"loss": 0.5})
+    assert all(np.array_equal(a, b) for a, b in zip(best.best_weights, judged, strict=True))

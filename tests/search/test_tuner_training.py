@@ -186,6 +186,18 @@ def test_data_that_no_trial_can_train_on(name, message, make, small):
     assert all(trial.score is None for trial in tuner.oracle.trials.values())
 
 
+def test_an_epoch_without_validation_is_refused(make, small, points):
+    class Own(small):
+        def fit(self, hp, model, *args, **kwargs):
+            return model.fit(*args, validation_freq=2, **kwargs)
+
+    settings = {"validation_data": points, "epochs": 2, "verbose": 0}
+    with pytest.raises(InvalidArgument, match=r"after each epoch, got validation_freq=\[1, 3\]"):
+        make(small(), objective="val_loss").search(*points, validation_freq=[1, 3], **settings)
+    with pytest.raises(InvalidArgument, match="after each epoch, got validation_freq=2"):
+        make(Own(), objective="val_loss", project_name="own").search(*points, **settings)
+
+
 def test_losses_and_metrics_for_each_output_by_name(make, points):
     def build(hp):
         inputs = keras.Input((2,))
