@@ -31,15 +31,28 @@ class EpochState:
     content: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray]
 
-    def prepare(self, model: keras.Model) -> str | None:
-        """Build `model` and its optimizer if they are not yet; return why the state does not fit them, if it does not."""
+    def prepare(self, model: keras.Model, *, optimizer: bool = True) -> str | None:
+        """Build `model` and its optimizer if they are not yet; return why the state does not fit them, if it does not.
+
+        Args:
+            model: whose training is to go on.
+            optimizer: False leaves the optimizer out, which the `fit` of a HyperModel may still replace.
+
+        Returns:
+            None if the state fits.
+        """
         if not model.built and self.content["build_config"]:
             model.build_from_config(self.content["build_config"])
-        if not model.built or getattr(model, "optimizer", None) is None:
+        if not model.built or (optimizer and getattr(model, "optimizer", None) is None):
             return "its model is not built or not compiled before fit is called"
-        if not model.optimizer.built:
+        if optimizer and not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        for name, variable in _variables(model).items():
+        kinds = ("model/", "optimizer/") if optimizer else ("model/",)
+        variables = {name: variable for name, variable in _variables(model).items() if name.startswith(kinds)}
+        saved_names = [name for name in self.arrays if name.startswith(kinds)]
+        if len(variables) < len(saved_names):
+            return f"it has {len(variables)} variables with those of its optimizer, saved were {len(saved_names)}"
+        for name, variable in variables.items():
             saved = self.arrays[name].shape if name in self.arrays else None
             if saved != tuple(variable.shape):
                 return f"{variable.path} has shape {tuple(variable.shape)}, saved was {saved}"

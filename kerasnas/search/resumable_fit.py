@@ -27,6 +27,7 @@ class ResumableFit:
         saved: the state of an earlier process, if there is one of this execution that fits the model.
         seed: what the order of the data follows from.
         content: called after each epoch for what else is to be kept.
+        begin_anew: called with the reason where `saved` does not fit after all: a HyperModel may compile the model again.
         adjust: called before a training on arrays, as in `read_in_order`.
         epochs: of the training, as far as is known before it begins.
     """
@@ -39,11 +40,12 @@ class ResumableFit:
         *,
         seed: str,
         content: Callable[[], Mapping[str, Any]],
+        begin_anew: Callable[[str], None] = lambda _: None,
         adjust: Callable[[Batches, bool], None] = lambda *_: None,
         epochs: int = 1,
     ) -> None:
         self._model, self._file, self._saved, self._seed, self._content = model, file, saved, seed, content
-        self._adjust = adjust
+        self._begin_anew, self._adjust = begin_anew, adjust
         self._fit = model.fit
         self._calls = 0
         self.epochs = epochs  # of the latest call
@@ -64,6 +66,10 @@ class ResumableFit:
         steady = read_in_order(arguments, f"{self._seed}/{self._calls}", adjust=self._adjust)
         listed = sorted(keras.tree.flatten(arguments["callbacks"] or []), key=lambda each: getattr(each, "comes_last", False))
         first, saved = self._calls == 1, self._saved if self._calls == 1 else None
+        problem = None if saved is None else saved.prepare(self._model)
+        if problem is not None:
+            self._begin_anew(problem)
+            saved = None
         if saved is not None:
             saved.restore(self._model)
             # A training that had ended by itself does not go on.

@@ -125,6 +125,7 @@ class TrialTraining:
             saved,
             seed=self._execution_seed,
             content=lambda: self._content(model),
+            begin_anew=partial(self._begin_anew, model),
             adjust=partial(self._adjust, model),
             epochs=kwargs.get("epochs", 1),
         )
@@ -228,18 +229,27 @@ class TrialTraining:
 
     def _resumable(self, model: keras.Model) -> EpochState | None:
         """Return the state to go on from; the best weights alone are given back where it lies between two executions."""
-        saved, done = self._saved, len(self._results)
+        saved = self._saved
         if saved is None:
             return None
         if "epoch" not in saved.content:
             saved.restore_callbacks([self._best])
             return None
-        problem = saved.prepare(model)
+        problem = saved.prepare(model, optimizer=False)
         if problem is None:
             return saved
-        warnings.warn(f"The trial in {self._folder} begins again at its first epoch: {problem}.", stacklevel=2)
-        del self.history.content["executions"][done:]
+        self._forget(problem)
         return None
+
+    def _begin_anew(self, model: keras.Model, problem: str) -> None:
+        self._forget(problem)
+        self._begins = True
+        self._prepare(model, fresh=True)
+
+    def _forget(self, problem: str) -> None:
+        warnings.warn(f"The trial in {self._folder} begins again at its first epoch: {problem}.", stacklevel=2)
+        del self.history.content["executions"][len(self._results) :]
+        self.history.content["inherited"] = None
 
     def _with_costs(self, result: Any) -> Any:
         """Add the metrics that are the same in every epoch, and the objective where it is made of several."""

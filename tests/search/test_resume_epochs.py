@@ -350,3 +350,42 @@ def test_an_epoch_that_was_not_judged_is_not_the_best():
     model.set_weights([weight + 1 for weight in judged])
     best.on_epoch_end(1, {"loss": 0.5})
     assert all(np.array_equal(a, b) for a, b in zip(best.best_weights, judged, strict=True))
+
+
+# -- a HyperModel that compiles again in its `fit` --
+
+
+def compiled_again(path, at=None, optimizer=keras.optimizers.Adam, reasons=None):
+    file = EpochStateFile(path, {})
+    saved, model = file.load(), network()
+    assert saved is None or saved.prepare(model, optimizer=False) is None
+    content = {"build_config": model.get_build_config()}
+    fit = ResumableFit(model, file, saved, seed="s", content=lambda: content, begin_anew=(reasons or []).append)
+    broken = [] if at is None else [BreaksOff(at)]
+    model.compile(optimizer(0.05), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    try:
+        return model.fit(X, Y, batch_size=30, epochs=4, verbose=0, callbacks=broken).history
+    except KeyboardInterrupt:
+        return None
+    finally:
+        fit.remove()
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_a_new_optimizer_goes_on_too(policy, tmp_path):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        whole = compiled_again(tmp_path / "whole.npz")
+        assert compiled_again(tmp_path / "state.npz", 2) is None
+        assert compiled_again(tmp_path / "state.npz") == whole
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_an_optimizer_that_the_state_does_not_fit_begins_anew(tmp_path):
+    whole = compiled_again(tmp_path / "whole.npz", None, keras.optimizers.SGD)
+    assert compiled_again(tmp_path / "state.npz", 2) is None
+    reasons = ["first"]
+    assert compiled_again(tmp_path / "state.npz", None, keras.optimizers.SGD, reasons) == whole
+    assert "variables" in reasons[1]
