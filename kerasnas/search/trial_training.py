@@ -151,15 +151,25 @@ class TrialTraining:
             known = tuner._screening.known(self._trial.hyperparameters, model)
             content |= {"costs": dict(known.costs), "fingerprint": known.fingerprint}
             self._best.constants = content["costs"]
-        donor = tuner._donor if fresh else None
-        if donor is not None and not tuner.checkpoints.path(donor).exists():  # another worker's trial was better since
-            knows = hasattr(tuner.oracle, "get_best_trials")  # a process of a trial has no oracle
-            donor = tuner._donor = tuner.checkpoints.donor(self._trial) if knows else None
-        if donor is not None:
-            parent = tuner.hypermodel.build(donor.hyperparameters.copy())
-            load_weights(parent, tuner._get_checkpoint_fname(donor.trial_id))
-            inherited = inherit(model, parent)
-            content["inherited"] = {"trial": donor.trial_id, "share": inherited.share}
+        parent = self._parent() if fresh else None
+        if parent is not None:
+            content["inherited"] = {"trial": tuner._donor.trial_id, "share": inherit(model, parent).share}
+
+    def _parent(self) -> keras.Model | None:
+        """Return the donor's network; None where there is none, or its weights are gone."""
+        tuner = self._tuner
+        knows = hasattr(tuner.oracle, "get_best_trials")  # a process of a trial has no oracle
+        for again in (knows, False):
+            if tuner._donor is None:
+                break
+            parent = tuner.hypermodel.build(tuner._donor.hyperparameters.copy())
+            try:
+                load_weights(parent, tuner._get_checkpoint_fname(tuner._donor.trial_id))
+            except (InvalidArgument, OSError):  # another worker's trial was better since, perhaps just now
+                tuner._donor = tuner.checkpoints.donor(self._trial) if again else None
+            else:
+                return parent
+        return None
 
     def _adjust(self, model: keras.Model, batches: Batches, single_steps: bool) -> None:
         self._tuner.choose_execution(model, batches, single_steps)
