@@ -88,7 +88,11 @@ def check_input_shape(model: Any, sample: tuple[int, ...] | None) -> None:
     shape = model.input_shape if model.built and len(model.inputs or ()) == 1 else None
     if not isinstance(shape, tuple) or sample is None:
         return
-    if len(shape) != len(sample) + 1 or any(a not in (None, b) for a, b in zip(shape[1:], sample, strict=True)):
+    wanted, came = shape[1:], sample
+    if abs(len(wanted) - len(came)) == 1:  # Keras adds a last axis of length 1, or takes it away
+        longer = max(wanted, came, key=len)
+        wanted, came = (part[:-1] if part is longer and part[-1] == 1 else part for part in (wanted, came))
+    if len(wanted) != len(came) or any(a not in (None, b) for a, b in zip(wanted, came, strict=True)):
         raise InvalidArgument(f"The model takes inputs of shape {shape[1:]}, but x has samples of {sample}.")
 
 

@@ -154,7 +154,8 @@ def broken(name):
         "infinity": ((x * np.float32(np.inf), y), {}),
         "empty": ((x[:0], y[:0]), {}),
         "shape": ((np.zeros((10, 3), "float32"), y), {}),
-        "rank": ((np.zeros((10, 2, 1), "float32"), y), {}),
+        "rank": ((np.zeros((10, 2, 2), "float32"), y), {}),
+        "ranks": ((np.zeros((10, 2, 1, 1), "float32"), y), {}),
         "validation length": ((x, y), {"validation_data": (x, y[:-1])}),
         "validation nan": ((x, y), {"validation_data": (nan, y)}),
         "validation empty": ((x, y), {"validation_data": [x[:0], y[:0]]}),
@@ -170,7 +171,8 @@ def broken(name):
         ("infinity", "infinity"),
         ("empty", "samples"),
         ("shape", r"\(2,\).*\(3,\)"),
-        ("rank", r"\(2,\).*\(2, 1\)"),
+        ("rank", r"\(2,\).*\(2, 2\)"),
+        ("ranks", r"\(2,\).*\(2, 1, 1\)"),
         ("validation length", "validation_data"),
         ("validation nan", "validation_data"),
         ("validation empty", "validation_data"),
@@ -184,6 +186,31 @@ def test_data_that_no_trial_can_train_on(name, message, make, small):
     with pytest.raises(InvalidArgument, match=message):
         tuner.search(*arguments, **keywords, verbose=0)
     assert all(trial.score is None for trial in tuner.oracle.trials.values())
+
+
+@pytest.mark.parametrize(
+    ("shape", "x"),
+    [
+        ((3, 1), np.zeros((10, 3), "float32")),
+        ((3,), np.zeros((10, 3, 1), "float32")),
+        ((1,), np.zeros(10, "float32")),
+        ((1,), np.full(10, "a word")),
+        ((1,), np.full(10, "a word", object)),
+    ],
+    ids=["added", "taken away", "numbers", "words", "objects"],
+)
+def test_a_last_axis_of_length_one_may_be_left_out_as_for_keras(shape, x, make):
+    def build(hp):
+        words = x.dtype.kind in "UO"
+        inputs = keras.Input(shape, dtype="string" if words else "float32")
+        numbers = keras.layers.Hashing(4, output_mode="one_hot")(inputs) if words else keras.layers.Flatten()(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(hp.Int("units", 1, 1))(numbers))
+        model.compile("sgd", "mse", run_eagerly=True)
+        return model
+
+    tuner = make(build, objective="val_loss", max_trials=1)
+    tuner.search(x, np.zeros((10, 1)), validation_data=(x, np.zeros((10, 1))), verbose=0)
+    assert [trial.status for trial in tuner.record().trials] == ["COMPLETED"]
 
 
 def test_an_epoch_without_validation_is_refused(make, small, points):
