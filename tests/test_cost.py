@@ -353,3 +353,9 @@ def test_a_gate_and_outputs_of_several_axes_of_attention_count():
 def test_an_embedding_of_each_step_looks_up():
     x = keras.Input((10, 20), dtype="int32")
     assert cost_of(keras.Model(x, layers.TimeDistributed(layers.Embedding(1000, 64))(x))).macs == 0
+
+
+def test_an_embedding_in_reverse_multiplies():
+    tokens, layer = keras.Input((10,), dtype="int32"), layers.ReversibleEmbedding(1000, 64)
+    cost = cost_of(keras.Model(tokens, layer(layer(tokens), reverse=True)))
+    assert (cost.macs, cost.uncounted) == (10 * 64 * 1000, ())

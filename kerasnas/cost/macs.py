@@ -52,8 +52,8 @@ def call_macs(call: Call) -> tuple[int, bool]:
         return 0, type(operation).__name__ not in _UNKNOWN_OPERATIONS
     if isinstance(operation, layers.MultiHeadAttention | layers.GroupQueryAttention):
         return _multi_head(call), True
-    if isinstance(operation, layers.Embedding) and not call.kwargs.get("reverse"):
-        return 0, True
+    if isinstance(operation, layers.Embedding):
+        return (_size(call.inputs[0].shape) * int(operation.input_dim) if call.kwargs.get("reverse") else 0), True
     return _layer_macs(operation, [x.shape for x in call.inputs], [x.shape for x in call.outputs])
 
 

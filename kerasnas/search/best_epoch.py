@@ -13,6 +13,7 @@ import numpy as np
 
 from kerasnas.atomic import atomic_path
 from kerasnas.errors import InvalidArgument
+from kerasnas.search.trial_history import as_number
 
 __all__ = ["BestEpoch", "load_weights"]
 
@@ -36,7 +37,7 @@ class BestEpoch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """Take the weights if the epoch is the best so far."""
-        known = {**(logs or {}), **self.constants}
+        known = {**{name: as_number(value) for name, value in (logs or {}).items()}, **self.constants}
         if self._objective.has_value(known):
             value = float(self._objective.get_value(known))
             if self.best_value is not None and not self._objective.better_than(value, self.best_value):
@@ -44,6 +45,8 @@ class BestEpoch(keras.callbacks.Callback):
             if not np.isfinite(value) and self.best_weights is not None:
                 return
             self.best_value = value if np.isfinite(value) else None
+        elif self.best_value is not None:
+            return
         self.best_weights = self.model.get_weights()
 
     def write(self, model: keras.Model, path: Path) -> None:

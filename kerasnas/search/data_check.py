@@ -10,7 +10,15 @@ import numpy as np
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["COSTS", "check_data", "check_input_shape", "check_metrics", "check_objective", "epochs_of"]
+__all__ = [
+    "COSTS",
+    "check_data",
+    "check_input_shape",
+    "check_metrics",
+    "check_objective",
+    "check_validation_freq",
+    "epochs_of",
+]
 
 # The metrics that the engine itself knows of every network.
 COSTS = ("parameters", "macs", "activation_bytes", "latency_ms")
@@ -20,8 +28,10 @@ def check_data(fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> tuple[i
     """Return the shape of one sample of x; None for what is no array.
 
     Raises:
-        InvalidArgument: for empty arrays, lengths that differ, NaN or infinity, or callbacks that are none.
+        InvalidArgument: for empty arrays, lengths that differ, NaN or infinity, callbacks that are none, or epochs without
+            validation.
     """
+    check_validation_freq(fit_kwargs.get("validation_freq", 1))
     for callback in keras.tree.flatten(fit_kwargs.get("callbacks") or []):  # as Keras takes them: lists in lists, too
         if not isinstance(callback, keras.callbacks.Callback):
             raise InvalidArgument(f"Expected `callbacks` to be a list of keras.callbacks.Callback, got {callback!r} in it.")
@@ -47,6 +57,15 @@ def check_data(fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> tuple[i
     return shape
 
 
+def check_validation_freq(given: Any) -> None:
+    """Raise InvalidArgument if epochs would pass without validation: which epoch is the best could not be told."""
+    if given != 1:
+        raise InvalidArgument(
+            f"Expected validation after each epoch, got validation_freq={given!r}: trials are compared epoch by epoch. Leave "
+            "it out; where validation takes long, pass fewer samples as validation_data."
+        )
+
+
 def _outputs(targets: Any) -> list[Any]:
     """Return the labels of each output, where there are several."""
     if isinstance(targets, Mapping):
@@ -69,7 +88,11 @@ def check_input_shape(model: Any, sample: tuple[int, ...] | None) -> None:
     shape = model.input_shape if model.built and len(model.inputs or ()) == 1 else None
     if not isinstance(shape, tuple) or sample is None:
         return
-    if len(shape) != len(sample) + 1 or any(a not in (None, b) for a, b in zip(shape[1:], sample, strict=True)):
+    wanted, came = shape[1:], sample
+    if abs(len(wanted) - len(came)) == 1:  # Keras adds a last axis of length 1, or takes it away
+        longer = max(wanted, came, key=len)
+        wanted, came = (part[:-1] if part is longer and part[-1] == 1 else part for part in (wanted, came))
+    if len(wanted) != len(came) or any(a not in (None, b) for a, b in zip(wanted, came, strict=True)):
         raise InvalidArgument(f"The model takes inputs of shape {shape[1:]}, but x has samples of {sample}.")
 
 

@@ -31,15 +31,28 @@ class EpochState:
     content: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray]
 
-    def prepare(self, model: keras.Model) -> str | None:
-        """Build `model` and its optimizer if they are not yet; return why the state does not fit them, if it does not."""
+    def prepare(self, model: keras.Model, *, optimizer: bool = True) -> str | None:
+        """Build `model` and its optimizer if they are not yet; return why the state does not fit them, if it does not.
+
+        Args:
+            model: whose training is to go on.
+            optimizer: False leaves the optimizer out, which the `fit` of a HyperModel may still replace.
+
+        Returns:
+            None if the state fits.
+        """
         if not model.built and self.content["build_config"]:
             model.build_from_config(self.content["build_config"])
-        if not model.built or getattr(model, "optimizer", None) is None:
+        if not model.built or (optimizer and getattr(model, "optimizer", None) is None):
             return "its model is not built or not compiled before fit is called"
-        if not model.optimizer.built:
+        if optimizer and not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        for name, variable in _variables(model).items():
+        kinds = ("model/", "optimizer/") if optimizer else ("model/",)
+        variables = {name: variable for name, variable in _variables(model).items() if name.startswith(kinds)}
+        saved_names = [name for name in self.arrays if name.startswith(kinds)]
+        if len(variables) < len(saved_names):
+            return f"it has {len(variables)} variables with those of its optimizer, saved were {len(saved_names)}"
+        for name, variable in variables.items():
             saved = self.arrays[name].shape if name in self.arrays else None
             if saved != tuple(variable.shape):
                 return f"{variable.path} has shape {tuple(variable.shape)}, saved was {saved}"
@@ -61,7 +74,9 @@ class EpochState:
             known.remove((type(callback).__name__, i))
             saved = self.content["callbacks"][i]
             for name, value in saved["plain"].items():
-                setattr(callback, name, value)
+                # Keras turns the sign of `min_delta` once, as it chooses `monitor_op`.
+                if name != "min_delta" or getattr(callback, "monitor_op", True) is not None:
+                    setattr(callback, name, value)
             for name, length in saved["lists"].items():
                 setattr(callback, name, [self.arrays[f"callback/{i}/{name}/{j}"] for j in range(length)])
 
@@ -138,14 +153,27 @@ def _plain_array(variable: Any) -> np.ndarray:
 def _counted(callback: keras.callbacks.Callback) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
     plain: dict[str, Any] = {}
     lists: dict[str, list[np.ndarray]] = {}
+    # What Keras tells each callback, and the files and the profiler of its TensorBoard, are a process' own.
+    writes = isinstance(callback, keras.callbacks.TensorBoard)
     for name, value in vars(callback).items():
-        if name.startswith("_"):
+        if name in ("params", "_model") or (writes and name.startswith("_")):
             continue
         if isinstance(value, np.generic):
             value = value.item()
-        if value is None or isinstance(value, bool | int | float | str):
-            if not (isinstance(value, float) and math.isnan(value)):
-                plain[name] = value
-        elif isinstance(value, list) and value and all(isinstance(v, np.ndarray) for v in value):
-            lists[name] = value
+        if _is_plain(value):
+            plain[name] = value
+        # TensorFlow gives a weight without axes as a number of NumPy.
+        elif isinstance(value, list) and value and all(isinstance(v, np.ndarray | np.generic) for v in value):
+            lists[name] = [_plain_array(np.asarray(v)) for v in value]
     return plain, lists
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether JSON gives a value back as it is."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(part) for name, part in value.items())
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return value is None or isinstance(value, bool | int | str)

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -17,6 +18,7 @@ from kerasnas.record import TrialRecord
 from kerasnas.search.ensemble import average, greedy_selection
 from kerasnas.search.final_epochs import final_epochs
 from kerasnas.search.fit_input import steady_input
+from kerasnas.search.trial_history import as_number
 from kerasnas.search.tuner import NASTuner
 
 __all__ = ["FinalFit", "check_finalists", "final_fit"]
@@ -167,8 +169,7 @@ class _Fit:
         known = tuner.oracle.get_trial(trial.trial_id)
         keras.utils.set_random_seed((tuner.oracle.seed + seed) % 2**32)
         model = tuner.load_model(known) if trial.inherited else hypermodel.build(known.hyperparameters)
-        tuner.choose_execution(model, len(data[0]), self._batch_size)
-        with steady_input(model, f"{tuner.oracle.seed}/final/{seed}"):
+        with steady_input(model, f"{tuner.oracle.seed}/final/{seed}", adjust=partial(tuner.choose_execution, model)):
             history = hypermodel.fit(
                 known.hyperparameters,
                 model,
@@ -180,7 +181,7 @@ class _Fit:
                 **kwargs,
             )
         curves = getattr(history, "history", {})  # a HyperModel with a fit of its own may return figures instead
-        curves = {name: [float(v) for v in values] for name, values in curves.items()}
+        curves = {name: [as_number(v) for v in values] for name, values in curves.items()}
         if not math.isfinite(curves.get("loss", [0.0])[-1]):
             warnings.warn("The final training diverged; keeping the weights that its trial found.", stacklevel=3)
             model = tuner.load_model(known)

@@ -5,7 +5,8 @@ import logging
 import math
 import random
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,22 +14,29 @@ import keras
 import numpy as np
 
 from kerasnas.search.batches import Batches, as_fast_input
+from kerasnas.search.execution import needs_single_steps
 
 __all__ = ["bound_arguments", "no_retracing_warnings", "read_in_order", "steady_input"]
 
 
 @contextmanager
-def steady_input(model: keras.Model, seed: str) -> Iterator[None]:
-    """Let the `fit` of a model read arrays in the order that follows from `seed`, and fast, while the context lasts."""
+def steady_input(model: keras.Model, seed: str, *, adjust: Callable[[Batches, bool], None] = lambda *_: None) -> Iterator[None]:
+    """Let the `fit` of a model read arrays in the order that follows from `seed`, and fast, while the context lasts.
+
+    Args:
+        model: a compiled model.
+        seed: what the order follows from.
+        adjust: as in `read_in_order`.
+    """
     fit = model.fit
 
     def steady_fit(*args: Any, **kwargs: Any) -> keras.callbacks.History:
         arguments = bound_arguments(fit, args, kwargs)
         if not isinstance(arguments["callbacks"], keras.callbacks.CallbackList):
-            callback = read_in_order(arguments, seed)
+            callback = read_in_order(arguments, seed, adjust=adjust)
             arguments["callbacks"] = [callback, *keras.tree.flatten(arguments["callbacks"] or [])]
         with no_retracing_warnings():
-            return fit(**arguments)
+            return fit(**arguments.maps[0])
 
     object.__setattr__(model, "fit", steady_fit)  # not a layer: Keras need not track it
     try:
@@ -37,26 +45,38 @@ def steady_input(model: keras.Model, seed: str) -> Iterator[None]:
         object.__delattr__(model, "fit")
 
 
-def bound_arguments(fit: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all arguments of a call of `fit` by name, defaults included."""
-    bound = inspect.signature(fit).bind(*args, **kwargs)
+def bound_arguments(fit: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> ChainMap[str, Any]:
+    """Return all arguments of a call of `fit` by name, defaults included.
+
+    Its first map, which takes what is changed, is to be passed on; what else Keras' own `fit` takes is in the second one.
+    """
+    of_keras = list(inspect.signature(keras.Model.fit).parameters.values())[1:]
+    signature = inspect.signature(fit)
+    rest = {parameter.kind: parameter.name for parameter in signature.parameters.values()}
+    if inspect.Parameter.VAR_POSITIONAL in rest:  # it hands them on to Keras
+        args, kwargs = (), dict(zip((each.name for each in of_keras), args, strict=False)) | dict(kwargs)
+    bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
-    return dict(bound.arguments)
+    own = dict(bound.arguments)
+    own.pop(rest.get(inspect.Parameter.VAR_POSITIONAL, ""), None)
+    own |= own.pop(rest.get(inspect.Parameter.VAR_KEYWORD, ""), {})
+    return ChainMap(own, {each.name: each.default for each in of_keras})
 
 
 def read_in_order(
-    arguments: dict[str, Any], seed: str, *, adjust: Callable[[Batches], None] = lambda *_: None
+    arguments: MutableMapping[str, Any], seed: str, *, adjust: Callable[[Batches, bool], None] = lambda *_: None
 ) -> keras.callbacks.Callback:
     """Replace arrays among the arguments of `fit` by batches; return the callback that puts each epoch in its order.
 
     Args:
         arguments: as `bound_arguments` returns them; changed in place. Data sets stay as they are.
         seed: what the order follows from.
-        adjust: called with the batches.
+        adjust: called with the batches, and whether each step is to be run by itself.
     """
+    single_steps = needs_single_steps(arguments)
     batches = _in_order(arguments, zlib.crc32(seed.encode()))
     if batches is not None:
-        adjust(batches)
+        adjust(batches, single_steps)
         # For data sets Keras looks every class up in `class_weight`, and for batches only those that are there.
         arguments["x"] = batches if arguments["class_weight"] else as_fast_input(batches)
         _read_validation_fast(arguments, batches.batch_size)
@@ -93,7 +113,7 @@ class _Steady(keras.callbacks.Callback):
             self._batches.begin_epoch(epoch)
 
 
-def _read_validation_fast(arguments: dict[str, Any], batch_size: int) -> None:
+def _read_validation_fast(arguments: MutableMapping[str, Any], batch_size: int) -> None:
     """Replace validation arrays among the arguments of `fit` by batches, where that is faster."""
     given = arguments["validation_data"]
     usual = isinstance(given, tuple | list) and len(given) > 1 and arguments["validation_steps"] is None
@@ -110,7 +130,7 @@ def _are_arrays(nest: Any) -> bool:
     return all(isinstance(leaf, np.ndarray) and leaf.ndim and len(leaf) for leaf in leaves) and len({*map(len, leaves)}) == 1
 
 
-def _in_order(arguments: dict[str, Any], seed: int) -> Batches | None:
+def _in_order(arguments: MutableMapping[str, Any], seed: int) -> Batches | None:
     """Replace arrays among the arguments of `fit` by batches whose order is known; None for anything but arrays."""
     names = ("x", "y", "sample_weight")
     given = [arguments[name] for name in names if arguments[name] is not None]
@@ -134,6 +154,6 @@ def _in_order(arguments: dict[str, Any], seed: int) -> Batches | None:
         given = keras.tree.map_structure(lambda a: a[:cut], given)
         arguments["validation_split"] = 0.0
     batches = Batches(given, batch_size=size, seed=seed, shuffle=arguments["shuffle"])
-    arguments |= {"x": batches, "y": None, "sample_weight": None, "batch_size": None, "shuffle": False}
+    arguments.update({"x": batches, "y": None, "sample_weight": None, "batch_size": None, "shuffle": False})
     arguments["validation_batch_size"] = arguments["validation_batch_size"] or size
     return batches

@@ -48,7 +48,7 @@ class TrialProcess:
         """
         sent = keras.tree.map_structure(self._to_file, arguments)
         executor = loky.get_reusable_executor(max_workers=1, timeout=None, kill_workers=False)
-        future = executor.submit(_run, os.getpid(), function, sent)
+        future = executor.submit(_run, os.getpid(), _settings(), function, sent)
         while not wait([future], timeout=0.5).done:
             watch()
         try:
@@ -118,7 +118,17 @@ class _ArrayFile:
 _loaded: dict[str, np.ndarray] = {}
 
 
-def _run(parent: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+# What holds for each network that is built, in the order in which it is set: of the dtype policy last, which follows floatx.
+_SETTINGS = ("floatx", "epsilon", "image_data_format", "dtype_policy")
+
+
+def _settings() -> dict[str, Any]:
+    return {name: getattr(keras.config, name)() for name in _SETTINGS}
+
+
+def _run(parent: int, settings: dict[str, Any], function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    for name, value in settings.items():
+        getattr(keras.config, f"set_{name}")(value)
     if not _loaded:
         _end_with(parent)
         # Where memory runs out, Linux is to end this process, not the one that keeps the search.

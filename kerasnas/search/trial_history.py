@@ -7,9 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kerasnas.atomic import write_json
 
-__all__ = ["TrialHistory"]
+__all__ = ["TrialHistory", "as_number"]
+
+
+def as_number(value: Any) -> float:
+    """Return a metric as one number: its mean where it has a value for each class, as KerasTuner takes it."""
+    return float(np.mean(value))
 
 
 class TrialHistory:

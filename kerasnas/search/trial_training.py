@@ -23,11 +23,11 @@ from kerasnas.search.inheritance import inherit
 from kerasnas.search.resumable_fit import ResumableFit
 from kerasnas.search.time_budget import TimeBudget
 from kerasnas.search.trial_curves import objective_curve
-from kerasnas.search.trial_history import TrialHistory
+from kerasnas.search.trial_history import TrialHistory, as_number
 from kerasnas.search.trial_memory import no_gradients_left
 from kerasnas.stopping.learning_curve import expected_final
 
-__all__ = ["TAKEN_UP", "TrialTraining", "has_batch_hooks"]
+__all__ = ["TAKEN_UP", "TrialTraining"]
 
 _STATE = "epoch_state.npz"
 # Says after how many epochs a trial had been stopped that goes on all the same.
@@ -125,6 +125,7 @@ class TrialTraining:
             saved,
             seed=self._execution_seed,
             content=lambda: self._content(model),
+            begin_anew=partial(self._begin_anew, model),
             adjust=partial(self._adjust, model),
             epochs=kwargs.get("epochs", 1),
         )
@@ -150,18 +151,28 @@ class TrialTraining:
             known = tuner._screening.known(self._trial.hyperparameters, model)
             content |= {"costs": dict(known.costs), "fingerprint": known.fingerprint}
             self._best.constants = content["costs"]
-        donor = tuner._donor if fresh else None
-        if donor is not None and not tuner.checkpoints.path(donor).exists():  # another worker's trial was better since
-            knows = hasattr(tuner.oracle, "get_best_trials")  # a process of a trial has no oracle
-            donor = tuner._donor = tuner.checkpoints.donor(self._trial) if knows else None
-        if donor is not None:
-            parent = tuner.hypermodel.build(donor.hyperparameters.copy())
-            load_weights(parent, tuner._get_checkpoint_fname(donor.trial_id))
-            inherited = inherit(model, parent)
-            content["inherited"] = {"trial": donor.trial_id, "share": inherited.share}
+        parent = self._parent() if fresh else None
+        if parent is not None:
+            content["inherited"] = {"trial": tuner._donor.trial_id, "share": inherit(model, parent).share}
 
-    def _adjust(self, model: keras.Model, batches: Batches) -> None:
-        self._tuner.choose_execution(model, batches.samples, batches.batch_size)
+    def _parent(self) -> keras.Model | None:
+        """Return the donor's network; None where there is none, or its weights are gone."""
+        tuner = self._tuner
+        knows = hasattr(tuner.oracle, "get_best_trials")  # a process of a trial has no oracle
+        for again in (knows, False):
+            if tuner._donor is None:
+                break
+            parent = tuner.hypermodel.build(tuner._donor.hyperparameters.copy())
+            try:
+                load_weights(parent, tuner._get_checkpoint_fname(tuner._donor.trial_id))
+            except (InvalidArgument, OSError):  # another worker's trial was better since, perhaps just now
+                tuner._donor = tuner.checkpoints.donor(self._trial) if again else None
+            else:
+                return parent
+        return None
+
+    def _adjust(self, model: keras.Model, batches: Batches, single_steps: bool) -> None:
+        self._tuner.choose_execution(model, batches, single_steps)
         if self._live is not None and len(batches[0]) > 1:
             self._live.watch(*batches[0][:2])
 
@@ -228,18 +239,27 @@ class TrialTraining:
 
     def _resumable(self, model: keras.Model) -> EpochState | None:
         """Return the state to go on from; the best weights alone are given back where it lies between two executions."""
-        saved, done = self._saved, len(self._results)
+        saved = self._saved
         if saved is None:
             return None
         if "epoch" not in saved.content:
             saved.restore_callbacks([self._best])
             return None
-        problem = saved.prepare(model)
+        problem = saved.prepare(model, optimizer=False)
         if problem is None:
             return saved
-        warnings.warn(f"The trial in {self._folder} begins again at its first epoch: {problem}.", stacklevel=2)
-        del self.history.content["executions"][done:]
+        self._forget(problem)
         return None
+
+    def _begin_anew(self, model: keras.Model, problem: str) -> None:
+        self._forget(problem)
+        self._begins = True
+        self._prepare(model, fresh=True)
+
+    def _forget(self, problem: str) -> None:
+        warnings.warn(f"The trial in {self._folder} begins again at its first epoch: {problem}.", stacklevel=2)
+        del self.history.content["executions"][len(self._results) :]
+        self.history.content["inherited"] = None
 
     def _with_costs(self, result: Any) -> Any:
         """Add the metrics that are the same in every epoch, and the objective where it is made of several."""
@@ -247,7 +267,8 @@ class TrialTraining:
         if isinstance(result, keras.callbacks.History):
             epochs = max((len(values) for values in result.history.values()), default=0)
             constant = {name: [value] * epochs for name, value in costs.items()}
-            known = constant | result.history  # the training's own is left as it is
+            curves = {name: [as_number(v) if np.ndim(v) else v for v in values] for name, values in result.history.items()}
+            known = constant | curves  # the training's own is left as it is
             for name, direction in _measured(objective).items():
                 # To KerasTuner a first epoch that is NaN would be the best of all.
                 worst, values = -np.inf if direction == "max" else np.inf, np.asarray(known.get(name, ()), float)
@@ -282,6 +303,7 @@ class _Clock(keras.callbacks.Callback):
     """Ends an epoch in its midst when the time is over; what it has learned is still judged."""
 
     async_safe = True  # the metrics of a batch are not needed: Keras need not wait for them
+    may_miss_batches = True
 
     def __init__(self, budget: TimeBudget) -> None:
         super().__init__()
@@ -321,10 +343,8 @@ def _measured(objective: Any) -> dict[str, str]:
     return parts if metric is None else {**parts, metric: objective.direction}
 
 
-def has_batch_hooks(tuner: Any) -> bool:
-    """Return whether a tuner wants to hear of batches, as hardly any does: Keras then waits for the metrics of each one."""
-    return any(getattr(type(tuner), name) is not getattr(kt.Tuner, name) for name in ("on_batch_begin", "on_batch_end"))
-
-
 def _hooks(tuner: Any, trial: Any) -> keras.callbacks.Callback:
-    return (_BatchHooks if has_batch_hooks(tuner) else _EpochHooks)(tuner, trial)
+    # Hardly any tuner wants to hear of batches, and Keras would wait for the metrics of each one.
+    names = ("on_batch_begin", "on_batch_end")
+    hears_batches = any(getattr(type(tuner), name) is not getattr(kt.Tuner, name) for name in names)
+    return (_BatchHooks if hears_batches else _EpochHooks)(tuner, trial)

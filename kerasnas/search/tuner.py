@@ -20,6 +20,7 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.oracles import StrategyOracle
 from kerasnas.record import SearchRecord
 from kerasnas.search.asked import asked
+from kerasnas.search.batches import Batches
 from kerasnas.search.best_epoch import load_weights
 from kerasnas.search.checkpoints import Checkpoints
 from kerasnas.search.data_check import check_data, check_input_shape, check_objective, epochs_of
@@ -37,8 +38,8 @@ from kerasnas.search.search_file import write_search_file
 from kerasnas.search.time_budget import TimeBudget
 from kerasnas.search.time_ceiling import TimeCeiling
 from kerasnas.search.trial_curves import TrialCurves
-from kerasnas.search.trial_history import TrialHistory
-from kerasnas.search.trial_training import TrialTraining, has_batch_hooks
+from kerasnas.search.trial_history import TrialHistory, as_number
+from kerasnas.search.trial_training import TrialTraining
 from kerasnas.search.waiting_trials import WaitingTrials
 from kerasnas.stopping import StoppingRule
 from kerasnas.stopping.by_name import by_name
@@ -286,9 +287,9 @@ class NASTuner(kt.Tuner):
         finally:
             self._training = None
 
-    def choose_execution(self, model: keras.Model, samples: int, batch_size: int) -> None:
+    def choose_execution(self, model: keras.Model, batches: Batches, single_steps: bool) -> None:
         """Let TensorFlow run a training on arrays as it is fastest on a CPU; see `kerasnas.search.execution`."""
-        choose_execution(model, samples, int(batch_size), hears_batches=has_batch_hooks(self))
+        choose_execution(model, batches.samples, batches.batch_size, single_steps=single_steps)
 
     def __getstate__(self) -> dict[str, Any]:
         # For the process of a trial, which needs no oracle but what its callbacks ask for.
@@ -317,7 +318,7 @@ class NASTuner(kt.Tuner):
     def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the curves; end a training that has diverged or whose time is over."""
         super().on_epoch_end(trial, model, epoch, logs=logs)
-        logs = {name: float(value) for name, value in (logs or {}).items()}
+        logs = {name: as_number(value) for name, value in (logs or {}).items()}
         if self._training is not None:
             self._training.end_epoch(model, logs)
             self._save_history()

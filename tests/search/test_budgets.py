@@ -184,6 +184,29 @@ def process(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def settings():
+    config = keras.config
+    return config.floatx(), config.epsilon(), config.image_data_format(), config.dtype_policy().name
+
+
+def change(values):
+    for name, value in zip(("floatx", "epsilon", "image_data_format", "dtype_policy"), values, strict=True):
+        getattr(keras.config, f"set_{name}")(value)
+
+
+@pytest.mark.slow
+def test_a_process_has_the_settings_of_keras_that_hold_now(process):
+    before = settings()
+    assert process.run(settings) == before
+    changed = ("float16", 1e-5, "channels_first", "mixed_float16")
+    try:
+        change(changed)
+        assert process.run(settings) == changed
+    finally:
+        change(before)
+    assert process.run(settings) == before
+
+
 def late():
     raise TimeoutError("the trial's own")
 

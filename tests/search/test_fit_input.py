@@ -68,6 +68,35 @@ def test_validation_data_are_judged_as_keras_does(callbacks, weights):
     assert history["val_mae"][-1] == pytest.approx(judged["mae"], rel=1e-5)
 
 
+class HandsOn(keras.Sequential):
+    def fit(self, *args, **kwargs):
+        self.given = set(kwargs)
+        return super().fit(*args, **kwargs)
+
+
+class NamesSome(keras.Sequential):
+    def fit(self, x=None, y=None, batch_size=None, sample_weight=None, validation_split=None, **kwargs):
+        self.given = set(kwargs)
+        split = validation_split or 0.0
+        return super().fit(x, y, batch_size, sample_weight=sample_weight, validation_split=split, **kwargs)
+
+
+@pytest.mark.parametrize("kind", [HandsOn, NamesSome])
+def test_a_fit_of_a_models_own_may_leave_arguments_to_keras(kind):
+    def train(kind, *args, **kwargs):
+        keras.utils.set_random_seed(0)
+        model = kind([keras.Input((1,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse", run_eagerly=True)
+        with steady_input(model, "a"):
+            return model, model.fit(X / 20, X, *args, verbose=0, **kwargs).history
+
+    _, expected = train(keras.Sequential, 8, epochs=2, validation_split=0.25)
+    model, history = train(kind, 8, epochs=2, validation_split=0.25)
+    assert history == expected
+    assert len(history["val_loss"]) == 2
+    assert not model.given & {"class_weight", "validation_freq", "initial_epoch"}  # what nobody gave
+
+
 def test_what_is_split_off_is_not_trained_on():
     split, history = train("a", validation_split=0.25)
     assert sorted(np.concatenate(split[:2])) == X[:15, 0].tolist()

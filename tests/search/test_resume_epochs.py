@@ -1,11 +1,14 @@
 """A training that is broken off goes on from its last finished epoch, and ends as one that never was."""
 
+import warnings
+
 import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
 from keras import layers
 
+from kerasnas.search.best_epoch import BestEpoch, load_weights
 from kerasnas.search.epoch_state import EpochStateFile
 from kerasnas.search.resumable_fit import ResumableFit
 
@@ -54,7 +57,7 @@ def callbacks(at=None):
     return made + ([BreaksOff(at)] if isinstance(at, int) else [])
 
 
-def train(path, at=None, model=None, **settings):
+def train(path, at=None, model=None, extra=(), **settings):
     file = EpochStateFile(path, {"units": 5})
     saved = file.load()
     model = model or network()
@@ -63,7 +66,7 @@ def train(path, at=None, model=None, **settings):
     fit = ResumableFit(model, file, saved, seed="s", content=lambda: {"build_config": model.get_build_config()})
     try:
         arguments = {"batch_size": 16, "epochs": EPOCHS, "verbose": 0, "validation_split": 0.3} | settings
-        history = model.fit(X, Y, callbacks=callbacks(at), **arguments)
+        history = model.fit(X, Y, callbacks=[*callbacks(at), *extra], **arguments)
     except KeyboardInterrupt:
         return None
     finally:
@@ -101,6 +104,21 @@ def test_an_unbuilt_model_goes_on_too(tmp_path):
     whole = train(tmp_path / "whole.npz", model=network(build=False))
     assert train(tmp_path / "state.npz", 2, network(build=False)) is None
     history, weights = train(tmp_path / "state.npz", model=network(build=False))
+    assert history == whole[0]
+    assert all(np.array_equal(a, b) for a, b in zip(weights, whole[1], strict=True))
+
+
+def test_averaged_weights_are_swapped_back(tmp_path):
+    def run(name, at=None):
+        model = network()
+        model.compile(keras.optimizers.SGD(0.05, use_ema=True), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return train(tmp_path / name, at, model, [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)], validation_split=0.0)
+
+    with warnings.catch_warnings():  # the early stopping has no `val_loss`
+        warnings.simplefilter("ignore")
+        whole = run("whole.npz")
+        assert run("state.npz", 2) is None
+        history, weights = run("state.npz")
     assert history == whole[0]
     assert all(np.array_equal(a, b) for a, b in zip(weights, whole[1], strict=True))
 
@@ -271,3 +289,103 @@ def test_what_callbacks_had_counted_goes_to_those_of_their_class(tmp_path):
     file.load().restore_callbacks(now)
     assert [callback.count for callback in now[1:]] == [1, 3, 2, None]
     assert np.array_equal(now[3].best_weights[0], np.arange(3.0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_best_weights_come_back_as_the_model_gave_them(dtype, tmp_path):
+    normalization = layers.Normalization(dtype=dtype)
+    normalization.adapt(X)  # counts in a weight without axes
+    model = keras.Sequential([keras.Input((6,)), normalization, layers.Dense(1, dtype=dtype)])
+    best = BestEpoch(kt.Objective("loss", "min"), {})
+    best.set_model(model)
+    best.on_epoch_end(0, {"loss": 1.0})
+    EpochStateFile(tmp_path / "state.npz", {}).save({}, callbacks=[best])
+    again = BestEpoch(kt.Objective("loss", "min"), {})
+    EpochStateFile(tmp_path / "state.npz", {}).load().restore_callbacks([again])
+    kept, weights = model.get_weights(), [weight * 0 for weight in model.get_weights()]
+    model.set_weights(weights)
+    again.write(model, tmp_path / "best.weights.h5")
+    load_weights(model, tmp_path / "best.weights.h5")
+    for a, b in zip(model.get_weights(), kept, strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_all_that_a_callback_has_counted_comes_back(tmp_path):
+    class Counts(keras.callbacks.Callback):
+        seen = None
+
+    before, now = Counts(), Counts()
+    before._phase, before.seen, before.worst, before.other = "late", [0.5, None, [1]], {"loss": 2.0}, [object()]
+    before.set_params({"epochs": 3})
+    now.set_params({"epochs": 5})
+    EpochStateFile(tmp_path / "state.npz", {}).save({}, callbacks=[before])
+    EpochStateFile(tmp_path / "state.npz", {}).load().restore_callbacks([now])
+    assert (now._phase, now.seen, now.worst) == ("late", [0.5, None, [1]], {"loss": 2.0})
+    assert not hasattr(now, "other")
+    assert now.params == {"epochs": 5}
+
+
+def test_early_stopping_asks_for_as_much_as_before(tmp_path):
+    def made():
+        callback = keras.callbacks.EarlyStopping("loss", min_delta=0.5, patience=2, mode="min")
+        callback.set_model(keras.Sequential([keras.Input((2,)), layers.Dense(1)]))
+        callback.on_train_begin()
+        return callback
+
+    before, now = made(), made()
+    before.on_epoch_end(0, {"loss": 1.0})
+    EpochStateFile(tmp_path / "state.npz", {}).save({}, callbacks=[before])
+    EpochStateFile(tmp_path / "state.npz", {}).load().restore_callbacks([now])
+    now.on_epoch_end(1, {"loss": 0.9})
+    now.on_epoch_end(2, {"loss": 0.8})
+    assert now.model.stop_training
+
+
+def test_an_epoch_that_was_not_judged_is_not_the_best():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+    best = BestEpoch(kt.Objective("val_loss", "min"), {})
+    best.set_model(model)
+    best.on_epoch_end(0, {"val_loss": 1.0})
+    judged = [weight.copy() for weight in best.best_weights]
+    model.set_weights([weight + 1 for weight in judged])
+    best.on_epoch_end(1, {"loss": 0.5})
+    assert all(np.array_equal(a, b) for a, b in zip(best.best_weights, judged, strict=True))
+
+
+# -- a HyperModel that compiles again in its `fit` --
+
+
+def compiled_again(path, at=None, optimizer=keras.optimizers.Adam, reasons=None):
+    file = EpochStateFile(path, {})
+    saved, model = file.load(), network()
+    assert saved is None or saved.prepare(model, optimizer=False) is None
+    content = {"build_config": model.get_build_config()}
+    fit = ResumableFit(model, file, saved, seed="s", content=lambda: content, begin_anew=(reasons or []).append)
+    broken = [] if at is None else [BreaksOff(at)]
+    model.compile(optimizer(0.05), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    try:
+        return model.fit(X, Y, batch_size=30, epochs=4, verbose=0, callbacks=broken).history
+    except KeyboardInterrupt:
+        return None
+    finally:
+        fit.remove()
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_a_new_optimizer_goes_on_too(policy, tmp_path):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        whole = compiled_again(tmp_path / "whole.npz")
+        assert compiled_again(tmp_path / "state.npz", 2) is None
+        assert compiled_again(tmp_path / "state.npz") == whole
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_an_optimizer_that_the_state_does_not_fit_begins_anew(tmp_path):
+    whole = compiled_again(tmp_path / "whole.npz", None, keras.optimizers.SGD)
+    assert compiled_again(tmp_path / "state.npz", 2) is None
+    reasons = ["first"]
+    assert compiled_again(tmp_path / "state.npz", None, keras.optimizers.SGD, reasons) == whole
+    assert "variables" in reasons[1]

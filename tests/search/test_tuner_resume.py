@@ -3,6 +3,7 @@
 import warnings
 from pathlib import Path
 
+import keras
 import keras_tuner as kt
 import pytest
 from actions import raises
@@ -133,3 +134,31 @@ def test_what_is_no_trial_of_the_search_is_left_alone(make):
     tuner.search(verbose=0)
     tuner.search(verbose=0)  # and once more with the same tuner
     assert (copy / "trial.json").exists()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TensorFlow's, said again by pytest.warns
+def test_a_trial_that_is_compiled_with_another_optimizer_begins_anew(make, small, points):
+    class Compiles(small):
+        optimizer = "adam"
+
+        def fit(self, hp, model, *args, callbacks, **kwargs):
+            if self.optimizer == "adam":
+                callbacks = [*callbacks, keras.callbacks.LambdaCallback(on_epoch_begin=broken)]
+            model.compile(self.optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+            return model.fit(*args, callbacks=callbacks, **kwargs)
+
+    def broken(epoch, logs):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    settings = {"validation_data": points, "epochs": 3, "verbose": 0}
+    with pytest.raises(KeyboardInterrupt):
+        make(Compiles(), objective="val_loss", max_trials=1).search(*points, **settings)
+    Compiles.optimizer = "sgd"
+    again = make(Compiles(), objective="val_loss", max_trials=1)
+    with pytest.warns(UserWarning, match="begins again at its first epoch: it has"):
+        again.search(*points, **settings)
+    whole = make(Compiles(), objective="val_loss", max_trials=1, project_name="whole")
+    whole.search(*points, **settings)
+    (trial,), (expected,) = again.record().trials, whole.record().trials
+    assert [dict(curve) for curve in trial.curves] == [dict(curve) for curve in expected.curves]

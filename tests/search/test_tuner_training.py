@@ -9,6 +9,7 @@ import pytest
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.objectives import MnasNetReward
+from kerasnas.search.final_fit import final_fit
 
 
 class Recorder(keras.callbacks.Callback):
@@ -153,7 +154,8 @@ def broken(name):
         "infinity": ((x * np.float32(np.inf), y), {}),
         "empty": ((x[:0], y[:0]), {}),
         "shape": ((np.zeros((10, 3), "float32"), y), {}),
-        "rank": ((np.zeros((10, 2, 1), "float32"), y), {}),
+        "rank": ((np.zeros((10, 2, 2), "float32"), y), {}),
+        "ranks": ((np.zeros((10, 2, 1, 1), "float32"), y), {}),
         "validation length": ((x, y), {"validation_data": (x, y[:-1])}),
         "validation nan": ((x, y), {"validation_data": (nan, y)}),
         "validation empty": ((x, y), {"validation_data": [x[:0], y[:0]]}),
@@ -169,7 +171,8 @@ def broken(name):
         ("infinity", "infinity"),
         ("empty", "samples"),
         ("shape", r"\(2,\).*\(3,\)"),
-        ("rank", r"\(2,\).*\(2, 1\)"),
+        ("rank", r"\(2,\).*\(2, 2\)"),
+        ("ranks", r"\(2,\).*\(2, 1, 1\)"),
         ("validation length", "validation_data"),
         ("validation nan", "validation_data"),
         ("validation empty", "validation_data"),
@@ -183,6 +186,43 @@ def test_data_that_no_trial_can_train_on(name, message, make, small):
     with pytest.raises(InvalidArgument, match=message):
         tuner.search(*arguments, **keywords, verbose=0)
     assert all(trial.score is None for trial in tuner.oracle.trials.values())
+
+
+@pytest.mark.parametrize(
+    ("shape", "x"),
+    [
+        ((3, 1), np.zeros((10, 3), "float32")),
+        ((3,), np.zeros((10, 3, 1), "float32")),
+        ((1,), np.zeros(10, "float32")),
+        ((1,), np.full(10, "a word")),
+        ((1,), np.full(10, "a word", object)),
+    ],
+    ids=["added", "taken away", "numbers", "words", "objects"],
+)
+def test_a_last_axis_of_length_one_may_be_left_out_as_for_keras(shape, x, make):
+    def build(hp):
+        words = x.dtype.kind in "UO"
+        inputs = keras.Input(shape, dtype="string" if words else "float32")
+        numbers = keras.layers.Hashing(4, output_mode="one_hot")(inputs) if words else keras.layers.Flatten()(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(hp.Int("units", 1, 1))(numbers))
+        model.compile("sgd", "mse", run_eagerly=True)
+        return model
+
+    tuner = make(build, objective="val_loss", max_trials=1)
+    tuner.search(x, np.zeros((10, 1)), validation_data=(x, np.zeros((10, 1))), verbose=0)
+    assert [trial.status for trial in tuner.record().trials] == ["COMPLETED"]
+
+
+def test_an_epoch_without_validation_is_refused(make, small, points):
+    class Own(small):
+        def fit(self, hp, model, *args, **kwargs):
+            return model.fit(*args, validation_freq=2, **kwargs)
+
+    settings = {"validation_data": points, "epochs": 2, "verbose": 0}
+    with pytest.raises(InvalidArgument, match=r"after each epoch, got validation_freq=\[1, 3\]"):
+        make(small(), objective="val_loss").search(*points, validation_freq=[1, 3], **settings)
+    with pytest.raises(InvalidArgument, match="after each epoch, got validation_freq=2"):
+        make(Own(), objective="val_loss", project_name="own").search(*points, **settings)
 
 
 def test_losses_and_metrics_for_each_output_by_name(make, points):
@@ -265,3 +305,35 @@ def test_arguments_of_a_fit_of_ones_own_are_its_own(make, small, points):
     tuner = make(Own(), objective="val_loss", max_trials=2)
     tuner.search(*points, *points, verbose=0)
     assert [trial.epochs for trial in tuner.record().completed] == [2, 2]
+
+
+def test_a_callback_hears_of_each_batch_in_the_trials_and_in_the_final_fit(make, small, points):
+    seen = []
+
+    class WarmUp(small):
+        def fit(self, hp, model, *args, callbacks=(), **kwargs):
+            note = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: seen.append(batch))
+            return super().fit(hp, model, *args, callbacks=[*callbacks, note], **kwargs)
+
+    tuner = make(WarmUp(), objective="val_loss", max_trials=1)
+    tuner.search(*points, validation_data=points, batch_size=16, verbose=0)
+    assert seen == [0, 1, 2]
+    final_fit(tuner, points, points, epochs=1, batch_size=16)
+    assert seen == [0, 1, 2, *range(6)]
+
+
+def test_of_a_metric_with_a_value_for_each_class_the_mean_counts(make, points):
+    def build(hp):
+        hidden = keras.layers.Dense(hp.Int("units", 2, 9))
+        model = keras.Sequential([keras.Input((2,)), hidden, keras.layers.Dense(2, "softmax")])
+        model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score(name="f1")])
+        return model
+
+    data = points[0], np.eye(2)[points[1]]
+    tuner = make(build, objective=kt.Objective("val_f1", "max"), max_trials=1, tensorboard=True)
+    tuner.search(*data, validation_data=data, epochs=2, verbose=0)
+    (trial,) = tuner.record().trials
+    assert trial.score == max(trial.curves[0]["val_f1"])
+    (model,) = tuner.get_best_models()
+    assert trial.score == pytest.approx(np.mean(model.evaluate(*data, verbose=0, return_dict=True)["f1"]))
+    assert len(final_fit(tuner, data, data, epochs=1, batch_size=16).history["f1"]) == 1

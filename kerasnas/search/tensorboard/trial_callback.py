@@ -12,6 +12,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from kerasnas.event_files import RunFile, histogram_summary
 from kerasnas.search.tensorboard.gradients import LossGradients
 from kerasnas.search.tensorboard.model_graph import model_graph
+from kerasnas.search.trial_history import as_number
 
 __all__ = ["TrialCallback"]
 
@@ -59,7 +60,7 @@ class TrialCallback(keras.callbacks.Callback):
         validation: list[Summary] = []
         for name, value in (logs or {}).items():
             runs = validation if name.startswith("val_") else train
-            runs.append(scalar_pb(f"epoch_{name.removeprefix('val_')}", float(value)))
+            runs.append(scalar_pb(f"epoch_{name.removeprefix('val_')}", as_number(value)))
         if self.model.optimizer is not None and "learning_rate" not in (logs or {}):
             train.append(scalar_pb("epoch_learning_rate", float(self.model.optimizer.learning_rate)))
         variables = self.model.trainable_variables
