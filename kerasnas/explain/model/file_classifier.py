@@ -20,6 +20,8 @@ _KINDS = {
     "tensor(bool)": "bool",
     **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
+# What leaves answers as far apart as they were.
+_PASSING = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class FileClassifier:
     Attributes:
         path: of the file.
         inputs: what it takes, in its order; LiteRT's integers that stand for real numbers are taken as those.
-        rounding: how far answers lie apart at least, for a LiteRT file that answers in integers; else 0.
+        rounding: how far answers lie apart at least, for a LiteRT file that answers in integers and an ONNX file that
+            rounds its answers in the end (QuantizeLinear, DequantizeLinear); else 0.
 
     Raises:
         InvalidArgument: if there is no such file, its runtime cannot load it, or it has several outputs.
@@ -113,7 +116,22 @@ def _onnx(path: Path) -> _Opened:
         for one in session.get_inputs()
     )
     outputs = tuple(one.name for one in session.get_outputs())
-    return _Opened(inputs, outputs, lambda feeds: session.run(None, feeds)[0])
+    return _Opened(inputs, outputs, lambda feeds: session.run(None, feeds)[0], _onnx_rounding(path))
+
+
+def _onnx_rounding(path: Path) -> float:
+    """Return the one scale of the DequantizeLinear that an ONNX graph ends in; 0 where there is none."""
+    from onnx import load, numpy_helper
+
+    graph = load(path, load_external_data=False).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    node = makers.get(graph.output[0].name)
+    while node is not None and node.op_type in _PASSING:
+        node = makers.get(node.input[0])
+    if node is None or node.op_type != "DequantizeLinear":
+        return 0.0
+    scales = [numpy_helper.to_array(one) for one in graph.initializer if one.name == node.input[1]]
+    return float(scales[0].item()) if scales and scales[0].size == 1 else 0.0
 
 
 def _litert(path: Path) -> _Opened:
