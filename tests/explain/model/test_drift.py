@@ -151,7 +151,7 @@ def test_a_quantised_file_is_judged_like_any_other(half_empty, tmp_path):
     # Where 8 bits make a probability 1 and keep it there, nothing is known of where the file looks; elsewhere it is the same.
     assert 0 < found.blank.sum() < 8
     np.testing.assert_array_equal(found.blank, np.ptp(found.attribution.values, axis=(1, 2)) == 0)
-    assert np.median(found.rank_correlation[~found.blank]) > 0.8  # of some only a step or two is left
+    assert np.median(found.rank_correlation[~found.blank]) > 0.9  # of one or another only a step or two is left
     assert found.to_dict()["rank_correlation"] == pytest.approx(found.rank_correlation[~found.blank].mean())
     assert found.to_dict()["rank_correlation"] < exact.to_dict()["rank_correlation"]
     assert f"{found.blank.sum()} of its maps are blank" in str(found)
