@@ -79,36 +79,6 @@ def onnx_file(tmp_path):
     return make
 
 
-@pytest.fixture
-def ending_onnx_file(tmp_path):
-    """Make an ONNX file of ten classes that ends in these operators; also return its logits for images."""
-    from onnx import TensorProto, helper, numpy_helper, save
-
-    kernel = np.random.default_rng(0).normal(0, 4, (3, 10)).astype("float32")
-    constants = {"kernel": kernel, "scale": np.float32(1 / 255), "zero": np.int8(-128), "shape": np.array([-1, 10])}
-
-    def make(*ends):
-        steps = ["ReduceMean", "MatMul", *ends]
-        rounding = ["scale", "zero"]
-        more = {"MatMul": ["kernel"], "Reshape": ["shape"], "QuantizeLinear": rounding, "DequantizeLinear": rounding}
-        nodes = [
-            helper.make_node(step, ["x" if i == 0 else f"t{i}", *more.get(step, [])], [f"t{i + 1}"])
-            for i, step in enumerate(steps)
-        ]
-        nodes[0].attribute.extend([helper.make_attribute("axes", [1, 2]), helper.make_attribute("keepdims", 0)])
-        start = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 12, 12, 3])
-        end = helper.make_tensor_value_info(f"t{len(steps)}", TensorProto.FLOAT, ["batch", 10])
-        held = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-        graph = helper.make_graph(nodes, "box", [start], [end], held)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
-        model.ir_version = 8
-        path = tmp_path / "ending.onnx"
-        save(model, path)
-        return path, lambda images: images.mean(axis=(1, 2)).astype(np.float64) @ kernel
-
-    return make
-
-
 @pytest.mark.parametrize("last", [[], ["Reshape", "Identity"]])
 def test_an_onnx_file_that_rounds_its_answers_is_nowhere_surer_than_half_a_step(ending_onnx_file, images, last):
     path, logits = ending_onnx_file("Softmax", "QuantizeLinear", "DequantizeLinear", *last)
