@@ -72,6 +72,19 @@ def test_a_subclassed_model(explain):
 
 
 @both
+@pytest.mark.parametrize("kind", [keras.Model, keras.Sequential])
+def test_a_graph_with_a_call_of_its_own(explain, kind):
+    class Scaled(kind):
+        def call(self, x, training=None, mask=None):
+            return super().call(x / 255, training=training)
+
+    inputs = keras.Input((4, 4, 1))
+    outputs = layers.Dense(2)(layers.Flatten()(layers.Conv2D(2, 3)(inputs)))
+    parts = [inputs, outputs] if kind is keras.Model else [[inputs, layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(2)]]
+    refuses(explain, Scaled(*parts), np.zeros((1, 4, 4, 1)), "subclassed model Scaled")
+
+
+@both
 def test_a_keras_2_model(explain):
     class Model:
         __module__ = "tf_keras.src.models"
