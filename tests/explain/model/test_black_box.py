@@ -93,6 +93,15 @@ def test_an_onnx_file_that_rounds_its_answers_is_nowhere_surer_than_half_a_step(
     assert scores_of(ending_onnx_file("Softmax")[0], images).evaluate(images).min() < np.log(0.5 / 255) - 1  # not rounded
 
 
+def test_a_file_of_several_sigmoids_has_the_log_odds_of_each(ending_onnx_file, images):
+    path, logits = ending_onnx_file("Sigmoid", units=4)
+    scores, expected = scores_of(path, images), logits(images)
+    assert scores.score_kind == "log-odds"
+    np.testing.assert_allclose(scores.evaluate(images), expected, atol=1e-3)
+    np.testing.assert_allclose(scores.probabilities(expected), 1 / (1 + np.exp(-expected)))
+    np.testing.assert_allclose(np.exp(scores.log_probabilities(expected)).sum(axis=1), 1)  # as of the Keras model
+
+
 @pytest.mark.parametrize("batch", ["batch", 1, 2, 7])
 def test_an_onnx_file_of_any_batch_size(onnx_file, images, batch):
     scores = scores_of(str(onnx_file(batch)), images)
