@@ -158,6 +158,13 @@ def test_functions_that_do_not_answer_with_scores(images, answer, message):
         occlusion(answer, images)
 
 
+def test_three_axes_may_be_grey_images_or_one_image():
+    message = r"images\[\.\.\., None\] if they are grey.*images\[None\] if it is one image"
+    for shape in ((3, 12, 12), (12, 12, 3), (12, 12, 1)):
+        with pytest.raises(InvalidArgument, match=message):
+            occlusion(lambda x: x.mean(axis=(1, 2)), np.zeros(shape))
+
+
 def test_what_cannot_be_explained_at_all(images):
     with pytest.raises(InvalidArgument, match=r"ONNX or LiteRT file, or a function.*builtins\.int"):
         occlusion(3, images)
