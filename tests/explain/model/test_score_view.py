@@ -138,6 +138,14 @@ def test_weights_that_are_nan_are_reported(explain, cnn):
     refuses(explain, model, np.ones((1, 12, 12, 3)), "weights", target=0)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_scores_of_a_network_that_has_diverged(cnn, value):
+    model = cnn()
+    model.get_layer("scores").set_weights([np.full((16, 4), value), np.zeros(4)])
+    with pytest.raises(InvalidArgument, match="finite scores"):
+        ScoreView(model, np.ones((1, 12, 12, 3))).evaluate(np.ones((1, 12, 12, 3), "float32"))
+
+
 @both
 def test_a_model_whose_input_is_named_in_a_dictionary(explain, rng):
     inputs = keras.Input((6, 6, 1), name="image")
