@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kerasnas.decided_classes import model_threshold
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.file_classifier import FileClassifier
 from kerasnas.explain.model.image_batch import image_batch
@@ -15,10 +17,21 @@ from kerasnas.explain.model.log_probabilities import log_probabilities
 from kerasnas.explain.model.score_view import ScoreView, is_keras_2
 from kerasnas.explain.model.scores import Scores
 
-__all__ = ["BlackBox", "scores_of"]
+__all__ = ["Answers", "BlackBox", "scores_of"]
 
 # Probabilities beyond these are taken for them; of a single one, 1 - p has been rounded, too.
 _LEAST, _LEAST_SINGLE = 1e-30, 1e-7
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A Keras model as a function of which nothing is seen but its answers, as nothing else is of its file."""
+
+    model: Any
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return what the model answers."""
+        return np.asarray(self.model.predict(x, verbose=0))
 
 
 def scores_of(model: Any, images: ArrayLike) -> Scores:
@@ -39,7 +52,7 @@ def scores_of(model: Any, images: ArrayLike) -> Scores:
         file = _of_images(model)
         return BlackBox(lambda x: file([x]), images, file.inputs[0].shape, rounding=file.rounding, sigmoid=file.sigmoid)
     if callable(model):
-        return BlackBox(model, images)
+        return BlackBox(model, images, sigmoid=isinstance(model, Answers) and model_threshold(model.model) > 0)
     raise InvalidArgument(
         "Expected a Keras 3 model, the path of an ONNX or LiteRT file, or a function from images to class scores; "
         f"came {type(model).__module__}.{type(model).__name__}."

@@ -72,6 +72,14 @@ def test_a_black_box_of_the_same_model_has_not_drifted(cnn, rng):
         drift(grad_cam(model, images), lambda x: model.predict(x, verbose=0))
 
 
+def test_a_file_of_several_sigmoids_has_not_drifted(cnn, rng, tmp_path):
+    model, images = cnn(head="sigmoid"), rng.random((3, 12, 12, 3)).astype("float32")
+    maps = occlusion(model, images)
+    found = drift(maps, to_onnx(model, tmp_path / "sigmoids.onnx"))
+    assert found.rank_correlation.min() > 0.999
+    np.testing.assert_allclose(found.attribution.values, maps.values, atol=1e-3)
+
+
 def test_maps_of_one_value(cnn, rng):
     images = rng.random((1, 12, 12, 3)).astype("float32")
     model = cnn()
