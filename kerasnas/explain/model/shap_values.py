@@ -16,7 +16,7 @@ from kerasnas.explain.model.black_box import scores_of
 from kerasnas.explain.model.cell_grid import cell_grid
 from kerasnas.explain.model.image_batch import image_batch
 from kerasnas.explain.model.scores import Scores
-from kerasnas.explain.whole_number import require_seed
+from kerasnas.explain.whole_number import require_seed, require_whole_number
 
 __all__ = ["shap_values"]
 
@@ -77,6 +77,7 @@ def shap_values(
     require_seed(seed)
     scores = scores_of(model, images)
     height, width = scores.images.shape[1:3]
+    require_whole_number("cells", cells, 1, min(height, width))
     grid = cell_grid(height, width, cells)
     least = 2 * cells**2 + 1
     if not isinstance(evaluations, int | np.integer) or isinstance(evaluations, bool) or evaluations < least:
