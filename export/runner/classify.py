@@ -87,21 +87,47 @@ PASSING = {"Add", "Cast", "Concat", "DequantizeLinear", "Div", "Flatten", "Ident
 PASSING |= {"ReduceMean", "ReduceSum", "Reshape", "Squeeze", "Sum", "Transpose", "Unsqueeze"}
 
 
-def ending(model: bytes) -> str:
-    """Return what the answers of an ONNX file are: "softmax" or "sigmoid", which are probabilities, or "scores"."""
+# What leaves rounded answers as far apart as they were.
+RESHAPING = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+
+
+def graph_parts(model: bytes) -> tuple[bytes, dict[bytes, tuple[str, list[bytes]]], dict[bytes, float]]:
+    """Return the output of an ONNX file, what makes each value and from what, and the constants that are one float."""
     (graph,) = (value for number, value in fields(memoryview(model)) if number == 7)  # ModelProto.graph
     makers: dict[bytes, tuple[str, list[bytes]]] = {}
     ends: list[bytes] = []
-    entries = [dict(fields(value)) for number, value in fields(memoryview(model)) if number == 14]  # ModelProto.metadata_props
-    if any(bytes(entry.get(1, b"")) == b"threshold" and bytes(entry.get(2, b"")) == b"0.5" for entry in entries):
-        return "sigmoid"  # a hard one, perhaps, which stands in the file in pieces
+    constants: dict[bytes, float] = {}
     for number, value in fields(graph):
         if number == 1:  # GraphProto.node
             node = [(part, bytes(text)) for part, text in fields(value) if part in (1, 2, 4)]  # input, output, op_type
             operator = "".join(text.decode() for part, text in node if part == 4)
             makers.update({text: (operator, [t for p, t in node if p == 1]) for part, text in node if part == 2})
-        elif number == 12 and not ends:  # GraphProto.output, ValueInfoProto.name
-            ends = [bytes(text) for part, text in fields(value) if part == 1]
+        elif number == 5:  # GraphProto.initializer
+            tensor = dict(fields(value))
+            content = tensor.get(9, tensor.get(4, b""))  # TensorProto.raw_data, float_data
+            if tensor.get(2) == 1 and len(content) == 4:  # a float
+                constants[bytes(tensor[8])] = float(np.frombuffer(content, "<f4")[0])
+        elif number == 12:  # GraphProto.output, ValueInfoProto.name
+            ends += [bytes(text) for part, text in fields(value) if part == 1]
+    return ends[0], makers, constants
+
+
+def rounding(model: bytes) -> float:
+    """Return how far the answers of an ONNX file lie apart at least: the scale of its last DequantizeLinear; else 0."""
+    name, makers, constants = graph_parts(model)
+    operator, inputs = makers.get(name, ("", []))
+    while operator in RESHAPING:
+        operator, inputs = makers.get(inputs[0], ("", []))
+    return constants.get(inputs[1], 0.0) if operator == "DequantizeLinear" else 0.0
+
+
+def ending(model: bytes) -> str:
+    """Return what the answers of an ONNX file are: "softmax" or "sigmoid", which are probabilities, or "scores"."""
+    end, makers, _ = graph_parts(model)
+    ends = [end]
+    entries = [dict(fields(value)) for number, value in fields(memoryview(model)) if number == 14]  # ModelProto.metadata_props
+    if any(bytes(entry.get(1, b"")) == b"threshold" and bytes(entry.get(2, b"")) == b"0.5" for entry in entries):
+        return "sigmoid"  # a hard one, perhaps, which stands in the file in pieces
     found, seen = set(), set()
     while ends:
         name = ends.pop()
@@ -169,7 +195,8 @@ class LiteRT:
         self.custom_metadata_map = {name: one if isinstance(one, str) else json.dumps(one) for name, one in facts.items()}
         # LiteRT gives these scales to a softmax or sigmoid of 8 and of 16 bits.
         is_share = facts.get("threshold") == 0.5 or self.taken["quantization"][0] in (1 / 256, 1 / 32768)
-        self.ending = ("sigmoid" if self.taken["shape"][-1] == 1 else "softmax") if is_share else "scores"
+        is_sigmoid = facts.get("ending") == "sigmoid" or (is_share and self.taken["shape"][-1] == 1)
+        self.ending = "sigmoid" if is_sigmoid else "softmax" if is_share else "scores"
 
     def get_inputs(self) -> list[SimpleNamespace]:
         """Return name, shape (a text for what is free) and type of each input."""
@@ -208,7 +235,7 @@ class Classifier:
         content = read_model(path)
         if content[4:8] == b"TFL3":
             self.session = LiteRT(path, threads)
-            self.ending = self.session.ending
+            self.ending, self.step = self.session.ending, float(self.session.taken["quantization"][0])
         else:
             self._open_onnx(content, threads)
         self.metadata = self.session.get_modelmeta().custom_metadata_map
@@ -216,7 +243,7 @@ class Classifier:
         self.black, self.white = pixel_range or self._range()
         blank = np.zeros((1, self.height or 224, self.width or 224, self.channels), np.float32)
         answers = np.concatenate([self.run(blank + self.black), self.run(blank + self.white)])  # a warm-up, too
-        looks_like_it = answers.min() >= 0 and np.allclose(answers.sum(axis=1), 1, atol=1e-3)
+        looks_like_it = answers.min() >= 0 and np.allclose(answers.sum(axis=1), 1, atol=1e-3 + answers.shape[1] * self.step / 2)
         if self.ending == "scores" and looks_like_it and answers.shape[1] > 1:
             self.ending = "softmax"
         self.labels = self._labels(answers.shape[1])
@@ -231,9 +258,9 @@ class Classifier:
             version = onnxruntime.__version__
             raise Problem(f"{self.path}: not an ONNX file that onnxruntime {version} can run: {error}") from error
         try:
-            self.ending = ending(content)
+            self.ending, self.step = ending(content), rounding(content)
         except (ValueError, IndexError):  # a graph that is not in protobuf
-            self.ending = "scores"
+            self.ending, self.step = "scores", 0.0
 
     def _read_input(self) -> None:
         inputs = self.session.get_inputs()
@@ -331,17 +358,21 @@ class Classifier:
         return weights / weights.sum(axis=1, keepdims=True)
 
     def evidence(self, pixels: "np.ndarray", column: int) -> "np.ndarray":
-        """Return the score of a class before the softmax, or the log-odds of its probability; shape (batch,)."""
+        """Return the score of a class before the softmax, or the log-odds of its probability; shape (batch,).
+
+        A probability that is nearer to 0 or 1 than half a step of a file that rounds its answers is taken to be that far.
+        """
         answers = self.run(pixels)
         sign = -1 if answers.shape[1] == 1 and column == 0 else 1
         mine = answers[:, 0] if answers.shape[1] == 1 else answers[:, column]
         if self.ending == "scores":
             return sign * mine
-        if answers.shape[1] == 1:
-            mine = np.clip(mine, 1e-7, 1 - 1e-7)
-            return sign * (np.log(mine) - np.log(1 - mine))
+        if self.ending == "sigmoid":  # each column is a probability of its own
+            least = max(1e-7, self.step / 2)
+            mine = np.clip(mine, least, 1 - least)
+            return sign * (np.log(mine) - np.log1p(-mine))
         # The sum of the others keeps what 1 - p would round away.
-        answers = np.maximum(answers, 1e-30)
+        answers = np.maximum(answers, max(1e-30, self.step / 2))
         return np.log(answers[:, column]) - np.log(np.delete(answers, column, axis=1).sum(axis=1))
 
 

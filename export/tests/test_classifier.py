@@ -205,6 +205,23 @@ def test_the_map_of_a_linear_model_in_closed_form(write_model, random_pixels):
             assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.5
 
 
+def test_what_rounded_probabilities_say_ends_at_half_of_their_step(write_model):
+    pixels = np.zeros((1, 4, 4, 1), np.float32)
+    rounded = Classifier(write_model(KERNEL, [9, 0, 0], end="quantised"))
+    assert rounded.step == pytest.approx(1 / 255)
+    assert rounded.evidence(pixels, 0)[0] == pytest.approx(np.log(255 / 1), rel=1e-5)
+    assert rounded.evidence(pixels, 1)[0] == pytest.approx(np.log(0.5 / 255.5), rel=1e-5)
+    exact = Classifier(write_model(KERNEL, [9, 0, 0]))
+    assert exact.step == 0
+    assert exact.evidence(pixels, 1)[0] == pytest.approx(-np.log(np.exp(9) + 1), rel=1e-5)
+
+
+def test_of_several_sigmoids_each_has_log_odds_of_its_own(write_model):
+    classifier = Classifier(write_model(KERNEL, [3, 2, -1], end="Sigmoid"))
+    found = [classifier.evidence(np.zeros((1, 4, 4, 1), np.float32), column)[0] for column in range(3)]
+    np.testing.assert_allclose(found, [3, 2, -1], rtol=1e-5)
+
+
 def test_the_picture_of_a_map_is_red_where_the_evidence_is():
     values = np.zeros((8, 8))
     values[:2, :2], values[6:, 6:] = 1, -1

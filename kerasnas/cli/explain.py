@@ -160,7 +160,7 @@ def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder
     classes = list(range(min(len(labels), _CLASSES)))
     because = functools.partial(explain.occlusion, model)
     makers: dict[str, Callable[[], Any]] = {
-        "structure.svg": lambda: explain.structure(model, latency=explain.layer_latency(model, pictures[few])),
+        "structure.svg": lambda: _structure(model, pictures[few]),
         "weights.png": lambda: explain.weight_statistics(model, pictures[some]),
         "filters.png": lambda: explain.filters(model),
         "activations.png": lambda: explain.activation_maps(model, np.asarray(pictures[chosen])),
@@ -181,6 +181,18 @@ def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder
             (folder / name).unlink(missing_ok=True)  # one of an earlier model
         else:
             made.save(folder / name)
+
+
+def _structure(model: Any, x: Any) -> Any:
+    """Return the structure, with the time of each layer where they can be run one by one."""
+    from kerasnas.errors import InvalidArgument
+    from kerasnas.explain import layer_latency, structure
+
+    try:
+        return structure(model, latency=layer_latency(model, x))
+    except InvalidArgument as error:
+        click.echo(f"no times in structure.svg: {error}")
+        return structure(model)
 
 
 def _worth_of_layers(model: Any, x: Any, y: Any) -> Any:

@@ -11,7 +11,7 @@ from kerasnas.decided_classes import Makers, decided_classes, model_threshold, s
 from kerasnas.export.functional_view import FunctionalView
 from kerasnas.litert import makers, read_facts
 
-__all__ = ["file_classes", "threshold_facts"]
+__all__ = ["ending_facts", "file_classes", "threshold_facts"]
 
 
 def threshold_facts(view: FunctionalView) -> dict[str, float]:
@@ -22,6 +22,13 @@ def threshold_facts(view: FunctionalView) -> dict[str, float]:
     shapes = [shape for _, shape, _ in view.outputs]
     single = len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][1] == 1
     return {"threshold": model_threshold(view.model)} if single else {}
+
+
+def ending_facts(view: FunctionalView) -> dict[str, str]:
+    """Return what a LiteRT file is told of several columns that end in a sigmoid: each is a probability of its own."""
+    shapes = [shape for _, shape, _ in view.outputs]
+    several = len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][1] != 1
+    return {"ending": "sigmoid"} if several and model_threshold(view.model) > 0 else {}
 
 
 def file_classes(file: str | os.PathLike[str], outputs: NDArray[Any]) -> NDArray[np.int64]:

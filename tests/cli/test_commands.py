@@ -320,6 +320,17 @@ def test_the_worth_of_layers_is_told_only_where_a_path_leads_around_one(tmp_path
                 kerasnas.cli.explain._worth_of_layers(network, x, y)
 
 
+def test_the_structure_is_drawn_without_times_where_layers_cannot_be_run_one_by_one(capsys):
+    one, other = keras.Input((4, 4, 2)), keras.Input((4, 4, 2))
+    both = keras.Model([one, other], keras.layers.ReLU()(keras.layers.Add()([one, other])), name="both")
+    start = keras.Input((4, 4, 2))
+    flat = keras.layers.Flatten()(both([start, keras.layers.Conv2D(2, 1, name="conv")(start)]))
+    network = keras.Model(start, keras.layers.Dense(3, "softmax", name="scores")(flat))
+    drawn = kerasnas.cli.explain._structure(network, np.ones((2, 4, 4, 2), "float32"))
+    assert {"conv", "scores"} <= {row.path for row in drawn.rows}
+    assert "no times in structure.svg" in capsys.readouterr().out
+
+
 def test_a_network_that_is_replaced_leaves_no_exported_file(tmp_path, capsys):
     for name in ("m-pruned.onnx", "m-pruned-int8.tflite", "m.onnx", "m-compressed.onnx"):
         (tmp_path / name).write_text("old")

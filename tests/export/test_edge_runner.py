@@ -103,6 +103,7 @@ def test_a_file_that_quantize_made(runner, scramble, pictures, tmp_path):
         *[(name, 5, "softmax") for name in ("float32", "float16", "int8", "int16")],
         *[(name, units, end) for name in ("float32", "int8") for units, end in ((5, None), (1, "sigmoid"), (1, None))],
         ("int16", 1, "sigmoid"),
+        *[(name, 5, "sigmoid") for name in ("float32", "int8")],
     ],
 )
 def test_litert_files(runner, scramble, pictures, tmp_path, format_, units, activation):
@@ -126,7 +127,7 @@ def test_litert_files(runner, scramble, pictures, tmp_path, format_, units, acti
     np.testing.assert_allclose(found, expected, atol=1e-6)
     together = classifier.probabilities(classifier.run(np.concatenate(pixels)))  # any batch
     np.testing.assert_allclose(together, found, atol=1e-6)
-    if format_ == "float32":
+    if format_ in ("float32", "int8"):
         expected = explain.occlusion(tmp_path / "m.tflite", x[:1])
         found = runner.occlusion(classifier, pixels[0], int(expected.targets[0]))
         np.testing.assert_allclose(found, expected.values[0], rtol=1e-3, atol=1e-4)

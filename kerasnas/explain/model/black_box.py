@@ -2,22 +2,36 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kerasnas.decided_classes import model_threshold
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.file_classifier import FileClassifier
 from kerasnas.explain.model.image_batch import image_batch
+from kerasnas.explain.model.log_probabilities import log_probabilities
 from kerasnas.explain.model.score_view import ScoreView, is_keras_2
 from kerasnas.explain.model.scores import Scores
 
-__all__ = ["BlackBox", "scores_of"]
+__all__ = ["Answers", "BlackBox", "scores_of"]
 
 # Probabilities beyond these are taken for them; of a single one, 1 - p has been rounded, too.
 _LEAST, _LEAST_SINGLE = 1e-30, 1e-7
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A Keras model as a function of which nothing is seen but its answers, as nothing else is of its file."""
+
+    model: Any
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return what the model answers."""
+        return np.asarray(self.model.predict(x, verbose=0))
 
 
 def scores_of(model: Any, images: ArrayLike) -> Scores:
@@ -36,9 +50,9 @@ def scores_of(model: Any, images: ArrayLike) -> Scores:
         return ScoreView(model, images)
     if isinstance(model, str | os.PathLike):
         file = _of_images(model)
-        return BlackBox(lambda x: file([x]), images, file.inputs[0].shape, rounding=file.rounding)
+        return BlackBox(lambda x: file([x]), images, file.inputs[0].shape, rounding=file.rounding, sigmoid=file.sigmoid)
     if callable(model):
-        return BlackBox(model, images)
+        return BlackBox(model, images, sigmoid=isinstance(model, Answers) and model_threshold(model.model) > 0)
     raise InvalidArgument(
         "Expected a Keras 3 model, the path of an ONNX or LiteRT file, or a function from images to class scores; "
         f"came {type(model).__module__}.{type(model).__name__}."
@@ -48,14 +62,16 @@ def scores_of(model: Any, images: ArrayLike) -> Scores:
 class BlackBox(Scores):
     """A function from images to probabilities or scores.
 
-    Where the answers are probabilities p (from 0 to 1, with a sum of 1 where there is more than one column) the scores are
-    log-odds, log(p / (1 - p)): a probability that is nearly 1 hides what speaks for the class.
+    Where the answers are probabilities p (from 0 to 1, with a sum of 1 where there is more than one column, unless each is
+    known to be a sigmoid) the scores are log-odds, log(p / (1 - p)): a probability that is nearly 1 hides what speaks for the
+    class.
 
     Args:
         run: takes float32 images of shape (n, height, width, channels), returns an array of shape (n, classes) or (n, 1).
         images: shape (batch, height, width, channels).
         input_shape: what the images must fit, None for any size.
         rounding: how far answers lie apart at least; what is nearer to 0 or 1 than half of it is taken to be that far.
+        sigmoid: whether each answer is known to be a probability of its own, whatever their sum.
 
     Raises:
         InvalidArgument: if the images do not fit, or the answers are not as above.
@@ -68,6 +84,7 @@ class BlackBox(Scores):
         input_shape: tuple[int | None, ...] = (None, None, None, None),
         *,
         rounding: float = 0.0,
+        sigmoid: bool = False,
     ) -> None:
         self.images = image_batch(images, input_shape)
         self._run = run
@@ -82,9 +99,16 @@ class BlackBox(Scores):
             probes = (low + high - pixels, np.full_like(pixels[:1], low), np.full_like(pixels[:1], high))
             answers = np.concatenate([answers, *(self._answers(probe) for probe in probes)])
         within = bool(np.all((answers >= 0) & (answers <= 1)))
-        if within and (self.single or np.allclose(answers.sum(axis=1), 1, atol=1e-3 + answers.shape[1] * self._half_step)):
+        self._apart = self.single or sigmoid
+        if within and (self._apart or np.allclose(answers.sum(axis=1), 1, atol=1e-3 + answers.shape[1] * self._half_step)):
             self.score_kind = "log-odds"
         self.sigmoid = self.single or self.score_kind == "log-odds"
+
+    def log_probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """Return the logarithms of probabilities that add up to 1, shape (n, classes): of several sigmoids the softmax."""
+        if self._apart and not self.single:
+            return log_probabilities(scores, from_logits=True)
+        return super().log_probabilities(scores)
 
     def _evaluate(self, x: np.ndarray) -> np.ndarray:
         answers = self._answers(x)
@@ -94,7 +118,7 @@ class BlackBox(Scores):
                     f"Expected probabilities, as for the images themselves; came {answers.min():.4g} to {answers.max():.4g}. "
                     "Return a score for each of two classes, or probabilities for all images."
                 )
-            if self.single:
+            if self._apart:
                 least = max(_LEAST_SINGLE, self._half_step)
                 answers = np.clip(answers, least, 1 - least)
                 others = 1 - answers

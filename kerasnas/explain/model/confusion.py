@@ -103,7 +103,7 @@ def confusion(
     """Count which class is predicted for which, and collect the mistakes with the highest probability.
 
     A sure mistake is worth a look: a wrong label, a class that looks like another, or a mark that misleads. The
-    probability is the model's own, from the softmax of its scores (the sigmoid, if it has one unit); it need not be calibrated.
+    probability is the model's own, from the softmax of its scores (the sigmoid, if it ends in one); it need not be calibrated.
 
     Args:
         model: built Keras 3 Functional or Sequential classifier with output (batch, classes); it is not changed.
@@ -138,12 +138,14 @@ def confusion(
     if labels is not None and len(labels) != view.classes:
         raise InvalidArgument(f"Expected {view.classes} labels, one for each class; came {len(labels)}.")
     true = class_labels(y, len(view.images), view.classes)
-    logs = view.log_probabilities(view.evaluate(view.pixels()))
-    predicted = logs.argmax(axis=1)
+    scores = view.evaluate(view.pixels())
+    logs = -np.logaddexp(0, -scores) if view.sigmoid else view.log_probabilities(scores)  # of `view.probabilities`, unrounded
+    predicted = scores.argmax(axis=1)
+    sure = logs.max(axis=1)
     matrix = np.zeros((view.classes, view.classes), np.int64)
     np.add.at(matrix, (true, predicted), 1)
     wrong = np.flatnonzero(predicted != true)
-    surest = wrong[np.argsort(-logs[wrong, predicted[wrong]], kind="stable")][:mistakes]
+    surest = wrong[np.argsort(-sure[wrong], kind="stable")][:mistakes]
     attribution = None
     if explain is not None and len(surest):
         attribution = explain(view.images[surest], target=predicted[surest])
@@ -154,7 +156,7 @@ def confusion(
             )
     return Confusion(
         matrix=matrix,
-        mistakes=tuple(Mistake(int(i), int(true[i]), int(predicted[i]), float(np.exp(logs[i, predicted[i]]))) for i in surest),
+        mistakes=tuple(Mistake(int(i), int(true[i]), int(predicted[i]), float(np.exp(sure[i]))) for i in surest),
         wrong=len(wrong),
         images=view.images[surest],
         attribution=attribution,

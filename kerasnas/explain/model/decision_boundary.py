@@ -134,6 +134,8 @@ def decision_boundary(
     network = InnerNetwork(view)
     call = _features_call(network, layer)
     features = network.value(call.index).astype(np.float64)
+    if not np.all(np.isfinite(features)):
+        raise InvalidArgument(f"Expected finite features; those of {call.path!r} hold NaN or infinity. Look at the weights.")
     if not np.ptp(features, axis=0).any():
         raise InvalidArgument(f"Expected features that differ between samples; those of {call.path!r} are the same for all.")
     head = _Head(view, call)
@@ -196,9 +198,11 @@ class _Head:
         return self._steps.outputs(state, self._start, len(features))
 
     def require_all(self, features: np.ndarray) -> None:
-        """Raise InvalidArgument if the scores depend on more of an image than its features."""
+        """Raise InvalidArgument if the scores depend on more of an image than its features, or are not finite."""
         images = self._view.pixels(0, min(self._view.chunk, 64))
         own, swapped = (self._score(pixels, features[: len(images)]) for pixels in (images, images[::-1]))
+        if not np.all(np.isfinite(own)):
+            raise InvalidArgument("Expected finite scores; the model answered with NaN or infinity. Look at its weights.")
         if not np.allclose(own, swapped, rtol=_SAME, atol=_SAME * float(np.abs(own).max())):
             raise InvalidArgument(
                 f"Expected scores that depend on the output of {self._path!r} alone; another branch of the model goes past "

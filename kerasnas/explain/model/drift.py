@@ -9,7 +9,7 @@ import numpy as np
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution
-from kerasnas.explain.model.black_box import scores_of
+from kerasnas.explain.model.black_box import Answers, scores_of
 from kerasnas.explain.model.randomisation import map_correlation
 
 __all__ = ["Drift", "drift"]
@@ -113,4 +113,4 @@ def drift(attribution: Attribution, model: Any) -> Drift:
 
 
 def _by_its_answers(model: Any) -> Any:
-    return (lambda x: model.predict(x, verbose=0)) if isinstance(model, keras.Model) else model
+    return Answers(model) if isinstance(model, keras.Model) else model

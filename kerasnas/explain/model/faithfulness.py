@@ -1,5 +1,6 @@
 """Whether a map marks what the score rests on: hide what it marks, and look at the score."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ class Faithfulness:
 
 def faithfulness(
     scores: Scores,
-    maps: np.ndarray,
+    maps: np.ndarray | Sequence[np.ndarray],
     targets: np.ndarray,
     *,
     baseline: str | ArrayLike = "mean",
@@ -52,7 +53,7 @@ def faithfulness(
 
     Args:
         scores: the classifier and its images.
-        maps: shape (maps, batch, height, width).
+        maps: shape (maps, batch, height, width), or a sequence of arrays of shape (batch, height, width).
         targets: shape (batch,), the class of each image that the maps explain.
         baseline: what hides, as `occlusion` takes it.
         steps: into how many parts the pixels are divided for deletion and insertion, at least 1.
@@ -72,22 +73,23 @@ def faithfulness(
     """
     for name, value, least in (("steps", steps, 1), ("subsets", subsets, 2)):
         require_whole_number(name, value, least)
-    if maps.ndim != 4 or maps.shape[1:] != scores.images.shape[:3]:
+    wrong = [one.shape for one in maps if one.shape != scores.images.shape[:3]]
+    if wrong:
         raise InvalidArgument(
             f"Expected maps of shape (maps, {', '.join(map(str, scores.images.shape[:3]))}), as the images are; "
-            f"came {maps.shape}."
+            f"came one of shape {wrong[0]}."
         )
     require_seed(seed)
     pixels = scores.pixels()
     neutral = np.asarray(neutral_images(baseline, pixels), np.float32)
     judged = len(maps) if curves is None else min(curves, len(maps))
-    shape = maps.shape[:2]
+    shape = len(maps), len(pixels)
     deletion, insertion, fidelity = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape)
     for index, (image, hidden, target) in enumerate(zip(pixels, neutral, targets, strict=True)):
         rng = np.random.default_rng(seed)
-        fidelity[:, index] = _mu_fidelity(scores, maps[:, index], image, hidden, int(target), subsets, rng)
+        fidelity[:, index] = _mu_fidelity(scores, [one[index] for one in maps], image, hidden, int(target), subsets, rng)
         for number in range(judged):
-            order = _rank(maps[number, index], rng)
+            order = _rank(maps[number][index], rng)
             deletion[number, index] = _area(scores, order, image, hidden, int(target), steps)
             insertion[number, index] = _area(scores, order, hidden, image, int(target), steps)
     return Faithfulness(deletion, insertion, fidelity)
@@ -114,7 +116,7 @@ def _area(scores: Scores, place: np.ndarray, before: np.ndarray, after: np.ndarr
 
 def _mu_fidelity(
     scores: Scores,
-    maps: np.ndarray,
+    maps: Sequence[np.ndarray],
     image: np.ndarray,
     hidden: np.ndarray,
     target: int,

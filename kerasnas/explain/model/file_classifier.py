@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from kerasnas.decided_classes import single_threshold
 from kerasnas.errors import ExportMismatch, InvalidArgument
-from kerasnas.litert import open_litert
+from kerasnas.litert import makers, open_litert, read_facts
 
 __all__ = ["FileClassifier", "FileInput"]
 
@@ -20,6 +21,8 @@ _KINDS = {
     "tensor(bool)": "bool",
     **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
+# What leaves answers as far apart as they were.
+_PASSING = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class _Opened:
     inputs: tuple[FileInput, ...]
     outputs: tuple[str, ...]
     run: Callable[[dict[str, np.ndarray]], Any]
-    rounding: float = 0.0
+    rounding: float
+    sigmoid: bool
 
 
 class FileClassifier:
@@ -56,7 +60,9 @@ class FileClassifier:
     Attributes:
         path: of the file.
         inputs: what it takes, in its order; LiteRT's integers that stand for real numbers are taken as those.
-        rounding: how far answers lie apart at least, for a LiteRT file that answers in integers; else 0.
+        rounding: how far answers lie apart at least, for a LiteRT file that answers in integers and an ONNX file that
+            rounds its answers in the end (QuantizeLinear, DequantizeLinear); else 0.
+        sigmoid: whether it is known to end in a sigmoid, so that each answer is a probability of its own.
 
     Raises:
         InvalidArgument: if there is no such file, its runtime cannot load it, or it has several outputs.
@@ -73,7 +79,8 @@ class FileClassifier:
                 f"Expected a file with one output; {self.path.name} came with {', '.join(opened.outputs)}. Wrap it in a "
                 "function that returns one of them."
             )
-        self.inputs, self.rounding, self._run = opened.inputs, opened.rounding, opened.run
+        self.inputs, self._run = opened.inputs, opened.run
+        self.rounding, self.sigmoid = opened.rounding, opened.sigmoid
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """Return the output for a batch of samples.
@@ -113,7 +120,23 @@ def _onnx(path: Path) -> _Opened:
         for one in session.get_inputs()
     )
     outputs = tuple(one.name for one in session.get_outputs())
-    return _Opened(inputs, outputs, lambda feeds: session.run(None, feeds)[0])
+    rounding, sigmoid = _onnx_end(path)
+    return _Opened(inputs, outputs, lambda feeds: session.run(None, feeds)[0], rounding, sigmoid)
+
+
+def _onnx_end(path: Path) -> tuple[float, bool]:
+    """Return the one scale of the DequantizeLinear that an ONNX graph ends in, 0 without one, and whether it is a sigmoid."""
+    from onnx import load, numpy_helper
+
+    graph = load(path, load_external_data=False).graph
+    nodes = {name: node for node in graph.node for name in node.output}
+    end = graph.output[0].name
+    sigmoid = single_threshold([end], {name: (node.op_type, list(node.input)) for name, node in nodes.items()}) > 0
+    while end in nodes and nodes[end].op_type in _PASSING:
+        end = nodes[end].input[0]
+    scale = nodes[end].input[1] if end in nodes and nodes[end].op_type == "DequantizeLinear" else None
+    scales = [numpy_helper.to_array(one) for one in graph.initializer if one.name == scale]
+    return float(scales[0].item()) if scales and scales[0].size == 1 else 0.0, sigmoid
 
 
 def _litert(path: Path) -> _Opened:
@@ -123,4 +146,5 @@ def _litert(path: Path) -> _Opened:
         raise InvalidArgument(str(error)) from error
     inputs = tuple(FileInput(name, shape, dtype, np.dtype(dtype)) for name, shape, dtype in session.inputs)
     rounding = float(session.tensors[len(inputs)]["quantization"][0])
-    return _Opened(inputs, session.outputs, lambda feeds: session.run(feeds)[0], rounding)
+    sigmoid = read_facts(path).get("ending") == "sigmoid" or single_threshold(*makers(path.read_bytes())) > 0
+    return _Opened(inputs, session.outputs, lambda feeds: session.run(feeds)[0], rounding, sigmoid)

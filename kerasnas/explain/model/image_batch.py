@@ -16,7 +16,8 @@ def image_batch(images: ArrayLike, input_shape: Sequence[int | None]) -> np.ndar
     The values and the dtype are left as they came: a model is explained on exactly what it is used on.
 
     Args:
-        images: shape (batch, height, width, channels), or (batch, height, width) for one channel; any real dtype.
+        images: shape (batch, height, width, channels), or (batch, height, width) where the input is known to have one channel;
+            any real dtype.
         input_shape: shape (None, height, width, channels) of the model's input; None stands for any size.
 
     Returns:
@@ -42,6 +43,11 @@ def image_batch(images: ArrayLike, input_shape: Sequence[int | None]) -> np.ndar
     if array.dtype.kind not in "biuf":
         raise InvalidArgument(f"Expected {wanted} of real numbers; came dtype {array.dtype}. Convert them first.")
     grey = expected[2] in (1, None)
+    if array.ndim == 3 and expected == (None, None, None):  # as it may be of a function
+        raise InvalidArgument(
+            f"Expected {wanted}; came shape {array.shape}. Pass images[..., None] if they are grey images, "
+            "images[None] if it is one image."
+        )
     if _is_one_image(array.shape, expected):
         raise InvalidArgument(f"Expected {wanted}; came one image of shape {array.shape}. Pass images[None].")
     if array.ndim == 3 and grey:

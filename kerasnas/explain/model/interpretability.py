@@ -84,7 +84,8 @@ def interpretability(model: Any, *, attributions: Sequence[Any] = ()) -> Interpr
             image is hidden, see `kerasnas.explain.model.faithfulness`; for maps by a method of kerasnas, which tell their
             model.
         METHOD_stability_mean: mean over the images of the rank correlation of a map with that of the same image for the same
-            class, with noise of a fiftieth of its range: 1 if the map does not change; for maps that tell their model.
+            class, with noise of a fiftieth of its range: 1 if the map does not change, or marks nothing both times; for maps
+            that tell their model.
 
     No one of these is interpretability; small, shallow and sparse models are easier to read, other things being equal.
 
@@ -138,7 +139,8 @@ def _stability(attribution: Any) -> float:
     size = _NOISE * np.ptp(images, axis=(1, 2, 3), keepdims=True)
     noisy = images + (size * rng.standard_normal(images.shape)).astype(np.float32)
     again = attribution.explained.again(attribution.explained.model, noisy, target=attribution.targets)
-    return float(map_correlation(attribution.values, again.values).mean())
+    alike = map_correlation(attribution.values, again.values)
+    return float(np.where(attribution.blank & again.blank, 1.0, alike).mean())
 
 
 def _structure(graph: Graph) -> dict[str, float]:

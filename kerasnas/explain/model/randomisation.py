@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from scipy.stats import spearmanr
 
+from kerasnas.cost.graph import inner_graph
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution
 from kerasnas.explain.model.weights_copied import copy_weights, refresh
@@ -33,9 +34,9 @@ def randomisation_cascade(attribution: Attribution, *, seed: int | None = 0) -> 
         seed: seed of the shuffling.
 
     Returns:
-        For the name of each layer with weights, from the last to the first, the rank correlation of the map with the one when
-        it and all layers after it are random, mean over images, from -1 to 1. A method that explains the network falls towards
-        0.
+        For the path of each layer with weights ("backbone/name" inside a nested model), from the last to the first, the rank
+        correlation of the map with the one when it and all layers after it are random, mean over images, from -1 to 1. A method
+        that explains the network falls towards 0.
 
     Raises:
         InvalidArgument: if `attribution` does not tell its model and method, or the model cannot be rebuilt.
@@ -68,7 +69,7 @@ def _correlation_when(again: Callable[..., Attribution], model: keras.Model, att
 
 
 def _cascade(model: keras.Model, seed: int | None) -> Iterator[tuple[str, Any]]:
-    """Shuffle the weights of a copy layer by layer from the end; yield the name of the layer and the copy."""
+    """Shuffle the weights of a copy layer by layer from the end; yield the path of the layer and the copy."""
     try:
         copy: Any = keras.models.clone_model(model)
         copy_weights(model, copy)
@@ -76,13 +77,28 @@ def _cascade(model: keras.Model, seed: int | None) -> Iterator[tuple[str, Any]]:
         raise InvalidArgument(f"Expected a model that can be rebuilt; {model.name!r} could not: {error}") from error
     require_seed(seed)
     rng = np.random.default_rng(seed)
-    own = [(layer, [*layer._trainable_variables, *layer._non_trainable_variables]) for layer in copy._flatten_layers()]
-    own = [(layer, variables) for layer, variables in own if variables]
-    if not own:
-        raise InvalidArgument(f"Expected a model with weights; {model.name!r} has none.")
-    for layer, variables in reversed(own):
+    shuffled: set[int] = set()  # a layer can be called twice, or be a part of several
+    for path, layer in reversed(list(_calls(inner_graph(copy), ""))):
+        variables = [variable for variable in layer.weights if id(variable) not in shuffled]
+        if not variables:
+            continue
         for variable in variables:
             values = np.array(keras.ops.convert_to_numpy(variable))
             variable.assign(rng.permutation(values.reshape(-1)).reshape(values.shape))
-        refresh(layer)
-        yield layer.name, copy
+            shuffled.add(id(variable))
+        for part in layer._flatten_layers():
+            refresh(part)
+        yield path, copy
+    if not shuffled:
+        raise InvalidArgument(f"Expected a model with weights; {model.name!r} has none.")
+
+
+def _calls(graph: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield path and layer of each call in the order in which they are computed, those of nested models in their place."""
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+        for node in graph._nodes_by_depth[depth]:
+            path, inner = prefix + node.operation.name, inner_graph(node.operation)
+            if inner is not None:
+                yield from _calls(inner, f"{path}/")
+            elif isinstance(node.operation, keras.Layer):
+                yield path, node.operation

@@ -36,8 +36,8 @@ def rise(
     Args:
         model: built Keras 3 Functional or Sequential classifier with output (batch, classes), which is not changed; or a
             black box: the path of an ONNX or LiteRT file, or a function from images to class scores, such as `model.predict`.
-        images: shape (batch, height, width, channels), or (batch, height, width) for one channel; as the model takes
-            them, in its own units.
+        images: shape (batch, height, width, channels), or (batch, height, width) for a model or file of one channel; as the
+            model takes them, in its own units.
         target: the class to explain for all images, one class per image, or None for the predicted class. A model with
             one output unit z has class 0 with score -z and class 1 with score z.
         masks: how many, at least 2.

@@ -63,11 +63,11 @@ def sample_classifier(
         file = FileClassifier(model)
         samples: dict[Any, Any] = _by_name(x, [one.name for one in file.inputs])
         samples = {name: _fitted(array, one) for (name, array), one in zip(samples.items(), file.inputs, strict=True)}
-        run = _of_file(file)
+        run = _of_file(file, from_logits)
     elif inputs:
         samples = _by_name(x, [one.name for one in inputs])
-        for (name, array), one in zip(samples.items(), inputs, strict=True):
-            _check_shape(name, np.shape(array), one.shape)
+        for array, one in zip(samples.values(), inputs, strict=True):
+            _check_shape(one.name, np.shape(array), one.shape, several=len(inputs) > 1)
         if len(model.outputs) != 1:
             raise InvalidArgument(
                 f"Expected a model with one output, (batch, classes); '{model.name}' has {len(model.outputs)}. "
@@ -104,16 +104,34 @@ def _of_images(scores: Scores, images: np.ndarray, batch_size: int) -> SampleCla
     return SampleClassifier(_checked({None: images}), _batched(evaluate, min(batch_size, scores.chunk)))
 
 
-def _of_file(file: FileClassifier) -> Callable[[Samples], Any]:
-    return lambda batch: file(list(batch.values()))
+def _of_file(file: FileClassifier, from_logits: bool) -> Callable[[Samples], Any]:
+    def run(batch: Samples) -> Any:
+        outputs = file(list(batch.values()))
+        return outputs if from_logits or not file.rounding or outputs.ndim != 2 else _unrounded(outputs, file.rounding / 2)
+
+    return run
 
 
-def _check_shape(name: str | None, came: tuple[int, ...], wanted: tuple[int | None, ...]) -> None:
+def _unrounded(outputs: np.ndarray, half_step: float) -> np.ndarray:
+    """Return probabilities that are nowhere surer than half of the step that they were rounded to; others as they came."""
+    outputs = outputs.astype(np.float64)
+    single = outputs.shape[1] == 1
+    missed = 0.0 if single else np.abs(outputs.sum(axis=1) - 1).max()
+    if outputs.min() < 0 or outputs.max() > 1 or missed > 1e-3 + outputs.shape[1] * half_step:
+        return outputs
+    if single:
+        return np.clip(outputs, half_step, 1 - half_step)
+    outputs = np.maximum(outputs, half_step)
+    return np.asarray(outputs / outputs.sum(axis=1, keepdims=True))
+
+
+def _check_shape(name: str, came: tuple[int, ...], wanted: tuple[int | None, ...], several: bool) -> None:
     fits = len(came) == len(wanted) and all(want in (None, got) for want, got in zip(wanted[1:], came[1:], strict=True))
     if not fits:
         shape = ", ".join("batch" if axis == 0 else str(size) for axis, size in enumerate(wanted))
         raise InvalidArgument(
-            f"Expected '{name}' of shape ({shape}); came {came}. Several inputs are safest as a dict by name."
+            f"Expected '{name}' of shape ({shape}); came {came}. "
+            + ("Several inputs are safest as a dict by name." if several else "Reshape the samples.")
         )
 
 

@@ -80,7 +80,7 @@ class ScoreView(Scores):
         self.score_kind = "logit" if self._head is not None else "log-probability" if self._squashed else "output"
         self.classes = max(2, int(first.shape[-1]))
         self.spatial_layers = tuple(
-            SpatialLayer(path, value.shape[1], value.shape[2], any(len(w.shape) == 4 for w in layer.weights))
+            SpatialLayer(path, value.shape[1], value.shape[2], _is_convolution(layer))
             for path, layer, value in calls
             if isinstance(layer, keras.Layer) and _is_feature_map(value)
         )
@@ -243,20 +243,19 @@ def _functional(model: Any) -> Any:
         raise InvalidArgument(
             f"Expected a Keras 3 model (keras.Model); came {type(model).__module__}.{type(model).__name__}. {_instead(model)}"
         )
-    if isinstance(model, keras.Sequential):
-        if model._functional is None:
-            raise InvalidArgument(
-                f"Expected a built model; came Sequential {model.name!r} without an input shape. "
-                "Start it with keras.Input(shape), call model.build(shape), or train it first."
-            )
-        model = model._functional
-    if not hasattr(model, "_run_through_graph"):
+    graph = inner_graph(model)
+    if graph is None and type(model).call is keras.Sequential.call:
+        raise InvalidArgument(
+            f"Expected a built model; came Sequential {model.name!r} without an input shape. "
+            "Start it with keras.Input(shape), call model.build(shape), or train it first."
+        )
+    if graph is None:  # or it has a graph, and a call of its own that does more
         raise InvalidArgument(
             f"Expected a Functional or Sequential model; came the subclassed model {type(model).__name__} "
             f"({model.name!r}), whose layers cannot be followed. Rebuild it as keras.Model(inputs, outputs), or "
             "explain model.predict with occlusion or RISE, which need nothing but its answers."
         )
-    return model
+    return graph
 
 
 def _instead(model: Any) -> str:
@@ -301,6 +300,10 @@ def nested_graph(operation: Any) -> Any:
     """Return the graph inside a nested model of one input and one output, or None."""
     graph = inner_graph(operation)
     return graph if graph is not None and len(graph.inputs) == len(graph.outputs) == 1 else None
+
+
+def _is_convolution(layer: Any) -> bool:
+    return nested_graph(layer) is None and any(len(weight.shape) == 4 for weight in layer.weights)
 
 
 def _is_feature_map(value: Any) -> bool:

@@ -43,9 +43,16 @@ class Scores(ABC):
         return pixels
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
-        """Return the class scores of float32 images of shape (n, height, width, channels); shape (n, classes), float64."""
+        """Return the class scores of float32 images of shape (n, height, width, channels); shape (n, classes), float64.
+
+        Raises:
+            InvalidArgument: if a score is NaN or infinite, as those of a network that has diverged are.
+        """
         parts = [self._evaluate(x[i : i + self.chunk]) for i in range(0, len(x), self.chunk)]
-        return np.concatenate(parts).astype(np.float64)
+        scores = np.concatenate(parts).astype(np.float64)
+        if not np.all(np.isfinite(scores)):
+            raise InvalidArgument("Expected finite scores; the model answered with NaN or infinity. Look at its weights.")
+        return scores
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Return what the classifier says the classes' probabilities are, shape (n, classes); softmax if it gives none."""

@@ -16,7 +16,7 @@ from kerasnas.explain.model.black_box import scores_of
 from kerasnas.explain.model.cell_grid import cell_grid
 from kerasnas.explain.model.image_batch import image_batch
 from kerasnas.explain.model.scores import Scores
-from kerasnas.explain.whole_number import require_seed
+from kerasnas.explain.whole_number import require_seed, require_whole_number
 
 __all__ = ["shap_values"]
 
@@ -42,8 +42,8 @@ def shap_values(
     Args:
         model: built Keras 3 Functional or Sequential classifier with output (batch, classes), which is not changed; or a
             black box: the path of an ONNX or LiteRT file, or a function from images to class scores, such as `model.predict`.
-        images: shape (batch, height, width, channels), or (batch, height, width) for one channel; as the model takes
-            them, in its own units.
+        images: shape (batch, height, width, channels), or (batch, height, width) for a model or file of one channel; as the
+            model takes them, in its own units.
         target: the class to explain for all images, one class per image, or None for the predicted class. A model with
             one output unit z has class 0 with score -z and class 1 with score z.
         cells: cells of the grid along each side of the image, at least 1 and at most the smaller side.
@@ -77,6 +77,7 @@ def shap_values(
     require_seed(seed)
     scores = scores_of(model, images)
     height, width = scores.images.shape[1:3]
+    require_whole_number("cells", cells, 1, min(height, width))
     grid = cell_grid(height, width, cells)
     least = 2 * cells**2 + 1
     if not isinstance(evaluations, int | np.integer) or isinstance(evaluations, bool) or evaluations < least:

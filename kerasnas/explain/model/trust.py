@@ -161,7 +161,7 @@ def trust(
     centre = _centre(attribution.values.shape)
     judged = faithfulness(
         scores,
-        np.stack([attribution.values, centre, *random]),
+        [attribution.values, centre, *random],  # which share their memory from image to image
         attribution.targets,
         baseline=baseline,
         steps=steps,

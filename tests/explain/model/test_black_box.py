@@ -79,6 +79,29 @@ def onnx_file(tmp_path):
     return make
 
 
+@pytest.mark.parametrize("last", [[], ["Reshape", "Identity"]])
+def test_an_onnx_file_that_rounds_its_answers_is_nowhere_surer_than_half_a_step(ending_onnx_file, images, last):
+    path, logits = ending_onnx_file("Softmax", "QuantizeLinear", "DequantizeLinear", *last)
+    powers = np.exp(logits(images))
+    steps = np.rint(255 * powers / powers.sum(axis=1, keepdims=True))
+    assert np.abs(steps.sum(axis=1) / 255 - 1).max() > 1e-3  # no sum of 1 by luck
+    scores = scores_of(path, images)
+    assert scores.score_kind == "log-odds"
+    steps = np.maximum(steps, 0.5)
+    others = np.stack([np.delete(steps, i, axis=1).sum(axis=1) for i in range(10)], axis=1)
+    np.testing.assert_allclose(scores.evaluate(images), np.log(steps / others), atol=1e-5)
+    assert scores_of(ending_onnx_file("Softmax")[0], images).evaluate(images).min() < np.log(0.5 / 255) - 1  # not rounded
+
+
+def test_a_file_of_several_sigmoids_has_the_log_odds_of_each(ending_onnx_file, images):
+    path, logits = ending_onnx_file("Sigmoid", units=4)
+    scores, expected = scores_of(path, images), logits(images)
+    assert scores.score_kind == "log-odds"
+    np.testing.assert_allclose(scores.evaluate(images), expected, atol=1e-3)
+    np.testing.assert_allclose(scores.probabilities(expected), 1 / (1 + np.exp(-expected)))
+    np.testing.assert_allclose(np.exp(scores.log_probabilities(expected)).sum(axis=1), 1)  # as of the Keras model
+
+
 @pytest.mark.parametrize("batch", ["batch", 1, 2, 7])
 def test_an_onnx_file_of_any_batch_size(onnx_file, images, batch):
     scores = scores_of(str(onnx_file(batch)), images)
@@ -133,6 +156,13 @@ def test_files_that_are_no_classifier_of_images(onnx_file, images, tmp_path):
 def test_functions_that_do_not_answer_with_scores(images, answer, message):
     with pytest.raises(InvalidArgument, match=message):
         occlusion(answer, images)
+
+
+def test_three_axes_may_be_grey_images_or_one_image():
+    message = r"images\[\.\.\., None\] if they are grey.*images\[None\] if it is one image"
+    for shape in ((3, 12, 12), (12, 12, 3), (12, 12, 1)):
+        with pytest.raises(InvalidArgument, match=message):
+            occlusion(lambda x: x.mean(axis=(1, 2)), np.zeros(shape))
 
 
 def test_what_cannot_be_explained_at_all(images):

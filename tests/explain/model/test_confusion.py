@@ -46,6 +46,14 @@ def test_one_sigmoid_unit():
     assert [m.probability for m in found.mistakes] == pytest.approx([1 / (1 + np.exp(-2)), 1 / (1 + np.exp(-1))])
 
 
+def test_a_sigmoid_for_each_class_keeps_its_own_probability():
+    found = confusion(by_brightness("sigmoid"), PIXELS, TRUE)
+    scores = {m.index: m.predicted * PIXELS[m.index].item() - m.predicted**2 / 2 for m in found.mistakes}
+    assert set(scores) == {3, 4, 5}
+    expected = [1 / (1 + np.exp(-scores[mistake.index])) for mistake in found.mistakes]
+    assert [mistake.probability for mistake in found.mistakes] == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_maps_are_of_the_mistakes_and_their_predicted_classes(cnn, rng, tmp_path):
     model, images = cnn(nested=[]), rng.normal(size=(300, 12, 12, 3))
     predicted = model.predict(images, verbose=0).argmax(axis=1)

@@ -120,3 +120,13 @@ def test_a_convolution_as_the_last_kernel_has_no_features_in_a_row(rng):
     model = keras.Sequential([keras.Input((4, 4, 1)), layers.Conv2D(3, 3), layers.GlobalAveragePooling2D()])
     with pytest.raises(InvalidArgument, match="gets something else"):
         decision_boundary(model, rng.normal(size=(9, 4, 4, 1)))
+
+
+@pytest.mark.parametrize(("diverged", "message"), [("first", "finite features"), ("scores", "finite scores")])
+def test_a_network_that_has_diverged_is_told_as_such(rng, diverged, message):
+    model = keras.Sequential(
+        [keras.Input((2, 1, 1)), layers.Flatten(), layers.Dense(2, name="first"), layers.Dense(3, name="scores")]
+    )
+    model.get_layer(diverged).set_weights([np.nan * weight for weight in model.get_layer(diverged).get_weights()])
+    with pytest.raises(InvalidArgument, match=message):
+        decision_boundary(model, rng.normal(size=(9, 2, 1, 1)), resolution=3)

@@ -72,6 +72,14 @@ def test_a_black_box_of_the_same_model_has_not_drifted(cnn, rng):
         drift(grad_cam(model, images), lambda x: model.predict(x, verbose=0))
 
 
+def test_a_file_of_several_sigmoids_has_not_drifted(cnn, rng, tmp_path):
+    model, images = cnn(head="sigmoid"), rng.random((3, 12, 12, 3)).astype("float32")
+    maps = occlusion(model, images)
+    found = drift(maps, to_onnx(model, tmp_path / "sigmoids.onnx"))
+    assert found.rank_correlation.min() > 0.999
+    np.testing.assert_allclose(found.attribution.values, maps.values, atol=1e-3)
+
+
 def test_maps_of_one_value(cnn, rng):
     images = rng.random((1, 12, 12, 3)).astype("float32")
     model = cnn()
@@ -151,7 +159,7 @@ def test_a_quantised_file_is_judged_like_any_other(half_empty, tmp_path):
     # Where 8 bits make a probability 1 and keep it there, nothing is known of where the file looks; elsewhere it is the same.
     assert 0 < found.blank.sum() < 8
     np.testing.assert_array_equal(found.blank, np.ptp(found.attribution.values, axis=(1, 2)) == 0)
-    assert np.median(found.rank_correlation[~found.blank]) > 0.8  # of some only a step or two is left
+    assert np.median(found.rank_correlation[~found.blank]) > 0.9  # of one or another only a step or two is left
     assert found.to_dict()["rank_correlation"] == pytest.approx(found.rank_correlation[~found.blank].mean())
     assert found.to_dict()["rank_correlation"] < exact.to_dict()["rank_correlation"]
     assert f"{found.blank.sum()} of its maps are blank" in str(found)

@@ -178,6 +178,15 @@ def test_a_sequential_backbone_inside_a_sequential_model(cnn, rng):
     assert np.ptp(got.values) > 0
 
 
+def test_the_pool_that_a_nested_backbone_ends_in_is_not_taken_for_its_convolution(rng):
+    backbone = [keras.Input((8, 8, 1)), layers.Conv2D(4, 3, padding="same", name="conv"), layers.MaxPooling2D(name="pool")]
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(2)]
+    images = rng.normal(size=(1, 8, 8, 1))
+    nested = keras.Sequential([keras.Input((8, 8, 1)), keras.Sequential(backbone, name="backbone"), *head])
+    assert grad_cam(nested, images).details["layer"] == "backbone/conv"
+    assert grad_cam(keras.Sequential([*backbone, *head]), images).details["layer"] == "conv"
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_is_computed_in_float32(policy, cnn, rng):
     half, full, images = cnn(dtype=policy), cnn(), rng.normal(size=(2, 12, 12, 3))

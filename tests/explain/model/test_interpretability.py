@@ -179,3 +179,14 @@ def test_what_is_refused(attributions):
         interpretability(None)
     with pytest.raises(InvalidArgument, match="not all zero"):
         gini(np.zeros(3))
+
+
+def test_a_map_that_marks_nothing_both_times_is_stable():
+    from kerasnas.explain import vanilla_gradients
+
+    model = keras.Sequential(
+        [keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(2, kernel_initializer="zeros")]
+    )
+    maps = vanilla_gradients(model, np.random.default_rng(0).random((3, 6, 6, 1)), target=0)
+    assert maps.blank.all()
+    assert interpretability(model, attributions=[maps])["vanilla_gradients_stability_mean"] == 1

@@ -151,6 +151,17 @@ def test_an_onnx_file_a_session_and_its_scores_equal_the_model(units, head, rng,
             permutation_importance(scores, {"photo": images}, classes)
 
 
+@pytest.mark.parametrize(("units", "end"), [(10, "Softmax"), (1, "Sigmoid")])
+def test_a_file_of_8_bits_has_no_losses_beyond_half_of_its_step(ending_onnx_file, rng, units, end):
+    path, logits = ending_onnx_file(end, "QuantizeLinear", "DequantizeLinear", units=units)
+    x = rng.random((30, 12, 12, 3)).astype("float32")
+    x *= np.linspace(0, 6, 30, dtype="float32")[:, None, None, None]  # from unsure to surer than a step can tell
+    y = (logits(x)[:, 0] < 0).astype(int) if units == 1 else logits(x).argmin(axis=1)
+    found = permutation_importance(path, x, y, repeats=2, patch=6)
+    assert 1 < found.loss < np.log(2 * 255 + 10)
+    assert found.loss == pytest.approx(permutation_importance(scores_of(path, x), x, y, repeats=2, patch=6).loss)
+
+
 @pytest.fixture
 def photo_and_table():
     """The class is told by rows 4-7 of the photo and by feature 1 of the table."""
@@ -271,6 +282,8 @@ def test_a_keras_model_of_vectors(rng):
     found = permutation_importance(model, x, classes)
     assert [row.name for row in found.ranked()] == ["feature 0", "feature 2", "feature 1"]
     assert found.rows[1].loss_change == 0
+    with pytest.raises(InvalidArgument, match=rf"Expected '{model.inputs[0].name}' of shape \(batch, 3\).*\. Reshape"):
+        permutation_importance(model, x[:, :2], classes)
     assert found.to_dataframe()["loss_change"].tolist() == [row.loss_change for row in found.rows]
 
 

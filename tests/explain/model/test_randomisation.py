@@ -123,3 +123,21 @@ def test_only_the_layers_that_are_shuffled_change(rng):
         same = keras.Model(copy.inputs[0], copy.get_layer("conv").output)(images)
         assert np.allclose(same, below(images), atol=1e-4) == (name == "dense")
     assert names == ["dense", "conv", "adapted"]
+
+
+def test_a_nested_backbone_becomes_random_from_its_last_layer_on(rng):
+    def backbone(name):
+        convolutions = [keras.layers.Conv2D(2, 3, padding="same", name=f"conv{number}") for number in (1, 2)]
+        return keras.Sequential([keras.Input((6, 6, 2)), *convolutions], name=name)
+
+    head = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2, name="head")]
+    model = keras.Sequential([keras.Input((6, 6, 2)), backbone("low"), backbone("high"), *head])
+    maps = vanilla_gradients(model, rng.normal(size=(1, 6, 6, 2)), target=0)
+    assert list(randomisation_cascade(maps)) == ["head", "high/conv2", "high/conv1", "low/conv2", "low/conv1"]
+
+
+def test_a_layer_that_is_called_twice_becomes_random_once(rng):
+    start, shared = keras.Input((6, 6, 2)), keras.layers.Conv2D(2, 3, padding="same", name="shared")
+    x = shared(keras.layers.Conv2D(2, 1, name="between")(shared(start)))
+    model = keras.Model(start, keras.layers.Dense(2, name="head")(keras.layers.Flatten()(x)))
+    assert [path for path, _ in _cascade(model, 0)] == ["head", "shared", "between"]

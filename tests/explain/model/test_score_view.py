@@ -72,6 +72,19 @@ def test_a_subclassed_model(explain):
 
 
 @both
+@pytest.mark.parametrize("kind", [keras.Model, keras.Sequential])
+def test_a_graph_with_a_call_of_its_own(explain, kind):
+    class Scaled(kind):
+        def call(self, x, training=None, mask=None):
+            return super().call(x / 255, training=training)
+
+    inputs = keras.Input((4, 4, 1))
+    outputs = layers.Dense(2)(layers.Flatten()(layers.Conv2D(2, 3)(inputs)))
+    parts = [inputs, outputs] if kind is keras.Model else [[inputs, layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(2)]]
+    refuses(explain, Scaled(*parts), np.zeros((1, 4, 4, 1)), "subclassed model Scaled")
+
+
+@both
 def test_a_keras_2_model(explain):
     class Model:
         __module__ = "tf_keras.src.models"
@@ -123,6 +136,14 @@ def test_weights_that_are_nan_are_reported(explain, cnn):
     model = cnn()
     model.get_layer("scores").set_weights([np.full((16, 4), np.nan), np.zeros(4)])
     refuses(explain, model, np.ones((1, 12, 12, 3)), "weights", target=0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_scores_of_a_network_that_has_diverged(cnn, value):
+    model = cnn()
+    model.get_layer("scores").set_weights([np.full((16, 4), value), np.zeros(4)])
+    with pytest.raises(InvalidArgument, match="finite scores"):
+        ScoreView(model, np.ones((1, 12, 12, 3))).evaluate(np.ones((1, 12, 12, 3), "float32"))
 
 
 @both

@@ -128,6 +128,7 @@ def test_without_shap(cnn, monkeypatch):
         ({"cells": 13}, "from 1 to 12"),
         ({"cells": 2.0}, "cells"),
         ({"cells": True}, "cells"),
+        ({"cells": (4, 4)}, "cells"),
         ({"evaluations": 128}, "at least 129"),
         ({"evaluations": 1000.0}, "evaluations"),
         ({"baseline": "black"}, "baseline"),

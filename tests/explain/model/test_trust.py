@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tracemalloc
 
 import keras
 import numpy as np
@@ -46,6 +47,16 @@ def seer():
     model.fit(x, y, epochs=8, verbose=0)
     assert np.mean(model.predict(x, verbose=0).argmax(axis=1) == y) > 0.98
     return model, x[:6].astype("float32"), y[:6]
+
+
+def test_the_random_maps_are_held_once_for_all_images(rng):
+    images = np.zeros((40, 32, 32, 1), "float32")
+    maps = Attribution(rng.random((40, 32, 32)), images, np.zeros(40, int), "mine")
+    tracemalloc.start()
+    trust(maps, lambda x: np.zeros((len(x), 2)), steps=1, subsets=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 101 * maps.values.size * 8 / 3
 
 
 def test_maps_of_what_the_network_looks_at_are_faithful(seer):
