@@ -215,6 +215,19 @@ def test_the_network_that_was_shipped_is_named_where_it_is_not_that_of_the_best_
     assert "The network in this folder, and what was made of it, come from an earlier search than this one." in words
 
 
+def test_a_network_that_was_made_before_the_search_went_on_is_told_as_such(page_of, project, evaluation, tmp_path):
+    project(tmp_path / "search", scores=[0.5, 0.8, 0.9])
+    evaluation(tmp_path, ["a", "b"])
+    trial = SearchRecord.load(tmp_path / "search").trials[1]
+    known = {"members": {trial.trial_id: 1.0}, "best_hyperparameters": dict(trial.values)}
+    for ended, said in ((2, "is that of trial 2, made before the search went on."), (3, "is that of trial 2: it was better")):
+        (tmp_path / "classifier.json").write_text(json.dumps(known | {"trials_ended": ended}))
+        words = page_of(tmp_path).words
+        assert f"The exported network {said}" in words
+        assert "Accuracy on held-out pictures, trial 2" in words
+        assert "test accuracy, 20 pictures, trial 2" in words
+
+
 def test_what_a_compression_search_found(page_of, project, tmp_path):
     project(tmp_path / "search", scores=[0.5])
     row = {
