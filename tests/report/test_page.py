@@ -185,15 +185,6 @@ def test_an_older_folder_tells_of_no_proposals(page_of, project, tmp_path):
     assert "How each trial was proposed" not in words
 
 
-def test_the_page_says_when_the_luckiest_trial_is_not_the_preferred_one(page_of, project, tmp_path, monkeypatch):
-    project(tmp_path, scores=[0.5, 0.9, 0.8])
-    assert "partly luck" not in page_of(tmp_path).words
-    monkeypatch.setattr(SearchRecord, "preferred", property(lambda record: record.trials[2]))
-    words = page_of(tmp_path).words
-    assert "The winner: trial 2" in words
-    assert "partly luck: all trials together expect more of trial 3 (val_accuracy 0.8)" in words
-
-
 def test_the_network_that_was_shipped_is_named_where_it_is_not_that_of_the_best_trial(page_of, project, tmp_path):
     project(tmp_path / "search", scores=[0.5, 0.9, 0.8])
     members = {trial: 0.25 * (1 + i) for i, trial in enumerate(SearchRecord.load(tmp_path / "search").to_dataframe().trial_id)}
