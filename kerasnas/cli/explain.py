@@ -135,7 +135,7 @@ def _maps(classifier: Any, images: Any, methods: "Sequence[str]", trust: bool) -
         empty = maps.blank.mean() > 0.5
         if (
             not methods
-            and method in _INSTEAD
+            and maps.method in _INSTEAD  # not what stands in for it already
             and (empty or (verdict is not None and verdict.verdict == "no better than chance"))
         ):
             why = "marks nothing in most pictures" if empty else "is no better than chance"

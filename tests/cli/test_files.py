@@ -19,6 +19,7 @@ from kerasnas.cli.export_table import print_table
 from kerasnas.cli.run_folder import Run, remove_results
 from kerasnas.compress.kernels import prunable_kernels
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
+from kerasnas.explain import Attribution
 from kerasnas.export import Certificate, Quantization, QuantizationCandidate
 
 
@@ -303,6 +304,22 @@ def test_what_begins_with_the_name_of_a_network_that_is_replaced_stays(tmp_path)
     run.forget_exported("m-pruned")
     run.forget_exported("m[1]")
     assert {path.name for path in tmp_path.iterdir()} == names - {"m[1].onnx"}
+
+
+def test_what_stands_in_for_grad_cam_is_made_once(capsys):
+    asked = []
+
+    class Classifier:
+        def explain(self, images, *, method):
+            asked.append(method)
+            if method == "grad_cam":
+                raise InvalidArgument("Expected feature maps.")
+            return Attribution(np.zeros((2, 3, 3)), images, np.zeros(2, int), method)
+
+    made = [maps.method for maps, _ in kerasnas.cli.explain._maps(Classifier(), np.ones((2, 3, 3, 1)), (), False)]
+    assert made == ["occlusion", "integrated_gradients"]
+    assert asked == ["occlusion", "grad_cam", "integrated_gradients"]
+    assert "grad_cam marks nothing" not in capsys.readouterr().out
 
 
 def test_explanations_of_another_network_of_a_run_are_not_those_of_the_winner(tmp_path, monkeypatch):
