@@ -57,6 +57,7 @@ def write_classifier(classifier: Any, folder: Path) -> None:
             "history": classifier.history_,
             "chosen": chosen,
             "members": getattr(classifier, "members_", None),
+            "trials_ended": getattr(classifier, "_trials_ended", None),  # when the network was made
             "project": str(classifier.record_.path.resolve()) if getattr(classifier, "record_", None) else None,
             "parameters": {name: v for name, v in settings.items() if isinstance(v, str | int | float | bool | None)},
         },
@@ -75,6 +76,7 @@ def read_classifier(kind: type, path: Path) -> Any:
         classifier.best_hyperparameters_ = state["best_hyperparameters"]
         classifier.epochs_, classifier.history_ = state["epochs"], state["history"]
         classifier.members_ = state.get("members") or {}
+        classifier._trials_ended = state.get("trials_ended")
         # A folder that was copied has its own search beside it.
         projects = [path / Path(state["project"]).name, Path(state["project"])] if state["project"] else []
         chosen = state.get("chosen")

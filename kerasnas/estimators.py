@@ -192,6 +192,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         tuner.search(*train, validation_data=valid, callbacks=callbacks, **how)
         final = final_fit(tuner, train, valid, finalists=self.finalists, ensemble=self.ensemble, **how)
         self.record_ = tuner.record()
+        self._trials_ended = len(self.record_.ended)  # the search may go on
         self.classes_ = classes
         self.best_hyperparameters_ = dict(final.best.values)
         self.epochs_, self.history_, self.members_ = final.epochs, dict(final.history), dict(final.weights)

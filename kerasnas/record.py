@@ -78,10 +78,11 @@ class SearchRecord:
         oracle = read_file(path / "oracle.json") or {}
         search = _search(path, oracle, states)
         objectives = tuple((one["name"], one["direction"]) for one in search["objectives"])
+        objective, direction = objectives[0] if len(objectives) == 1 else (search["objective"], search["direction"])
         return cls(
             path=path,
-            objective=search["objective"],
-            direction=search["direction"],
+            objective=objective,
+            direction=direction,
             max_trials=_typed(search, "max_trials", int),
             oracle=_typed(search, "oracle", str),
             seed=_typed(oracle, "seed", int),
@@ -326,10 +327,16 @@ def _rejected(path: Path, oracle: Mapping[str, Any]) -> tuple[RejectedRecord, ..
 def _rescored(
     trials: tuple[TrialRecord, ...], objective: str, objectives: tuple[tuple[str, str], ...]
 ) -> tuple[TrialRecord, ...]:
-    """Score the completed trials of a search with several objectives by where they lie now: trial.json holds older scores."""
+    """Score the completed trials of a search with several objectives by where they lie now: trial.json holds older scores.
+
+    A list of one objective is that objective, whatever score its trials were given.
+    """
     done = [trial for trial in trials if trial.score is not None and trial.status == "COMPLETED"]
     if not done or objective in dict(objectives):
         return trials
+    if len(objectives) == 1:
+        name = objectives[0][0]
+        return tuple(replace(trial, score=trial.metrics.get(name)) if trial in done else trial for trial in trials)
     scores = pareto_scores(_objective_values(done, objective, objectives))
     new = {trial.trial_id: float(score) for trial, score in zip(done, scores, strict=True)}
     return tuple(replace(trial, score=new.get(trial.trial_id, trial.score)) for trial in trials)

@@ -48,7 +48,7 @@ def command(
     Half of them are its most confident mistakes, as far as there are any; the others are right, of different classes. Writes
     OUT/explanations: a sheet for each method, single pictures, how far each map can be believed, and pictures of the model's
     structure, its weights and filters, what its layers compute and are worth, where in the pictures it looks, what excites each
-    class, its mistakes and its regions.
+    class, its mistakes and its regions. In a run folder those of RUN/NAME.keras go to OUT/NAME-explanations.
     """
     from kerasnas.cli.run_folder import Run
 
@@ -78,7 +78,7 @@ def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = (), trust:
     pictures, codes = to_images(data.x_test), to_codes(data.y_test, classifier.classes_)
     probabilities = classifier.predict_proba(pictures)
     chosen = _choose(codes, probabilities, count)
-    folder = run.folder / "explanations"
+    folder = run.folder / run.explanations
     entries: list[dict[str, Any]] = [
         {
             "test_index": int(i),
@@ -109,12 +109,12 @@ def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = (), trust:
             entry["files"][method] = shown
             if "picture" not in entry["files"]:
                 entry["files"]["picture"] = save(attribution.to_image(k, alpha=0.0), f"{k:02d}-picture.png")
-    run.write("explanations/explanations.json", {"methods": details, "pictures": entries})
-    run.write("explanations/trust.json", verdicts)
+    run.write(f"{run.explanations}/explanations.json", {"methods": details, "pictures": entries})
+    run.write(f"{run.explanations}/trust.json", verdicts)
     _look_inside(classifier, pictures, codes, chosen, folder)
     measures = interpretability(classifier.model_, attributions=attributions)
     finite = {name: value if math.isfinite(value) else None for name, value in measures.items()}
-    run.write("explanations/measures.json", finite)
+    run.write(f"{run.explanations}/measures.json", finite)
     return folder
 
 
@@ -135,7 +135,7 @@ def _maps(classifier: Any, images: Any, methods: "Sequence[str]", trust: bool) -
         empty = maps.blank.mean() > 0.5
         if (
             not methods
-            and method in _INSTEAD
+            and maps.method in _INSTEAD  # not what stands in for it already
             and (empty or (verdict is not None and verdict.verdict == "no better than chance"))
         ):
             why = "marks nothing in most pictures" if empty else "is no better than chance"

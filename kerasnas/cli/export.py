@@ -3,28 +3,26 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kerasnas.cli.backend_command import BackendCommand
-from kerasnas.cli.export_table import EXPLAINED, print_table
-from kerasnas.cli.options import data_option, image_size_option, model_argument, out_option
+from kerasnas.cli.export_rows import certified_rows, pixels, some
+from kerasnas.cli.export_table import print_table
+from kerasnas.cli.options import LITERT, data_option, image_size_option, model_argument, out_option
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from kerasnas.cli.run_folder import Run, Variant
-    from kerasnas.errors import ExportMismatch
+    from kerasnas.errors import KerasNASError
 
 __all__ = ["Exported", "command", "export"]
 
 _COMPARED = 64  # test pictures on which a file is compared with Keras
 _CALIBRATED = 600  # training pictures of which half set the ranges of a quantised file, and half measure it
-_LITERT = ("float32", "float16", "int8", "int16")
 _GOALS = ("latency", "size", "accuracy")
 
 
@@ -66,7 +64,7 @@ class Exported:
 @click.option(
     "--litert",
     multiple=True,
-    type=click.Choice(_LITERT),
+    type=click.Choice(LITERT),
     help="Also write a LiteRT (.tflite) file in this format; may be given several times. int8 and int16 need data.",
 )
 @click.option(
@@ -122,8 +120,9 @@ def export(
 
     Raises:
         ExportMismatch: if a file would not compute what its network does; the others are written and certified all the same.
+        KerasNASError: if one cannot be made; likewise.
     """
-    from kerasnas.errors import ExportMismatch
+    from kerasnas.errors import ExportMismatch, KerasNASError
 
     _spare(run)
     for variant in run.variants():
@@ -133,23 +132,49 @@ def export(
     if train:
         _check_trainable(run)
     settings = {"atol": atol, "opset": opset, "slim": slim}
-    exported = [_made(run, variant) if variant.file else _to_onnx(run, variant, **settings) for variant in run.variants()]
-    if quantize is not None:
-        exported = [one for plain in exported for one in (plain, _quantize(run, plain, quantize)) if one is not None]
-    failures = []
-    for variant in run.variants():
-        for format in dict.fromkeys(litert):
-            try:
-                exported.append((_trained if train and format == "int8" else _to_litert)(run, variant, format))
-            except ExportMismatch as error:
-                failures.append(error)
-    rows, refused = _rows(run, exported)
+    exported, failures = _write(run, settings, quantize, list(dict.fromkeys(litert)), train)
+    if failures and not exported:
+        raise failures[0]
+    rows, refused = certified_rows(run, exported)
     failures += refused
-    run.write("verification.json", {"files": rows})
+    run.write("verification.json", {"files": [*run.other_rows(), *rows]})
     if failures:
         written = ", ".join(str(row["file"]) for row in rows) or "nothing"
-        raise ExportMismatch(f"{' '.join(map(str, failures))} What could be written and certified: {written}.")
+        kind = ExportMismatch if all(isinstance(error, ExportMismatch) for error in failures) else KerasNASError
+        raise kind(f"{' '.join(map(str, failures))} What could be written and certified: {written}.")
     return rows
+
+
+def _write(
+    run: "Run", settings: dict[str, Any], quantize: str | None, formats: list[str], train: bool
+) -> "tuple[list[Exported], list[KerasNASError]]":
+    """Write the files; return them, and why others could not be made: what is written must not stay uncertified for them."""
+    from kerasnas.errors import InvalidArgument, KerasNASError
+
+    exported: list[Exported] = []
+    failures: list[KerasNASError] = []
+
+    def attempt(make: "Callable[..., Exported | None]", *given: Any, **how: Any) -> Exported | None:
+        try:
+            one = make(run, *given, **how)
+        except InvalidArgument:
+            raise
+        except KerasNASError as error:
+            failures.append(error)
+            return None
+        if one is not None:
+            exported.append(one)
+        return one
+
+    variants = run.variants()
+    for variant in variants:
+        plain = attempt(_made, variant) if variant.file else attempt(_to_onnx, variant, **settings)
+        if plain is not None and quantize is not None:
+            attempt(_quantize, plain, quantize)
+    for variant in variants:
+        for format in formats:
+            attempt(_trained if train and format == "int8" else _to_litert, variant, format)
+    return exported, failures
 
 
 def _spare(run: "Run") -> None:
@@ -216,7 +241,7 @@ def _to_onnx(run: "Run", variant: "Variant", **settings: Any) -> Exported:
     path = run.folder / f"{variant.name}.onnx"
     if run.is_bare:
         return Exported(variant, to_onnx(variant.classifier.model_, path, **settings), {})
-    samples = None if run.data is None else _some(run.data.x_test, _COMPARED)
+    samples = None if run.data is None else some(run.data.x_test, _COMPARED)
     return Exported(variant, variant.classifier.export(path, x=samples, **settings), {})
 
 
@@ -229,11 +254,11 @@ def _to_litert(run: "Run", variant: "Variant", format: str) -> Exported:
     remove_exported(path)  # one of an earlier model
     if data is None:
         return Exported(variant, to_litert(classifier.model_, path, format=format), {})  # type: ignore[arg-type]
-    settings: dict[str, Any] = {"format": format, "x": _some(data.x_test, _COMPARED)}
+    settings: dict[str, Any] = {"format": format, "x": some(data.x_test, _COMPARED)}
     if format.startswith("int"):
-        settings |= {"calibration": _some(data.x_train, _CALIBRATED), "x": _some(data.x_test, _CALIBRATED)}
+        settings |= {"calibration": some(data.x_train, _CALIBRATED), "x": some(data.x_test, _CALIBRATED)}
         if classifier.model_.output_shape[-1] > 1:
-            settings["y"] = to_codes(_some(data.y_test, _CALIBRATED), classifier.classes_)
+            settings["y"] = to_codes(some(data.y_test, _CALIBRATED), classifier.classes_)
     file = classifier.export(path, **settings)
     return Exported(variant, file, {"format": format} if format.startswith("int") else {})
 
@@ -249,24 +274,18 @@ def _trained(run: "Run", variant: "Variant", format: str) -> Exported:
         return Exported(variant, plain.file, {**plain.facts, "reason": "Not trained for 8 bits: that would undo its clusters."})
     path, data, classifier = run.folder / f"{variant.name}-{format}.tflite", run.required_data, variant.classifier
     remove_exported(path)  # one of an earlier model
-    x_test, y_test = _some(data.x_test, _CALIBRATED), _some(data.y_test, _CALIBRATED)
+    x_test, y_test = some(data.x_test, _CALIBRATED), some(data.y_test, _CALIBRATED)
     file = quantize_aware(
         classifier.model_,
-        _pixels(data.x_train),
+        pixels(data.x_train),
         to_codes(data.y_train, classifier.classes_),
         path,
-        validation_data=(_pixels(x_test), to_codes(y_test, classifier.classes_)),
+        validation_data=(pixels(x_test), to_codes(y_test, classifier.classes_)),
         preserve_sparsity=any(step["method"] == "prune" for step in variant.compression),
         seed=0,
         **classifier.export_facts(),
     )
     return Exported(variant, file, {"format": format, "reason": f"Trained for 8 bits on {len(data.x_train)} pictures."})
-
-
-def _some(pictures: "np.ndarray", number: int) -> "np.ndarray":
-    from kerasnas.datasets import places_of_some
-
-    return pictures[places_of_some(pictures, number)]
 
 
 def _quantize(run: "Run", plain: Exported, goal: str) -> Exported | None:
@@ -278,98 +297,13 @@ def _quantize(run: "Run", plain: Exported, goal: str) -> Exported | None:
     data, classifier = run.required_data, plain.variant.classifier
     if plain.variant.file is not None:
         return None
-    x, y = _some(data.x_train, _CALIBRATED), _some(data.y_train, _CALIBRATED)
+    x, y = some(data.x_train, _CALIBRATED), some(data.y_train, _CALIBRATED)
     several = classifier.model_.output_shape[-1] > 1
     codes = to_codes(y, classifier.classes_) if several else None
     path = run.folder / f"{plain.variant.name}-quantized.onnx"
     remove_exported(path)  # one of an earlier goal
-    result = quantize(plain.file, _pixels(x), y=codes, goal=goal, path=path)  # type: ignore[arg-type]
+    result = quantize(plain.file, pixels(x), y=codes, goal=goal, path=path)  # type: ignore[arg-type]
     if result.chosen.name == "float32":
         plain.facts["reason"] = f"Not quantised: {result.reason}"
         return None
     return Exported(plain.variant, result, {"format": result.chosen.name, "goal": goal, "reason": result.reason})
-
-
-def _rows(run: "Run", exported: list[Exported]) -> "tuple[list[dict[str, Any]], list[ExportMismatch]]":
-    """Certify the files; return a row of figures for each, and why others, which are removed, could not be certified."""
-    from kerasnas.cli.run_folder import remove_exported
-    from kerasnas.compress import sparsity_report
-    from kerasnas.errors import ExportMismatch
-    from kerasnas.explain import drift
-    from kerasnas.export import benchmark, certify
-    from kerasnas.export.certificate import certificate_path
-    from kerasnas.image_data import to_codes
-
-    data, provenance = run.data, run.provenance()
-    maps = None if data is None else run.classifier.explain(_some(data.x_test, EXPLAINED), method="occlusion")
-    x = None if data is None else _pixels(data.x_test)
-    y = None if data is None else to_codes(data.y_test, run.classifier.classes_)
-    # Side by side and five times each, the quietest counts: another process must not decide which file looks faster.
-    latencies = list(zip(*[[benchmark(one.path) for one in exported] for _ in range(5)], strict=True))
-    rows: list[dict[str, Any]] = []
-    failures: list[ExportMismatch] = []
-    for one, measured in zip(exported, latencies, strict=True):
-        model, latency = one.variant.classifier.model_, min(measured, key=lambda latency: latency.median_ms)
-        judged = _judged(one)
-        try:
-            certificate = certify(
-                one.file,
-                model=model,
-                x=x,
-                y=y,
-                latency=latency,
-                compression=one.variant.compression,
-                provenance=provenance,
-                min_agreement=0.0,  # what has fewer bits was judged when it was made, on more pictures
-            )
-        except ExportMismatch as error:
-            chosen = one.variant.file
-            if chosen is None or chosen.resolve() != one.path.resolve():  # or it is not this command's to remove
-                remove_exported(one.path)
-            failures.append(error)
-            continue
-        if judged is not None:
-            certificate = replace(certificate, accuracy=judged[0], measured={**certificate.measured, **judged[1]})
-            certificate.write(certificate_path(one.path))
-        accuracy = certificate.accuracy or {"file": None, "model": None}
-        row = {
-            "name": one.path.stem,
-            "file": one.path.name,
-            "certificate": certificate_path(one.path).name,
-            "parameters": int(model.count_params()),
-            "sparsity": sparsity_report(model).sparsity,
-            "accuracy": accuracy["file"],
-            "keras_accuracy": accuracy["model"],
-            "samples": accuracy.get("samples"),
-            "verification": certificate.parity,
-            "drift": None if maps is None else drift(maps, one.path).to_dict(),
-            "latency": certificate.latency,
-            **one.facts,
-        }
-        rows.append(row)
-    return rows, failures
-
-
-def _judged(one: Exported) -> tuple[Any, dict[str, str]] | None:
-    """Return the accuracy of a file that a compression chose, and how it was measured: half of the pictures chose it."""
-    import hashlib
-
-    from kerasnas.errors import InvalidArgument
-    from kerasnas.export import Certificate
-    from kerasnas.export.certificate import certificate_path
-
-    if one.variant.file is None:
-        return None
-    try:
-        known = Certificate.load(certificate_path(one.variant.file))
-    except InvalidArgument:
-        return None
-    if known.accuracy is None or known.file["sha256"] != hashlib.sha256(one.path.read_bytes()).hexdigest():
-        return None
-    return known.accuracy, {name: text for name, text in known.measured.items() if name.startswith("accuracy.")}
-
-
-def _pixels(pictures: "np.ndarray") -> "np.ndarray":
-    from kerasnas.image_data import to_images
-
-    return to_images(pictures).astype("float32")

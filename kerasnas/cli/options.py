@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-__all__ = ["data_option", "image_size_option", "model_argument", "out_option"]
+__all__ = ["LITERT", "data_option", "image_size_option", "model_argument", "out_option"]
+
+LITERT = ("float32", "float16", "int8", "int16")  # formats of a .tflite file
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

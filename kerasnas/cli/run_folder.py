@@ -11,6 +11,7 @@ import click
 import numpy as np
 
 from kerasnas.atomic import atomic_path, write_json
+from kerasnas.cli.options import LITERT
 from kerasnas.datasets import Dataset, load
 from kerasnas.errors import InvalidArgument
 from kerasnas.estimators import ImageClassifier
@@ -36,8 +37,9 @@ _RESULTS = (
 )
 _EXPORTED = ("model.onnx", "model-*.onnx", "model-*.tflite")  # with their certificates
 _OF_A_SEARCH = ("classifier.json", "evaluation.json", "structure.json")
-_FOLDERS = ("explanations", "compression", "path")
-_MADE = ("pruned", "clustered", "compressed")  # of the winner, by `kerasnas compress`
+_FOLDERS = ("explanations", "model-*-explanations", "compression", "path")
+# Of the winner, by `kerasnas compress`, and the files that tell of it.
+_MADE = {"pruned": "pruning", "clustered": "clustering", "compressed": "compression"}
 
 
 def check_own(folder: Path) -> None:
@@ -65,7 +67,8 @@ def remove_results(folder: Path) -> None:
         for path in list(folder.glob(name)):
             path.unlink()
     for name in _FOLDERS:
-        shutil.rmtree(folder / name, ignore_errors=True)
+        for path in list(folder.glob(name)):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_exported(path: Path) -> None:
@@ -164,29 +167,50 @@ class Run:
 
         Of a .keras file it begins with its name: a folder may hold several.
         """
-        return f"{what}.json" if self.name == "model" else f"{self.name}-{what}.json"
+        return _figures(self.name, what)
+
+    @property
+    def explanations(self) -> str:
+        """Name the folder of the explanations: in a run folder "explanations" is that of the winner."""
+        of_another = self.name != "model" and (self.folder / "classifier.json").is_file()
+        return f"{self.name}-explanations" if of_another else "explanations"
+
+    def uncompressed(self) -> ImageClassifier:
+        """Return the classifier before it was made smaller: that of `NAME.keras` beside a `NAME-pruned.keras` and the like."""
+        stem, _ = self._made_of
+        return self._with_model(self.model.with_name(f"{stem}.keras")) if stem else self.classifier
+
+    def other_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of verification.json that stay when a `NAME-pruned.keras` or the like is exported by itself."""
+        if not self._made_of[0]:
+            return []
+        own, told = _exported(self.name), _read_if_there(self.folder / "verification.json")
+        return [row for row in told.get("files", ()) if row["file"] not in own and (self.folder / row["file"]).is_file()]
+
+    @property
+    def _made_of(self) -> tuple[str, str]:
+        """Name the network beside the model that `kerasnas compress` made it of, and how; "" if there is none."""
+        stem, _, done = self.name.rpartition("-")
+        there = self.model.is_file() and done in _MADE and self.model.with_name(f"{stem}.keras").is_file()
+        return (stem, done) if there else ("", "")
 
     def variants(self) -> list[Variant]:
         """Return the network and what `kerasnas compress` has made of it, in `folder` or beside the model."""
         chosen = getattr(self.classifier, "_chosen", None)  # of a classifier that was compressed, and saved with its file
         own = {"file": chosen.path, "sha256": chosen.sha256, "reason": f"Chosen as {chosen.format}."} if chosen else {}
-        found = [Variant(self.name, self.classifier, **own)]
+        stem, done = self._made_of
+        made = stem and self.model.with_name(_figures(stem, _MADE[done])).is_file()
+        found = [Variant(self.name, self.classifier, _steps(self.model, stem, done) if made else (), **own)]
         pruned, clustered, small = map(self._made, _MADE)
-        if pruned is not None:
-            steps = {"method": "prune", **_read_if_there(pruned.with_name(self.figures("pruning")))}
-            found.append(Variant(pruned.stem, self._with_model(pruned), (steps,)))
-        if clustered is not None:
-            told = _read_if_there(clustered.with_name(self.figures("clustering")))
-            before = told.pop("pruning", None)
-            made = (*([before] if before else []), {"method": "cluster", **told})
-            found.append(Variant(clustered.stem, self._with_model(clustered), made))
+        for path, done in ((pruned, "pruned"), (clustered, "clustered")):
+            if path is not None:
+                found.append(Variant(path.stem, self._with_model(path), _steps(path, self.name, done)))
         ends = () if small is None else (small.with_suffix(".onnx"), small.with_suffix(".tflite"))
         file = next((end for end in ends if end.exists()), None)
         if small is not None and file is not None:
             told = _read_if_there(small.with_name(self.figures("compression")))
-            settings = told.get("settings")
-            channels = ({"method": "prune_channels", **settings},) if settings else ()
-            found.append(Variant(small.stem, self._with_model(small), channels, file, told.get("sha256"), told.get("reason")))
+            steps = _steps(small, self.name, "compressed")
+            found.append(Variant(small.stem, self._with_model(small), steps, file, told.get("sha256"), told.get("reason")))
         return found
 
     def provenance(self) -> dict[str, Any]:
@@ -231,8 +255,8 @@ class Run:
 
     def forget_exported(self, stem: str, *, keep: str | None = None) -> None:
         """Remove the files made of the network of this name, but for `keep`, and the figures of all: it is to be replaced."""
-        found = [path for name in (f"{stem}.onnx", f"{stem}-*.onnx", f"{stem}-*.tflite") for path in self.folder.glob(name)]
-        names, told = {path.name for path in found}, _read_if_there(self.folder / "verification.json")
+        names = {name for name in _exported(stem) if (self.folder / name).is_file()}
+        told = _read_if_there(self.folder / "verification.json")
         rows = [row for row in told.get("files", ()) if row["file"] not in names]
         if len(rows) < len(told.get("files", ())):
             self.write("verification.json", {**told, "files": rows})
@@ -262,6 +286,27 @@ class Run:
     def write(self, name: str, content: Any) -> None:
         """Write a JSON file into the folder."""
         write_json(self.folder / name, content)
+
+
+def _figures(stem: str, what: str) -> str:
+    return f"{what}.json" if stem == "model" else f"{stem}-{what}.json"
+
+
+def _exported(stem: str) -> list[str]:
+    """Name the files that `kerasnas export` makes of the network of this name: another's name may begin with it."""
+    return [f"{stem}.onnx", f"{stem}-quantized.onnx", *(f"{stem}-{form}.tflite" for form in LITERT)]
+
+
+def _steps(path: Path, stem: str, done: str) -> tuple[dict[str, Any], ...]:
+    """Return what was done, in order, to make the network in `path` of the one of the name `stem`."""
+    told = _read_if_there(path.with_name(_figures(stem, _MADE[done])))
+    if done == "pruned":
+        return ({"method": "prune", **told},)
+    if done == "clustered":
+        before = told.pop("pruning", None)
+        return (*([before] if before else []), {"method": "cluster", **told})
+    settings = told.get("settings")
+    return ({"method": "prune_channels", **settings},) if settings else ()
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class StrategyOracle(MendedOracle):
 
     Args:
         strategy: what proposes; it is told `-score` where the objective is to be minimised.
-        objective: as in `kt.Oracle`: a metric name, a `kt.Objective` or a list of them.
+        objective: as in `kt.Oracle`: a metric name, a `kt.Objective` or a list of them; a list of one is that one.
         max_trials: number of configurations to try at most; None for no limit.
         hyperparameters: as in `kt.Oracle`: entries that override or precede those of the HyperModel.
         seed: any integer, 0 included; None draws one, which is kept in `oracle.json`.
@@ -109,7 +109,7 @@ class StrategyOracle(MendedOracle):
         if seed is not None and (not isinstance(seed, int) or seed < 0):
             raise InvalidArgument(f"Expected `seed` to be an integer >= 0 or None, got {seed!r}.")
         super().__init__(
-            objective=objective,
+            objective=objective[0] if isinstance(objective, list) and len(objective) == 1 else objective,
             max_trials=max_trials,
             hyperparameters=hyperparameters,
             allow_new_entries=allow_new_entries,

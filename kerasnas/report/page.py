@@ -207,12 +207,21 @@ def _structure(folder: Path) -> dict[str, Any] | None:
 
 
 def _shipped(folder: Path, record: SearchRecord | None) -> dict[str, Any]:
-    """Tell which trial the network in the folder comes from, the heaviest of an ensemble, or that another search made it."""
+    """Tell which trial the network in the folder comes from, the heaviest of an ensemble, or that another search made it.
+
+    Where that is not the best one, `of_shipped` ends the titles of what is told of the network.
+    """
     known = _json(folder / "classifier.json") or {}
     if record is None or not known.get("members"):
-        return {"shipped": None, "stale": False}
-    trial = record.shipped(known["members"], known["best_hyperparameters"])
-    return {"shipped": trial and trial.trial_id, "stale": trial is None}
+        return {"shipped": None, "stale": False, "outdated": False, "of_shipped": ""}
+    trial, ended = record.shipped(known["members"], known["best_hyperparameters"]), known.get("trials_ended")
+    differs = trial is not None and record.completed and trial != record.best
+    return {
+        "shipped": trial and trial.trial_id,
+        "stale": trial is None,
+        "outdated": ended is not None and len(record.ended) > ended,
+        "of_shipped": f", trial {record.trials.index(trial) + 1}" if trial is not None and differs else "",
+    }
 
 
 def _measures(folder: Path) -> dict[str, Any] | None:

@@ -49,10 +49,10 @@ def _row(number: int, trial: TrialRecord, record: SearchRecord) -> dict[str, Any
     if expected and expected[1] > 0 and trial.expected_score is not None:
         surprise = (trial.expected_score - expected[0]) / expected[1]
     own_unit = None
-    if predicted and len(record.objectives) > 1:
-        own_unit = (-predicted["mean"], _number(predicted.get("std")), "front and place")  # to a strategy, higher is better
-    elif predicted and not expected:
-        own_unit = (predicted["mean"], _number(predicted.get("std")), predicted.get("unit", decision.get("unit")))
+    if predicted and not expected:
+        mean, std, unit = predicted["mean"], _number(predicted.get("std")), predicted.get("unit", decision.get("unit"))
+        told = len(record.objectives) > 1 and unit in (None, "score")  # a distance times -1: higher is better
+        own_unit = (-mean, std, "distance from the ideal, under the weights of that trial") if told else (mean, std, unit)
     return {
         "number": number,
         "trial": trial,

@@ -51,7 +51,8 @@ def why(
         return None
     trainings, several = trainings or record.path / "path", len(record.objectives) > 1
     if done < FEWEST:
-        return {"missing": _missing(record, done), "finding": None if several else _finding(record, trainings)}
+        finding = None if several else _finding(record, trainings)
+        return {"missing": _missing(record, done), "reliable": False, "finding": finding}
     failures: list[str] = []
     names = [name for name, _ in record.objectives[:_OBJECTIVES]] if several else [record.objective]
 
@@ -73,6 +74,7 @@ def why(
         others = attempt("Importance by other measures", lambda: other_ways(record, importances[0], gains))
     return {
         "missing": None,
+        "reliable": reliable,
         "failures": failures,
         "running": any(trial.status == "RUNNING" for trial in record.trials),
         "trials": done,
@@ -221,6 +223,7 @@ def _changes(told: Counterfactuals) -> list[dict[str, Any]]:
                     "sure": abs(item.difference) > _SURE * item.std,
                     "tried": item.tried,
                     "failed": item.failed,
+                    "which": "near" if item.near else "with",
                 }
                 for item in sorted(items, key=lambda item: item.difference)
             ],

@@ -75,7 +75,7 @@ def path_chart(path: AblationPath) -> str | None:
                 made = [f"{name} {_change(old, new)}" for name, (old, new) in steps[row].changes.items()]
                 titles[f"step-{row}"] = f"{gain:+.3g} ± {std:.2g}: {', '.join(made)}"
         if path.measured is not None:
-            reached = np.cumsum([step.measured for step in steps])
+            reached = np.cumsum([np.nan if step.measured is None else step.measured for step in steps])
             places = [*range(len(steps)), len(rows)]
             axes.plot([*reached, path.measured], places, ls="", marker="D", ms=6, color=SECOND, zorder=4)
         sure = abs(path.gain) > _SURE * path.std

@@ -209,12 +209,14 @@ class TrialTraining:
     def _expected(self) -> float | None:
         """Return the score that the trial would come to; None where several trainings or objectives make it."""
         curve, others = self._curves()
-        if self._tuner.executions_per_trial > 1 or not len(curve) or curve.shape[1] > 1 or len(curve) > self._epochs:
+        objective = self._tuner.oracle.objective
+        several = hasattr(objective, "objectives")  # also a list of one, whose score KerasTuner turns around
+        if self._tuner.executions_per_trial > 1 or not len(curve) or several or len(curve) > self._epochs:
             return None
         value, _ = expected_final(curve, others, epochs=self._epochs)
         if not np.isfinite(value):
             return None
-        return value if self._tuner.oracle.objective.direction == "max" else -value
+        return value if objective.direction == "max" else -value
 
     @staticmethod
     def as_json(result: Any) -> dict[str, Any]:

@@ -10,11 +10,16 @@ import onnx
 import pytest
 from sklearn.datasets import load_digits
 
+import kerasnas.cli.explain
+import kerasnas.explain
 import kerasnas.export
+from kerasnas import ImageClassifier
 from kerasnas.cli import export, main
 from kerasnas.cli.export_table import print_table
+from kerasnas.cli.run_folder import Run, remove_results
 from kerasnas.compress.kernels import prunable_kernels
-from kerasnas.errors import ExportMismatch, InvalidArgument
+from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
+from kerasnas.explain import Attribution
 from kerasnas.export import Certificate, Quantization, QuantizationCandidate
 
 
@@ -111,12 +116,13 @@ def test_export_to_litert(digits_net, tmp_path, capsys):
     assert "net-int8.tflite and its certificate net-int8.tflite.json" in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_format_that_cannot_be_kept_leaves_the_others_certified(digits_net, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("kind", [ExportMismatch, KerasNASError])
+def test_a_format_that_cannot_be_kept_leaves_the_others_certified(kind, digits_net, tmp_path, capsys, monkeypatch):
     whole = export._to_litert
 
     def fails(run, variant, format):
         if format == "int8":
-            raise ExportMismatch("It loses too much.")
+            raise kind("It loses too much.")
         return whole(run, variant, format)
 
     monkeypatch.setattr(export, "_to_litert", fails)
@@ -127,6 +133,49 @@ def test_a_format_that_cannot_be_kept_leaves_the_others_certified(digits_net, tm
     assert "It loses too much. What could be written and certified: net.onnx, net-float16.tflite." in said
     for name in ("net.onnx", "net-float16.tflite"):
         assert main(["verify", str(tmp_path / name), "--no-latency"]) == 0
+
+
+def test_a_network_whose_file_differs_leaves_the_others_certified(digits_net, tmp_path, capsys, monkeypatch):
+    whole = export._to_onnx
+
+    def fails(run, variant, **settings):
+        if variant.name == "net-pruned":
+            raise ExportMismatch("It differs.")
+        return whole(run, variant, **settings)
+
+    monkeypatch.setattr(export, "_to_onnx", fails)
+    for name in ("net", "net-pruned"):
+        shutil.copy(digits_net, tmp_path / f"{name}.keras")
+    command = ["export", str(tmp_path / "net.keras")]
+    assert main(command) == 1
+    assert "It differs. What could be written and certified: net.onnx." in " ".join(capsys.readouterr().err.split())
+    assert main(["verify", str(tmp_path / "net.onnx"), "--no-latency"]) == 0
+    (tmp_path / "net.keras").rename(tmp_path / "net-pruned.keras")
+    assert main(["export", str(tmp_path / "net-pruned.keras")]) == 1
+    assert "error: It differs.\n" in capsys.readouterr().err
+
+
+def test_a_pruned_network_by_itself_keeps_its_history_and_the_rows_of_others(digits_net, tmp_path):
+    shutil.copy(digits_net, tmp_path)
+    net = keras.models.load_model(tmp_path / "net.keras")
+    kernel = net.layers[2].kernel
+    kernel.assign(np.where(np.abs(kernel.numpy()) < np.median(np.abs(kernel.numpy())), 0, kernel.numpy()))
+    net.save(tmp_path / "net-pruned.keras")
+    (tmp_path / "net-pruning.json").write_text('{"sparsity": 0.5}')
+    for name in ("net.onnx", "net-pruned.onnx"):
+        (tmp_path / name).write_text("of an earlier command")
+    rows = [{"file": name} for name in ("net.onnx", "net-pruned.onnx", "net-clustered.onnx")]  # the last one is gone
+    (tmp_path / "verification.json").write_text(json.dumps({"files": rows}))
+    assert main(["export", str(tmp_path / "net-pruned.keras"), "--data", "digits"]) == 0
+    (step,) = Certificate.load(tmp_path / "net-pruned.json").compression
+    assert (step["method"], step["sparsity"]) == ("prune", 0.5)
+    other, pruned = _read(tmp_path / "verification.json")["files"]
+    assert (other, pruned["file"]) == ({"file": "net.onnx"}, "net-pruned.onnx")
+    assert 0 < pruned["drift"]["rank_correlation"] < 0.999  # from the maps of net.keras, not from its own
+    (tmp_path / "net-clustered.keras").write_bytes((tmp_path / "net-pruned.keras").read_bytes())
+    (tmp_path / "net-clustering.json").write_text('{"clusters": 8, "pruning": {"method": "prune"}}')
+    (only,) = Run.open(tmp_path / "net-clustered.keras", data=None, image_size=None, out=None).variants()
+    assert only.compression == ({"method": "prune"}, {"method": "cluster", "clusters": 8})
 
 
 def test_what_a_search_chose_is_not_replaced_unasked(digits_net, tmp_path, capsys):
@@ -245,3 +294,47 @@ def test_a_file_that_cannot_be_certified_goes_and_the_others_stay(digits_net, tm
     assert "It agrees too seldom. What could be written and certified: net.onnx, net-float32.tflite." in said
     assert not (tmp_path / "net-float16.tflite").exists()
     assert [row["file"] for row in _read(tmp_path / "verification.json")["files"]] == ["net.onnx", "net-float32.tflite"]
+
+
+def test_what_begins_with_the_name_of_a_network_that_is_replaced_stays(tmp_path):
+    names = {"m-pruned-v2.onnx", "m-pruned-v2.json", "m-pruned-v2-int8.tflite", "m1.onnx", "m[1].onnx"}
+    for name in names:
+        (tmp_path / name).write_text("of another")
+    run = Run(tmp_path, tmp_path / "m.keras", ImageClassifier(), None)
+    run.forget_exported("m-pruned")
+    run.forget_exported("m[1]")
+    assert {path.name for path in tmp_path.iterdir()} == names - {"m[1].onnx"}
+
+
+def test_what_stands_in_for_grad_cam_is_made_once(capsys):
+    asked = []
+
+    class Classifier:
+        def explain(self, images, *, method):
+            asked.append(method)
+            if method == "grad_cam":
+                raise InvalidArgument("Expected feature maps.")
+            return Attribution(np.zeros((2, 3, 3)), images, np.zeros(2, int), method)
+
+    made = [maps.method for maps, _ in kerasnas.cli.explain._maps(Classifier(), np.ones((2, 3, 3, 1)), (), False)]
+    assert made == ["occlusion", "integrated_gradients"]
+    assert asked == ["occlusion", "grad_cam", "integrated_gradients"]
+    assert "grad_cam marks nothing" not in capsys.readouterr().out
+
+
+def test_explanations_of_another_network_of_a_run_are_not_those_of_the_winner(tmp_path, monkeypatch):
+    monkeypatch.setattr(kerasnas.cli.explain, "_maps", lambda *_: iter(()))
+    monkeypatch.setattr(kerasnas.cli.explain, "_look_inside", lambda *_: None)
+    monkeypatch.setattr(kerasnas.explain, "interpretability", lambda *_, **__: {})
+    network = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")])
+    network.save(tmp_path / "model-pruned.keras")
+    command = ["explain", str(tmp_path / "model-pruned.keras"), "--data", "digits"]
+    assert main(command) == 0
+    assert (tmp_path / "explanations").is_dir()  # of the only network here
+    shutil.rmtree(tmp_path / "explanations")
+    (tmp_path / "classifier.json").write_text("{}")
+    assert main(command) == 0
+    assert (tmp_path / "model-pruned-explanations" / "measures.json").exists()
+    assert not (tmp_path / "explanations").exists()
+    remove_results(tmp_path)
+    assert not (tmp_path / "model-pruned-explanations").exists()

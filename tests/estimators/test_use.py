@@ -79,6 +79,7 @@ def test_fit_leaves_the_parameters_and_adds_underscored_attributes(classifier):
     added = set(vars(classifier)) - set(classifier.get_params())
     assert added == {
         "classes_", "model_", "record_", "best_hyperparameters_", "epochs_", "history_", "members_", "pixel_range_",
+        "_trials_ended",
     }  # fmt: skip
     assert classifier.classes_.tolist() == sorted(set(NAMES))
     assert classifier.pixel_range_ == (0, 16)
@@ -347,6 +348,7 @@ def test_a_search_that_did_not_make_the_classifier_is_not_its_record(classifier,
     shutil.copytree(project, run / project.name)
     classifier.write_files(run)
     assert ImageClassifier.load(run).record_.path == run / project.name  # the copy beside it, not the original
+    assert json.loads((run / "classifier.json").read_text())["trials_ended"] == len(classifier.record_.ended)
     for file in (run / project.name).glob("trial_*/trial.json"):
         state = json.loads(file.read_text())
         state["hyperparameters"]["values"]["dropout"] = 0.4321

@@ -141,14 +141,15 @@ def test_a_resumed_search_goes_on_exactly(cls, play, kill_after):
         assert play.history("killed") == expected
 
 
-def test_a_list_of_one_objective_is_searched_for_by_its_order(play):
+def test_a_list_of_one_objective_is_searched_for_as_that_objective(play):
     oracle = play.make(play.listener, known=True, objective=[kt.Objective("size", "min")])
     for size in (3.0, 1.0, 2.0, 1.0):
         trial = oracle.create_trial("tuner0")
-        oracle.update_trial(trial.trial_id, {"size": size, "multi_objective": size})
+        oracle.update_trial(trial.trial_id, {"size": size})
         trial.status = "COMPLETED"
         oracle.end_trial(trial)
-    assert [math.floor(score) for score in scores(oracle)] == [2, 0, 1, 0]
+    assert scores(oracle) == [3.0, 1.0, 2.0, 1.0]
+    assert [score for _, score in oracle.strategy.told] == [-3.0, -1.0, -2.0, -1.0]
     record = SearchRecord.load(play.folder / "p")
     assert [t.trial_id for t in record.pareto_front()] == ["01", "03"]
     assert record.hypervolume({"size": 4.0}) == 3.0

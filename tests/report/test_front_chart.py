@@ -79,7 +79,11 @@ def test_of_more_objectives_the_first_two_are_drawn(project, page_of, tmp_path):
     ("accuracy", "front", "text"),
     [
         ([0.9, 0.8], "1 trial", "Here one trial is at least as good as all others in everything."),
-        ([0.8, 0.9], "2 trials", "Of two trials neither does, and the one that takes fewer operations is taken."),
+        (
+            [0.8, 0.9],
+            "2 trials",
+            "Of two trials neither does, and the one that takes fewer operations is taken, or else the earliest.",
+        ),
     ],
 )
 def test_small_fronts_have_no_bulge(accuracy, front, text, project, page_of, tmp_path):
@@ -89,6 +93,14 @@ def test_small_fronts_have_no_bulge(accuracy, front, text, project, page_of, tmp
     assert f"The front: {front} that no other beats" in words
     assert text in words
     assert "The winner: trial 1" in words
+
+
+def test_a_front_of_two_among_three_objectives_is_not_said_to_have_no_bulge(project, page_of, tmp_path):
+    metrics = [{"parameters": 5.0, "latency_ms": 1.0}, {"parameters": 7.0, "latency_ms": 2.0}]
+    objectives = {**OBJECTIVES, "latency_ms": "min"}
+    words = page_of(project(tmp_path, [0.8, 0.9], metrics=metrics, objectives=objectives)).words
+    assert "The front: 2 trials that no other beats" in words
+    assert "Of two trials" not in words
 
 
 @pytest.mark.parametrize("directions", [("max", "max"), ("max", "min"), ("min", "max"), ("min", "min")])
@@ -132,9 +144,10 @@ def test_predictions_of_one_number_for_several_objectives_are_no_predictions_of_
     decisions = [{"predicted": {"mean": -1.25, "std": 0.5}}, {}]
     metrics = [{"parameters": 5.0}, {"parameters": 7.0}]
     words = page_of(project(tmp_path, [0.8, 0.9], metrics=metrics, objectives=OBJECTIVES, decisions=decisions)).words
-    assert "1 Reinforce 1.25 ± 0.5 front and place 0" in words
+    assert "1 Reinforce 1.25 ± 0.5 distance from the ideal, under the weights of that trial 0" in words
     assert "scores came within" not in words
     assert "Came: the number of the trial's front among all trials, 0 for the best" in words
+    assert "It does not compare with what was predicted" in words
 
 
 def test_the_curves_are_those_of_the_first_objective_that_has_some(project, page_of, tmp_path):

@@ -185,15 +185,6 @@ def test_an_older_folder_tells_of_no_proposals(page_of, project, tmp_path):
     assert "How each trial was proposed" not in words
 
 
-def test_the_page_says_when_the_luckiest_trial_is_not_the_preferred_one(page_of, project, tmp_path, monkeypatch):
-    project(tmp_path, scores=[0.5, 0.9, 0.8])
-    assert "partly luck" not in page_of(tmp_path).words
-    monkeypatch.setattr(SearchRecord, "preferred", property(lambda record: record.trials[2]))
-    words = page_of(tmp_path).words
-    assert "The winner: trial 2" in words
-    assert "partly luck: all trials together expect more of trial 3 (val_accuracy 0.8)" in words
-
-
 def test_the_network_that_was_shipped_is_named_where_it_is_not_that_of_the_best_trial(page_of, project, tmp_path):
     project(tmp_path / "search", scores=[0.5, 0.9, 0.8])
     members = {trial: 0.25 * (1 + i) for i, trial in enumerate(SearchRecord.load(tmp_path / "search").to_dataframe().trial_id)}
@@ -213,6 +204,19 @@ def test_the_network_that_was_shipped_is_named_where_it_is_not_that_of_the_best_
     words = page_of(tmp_path).words
     assert "exported network" not in words
     assert "The network in this folder, and what was made of it, come from an earlier search than this one." in words
+
+
+def test_a_network_that_was_made_before_the_search_went_on_is_told_as_such(page_of, project, evaluation, tmp_path):
+    project(tmp_path / "search", scores=[0.5, 0.8, 0.9])
+    evaluation(tmp_path, ["a", "b"])
+    trial = SearchRecord.load(tmp_path / "search").trials[1]
+    known = {"members": {trial.trial_id: 1.0}, "best_hyperparameters": dict(trial.values)}
+    for ended, said in ((2, "is that of trial 2, made before the search went on."), (3, "is that of trial 2: it was better")):
+        (tmp_path / "classifier.json").write_text(json.dumps(known | {"trials_ended": ended}))
+        words = page_of(tmp_path).words
+        assert f"The exported network {said}" in words
+        assert "Accuracy on held-out pictures, trial 2" in words
+        assert "test accuracy, 20 pictures, trial 2" in words
 
 
 def test_what_a_compression_search_found(page_of, project, tmp_path):

@@ -144,6 +144,34 @@ def test_several_trainings_have_an_error_and_half_a_path_has_no_gains(page_of, t
     assert "measured gain" not in page_of(tmp_path / "half").words
 
 
+def test_what_could_not_be_trained_is_named_and_the_rest_told(page_of, trained, tmp_path):
+    trained(tmp_path, lambda values: 0.5 + TERMS[values["kernel"]])
+    lost = {"status": "FAILED", "score": None, "message": "Traceback\nMemoryError: too large"}
+    found = []
+    for place in (1, 0):
+        file = tmp_path / "path" / "0" / f"trial_{place}" / "trial.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | lost))
+        found.append(measured_path(SearchRecord.load(tmp_path), tmp_path / "path"))
+        assert all(step.measured is None for step in found[-1].steps)
+        words = page_of(tmp_path).words
+        assert words.count("(MemoryError: too large).") == 2  # in the account, and beside the chart
+        assert f"of what the change of {found[-1].steps[0].name} leads to (MemoryError" in words
+    assert found[0].measured == pytest.approx(0.3)
+    assert "the winner gains +0.3 over the default" in found[0].finding
+    assert found[1].measured is None
+    assert "could not be measured. No training succeeded of the default (MemoryError: too large), nor of" in found[1].finding
+
+
+def test_that_the_search_inherited_weights_and_the_trainings_did_not_is_told(trained, tmp_path):
+    trained(tmp_path, lambda values: 0.5 + TERMS[values["kernel"]])
+    record = SearchRecord.load(tmp_path)
+    heir = replace(record.trials[3], inherited={"trial": "01", "share": 0.5})
+    other = replace(record, trials=(*record.trials[:3], heir, *record.trials[4:]))
+    for one in (record, other):
+        said = "began with inherited weights, and these trainings did not" in measured_path(one, tmp_path / "path").finding
+        assert said == (one is other)
+
+
 def test_a_gain_that_training_refutes_is_said_to_be_none(page_of, trained, tmp_path):
     trained(tmp_path / "once", lambda values: 0.5 - TERMS[values["kernel"]])
     words = page_of(tmp_path / "once").words
@@ -253,8 +281,18 @@ def test_there_is_one_winner_and_its_equals_are_called_as_good(page_of, planted,
     assert f"The winner: trial {first}" in words
     assert f"The winner is trial {first} throughout" in words
     assert f"Trial {first} won with" in words
-    assert f"Trial {equal} scored the same and is as good" in part(words, "Why this network won")
+    assert f"Trial {equal} scored the same and is as good; of equals the earliest is" in part(words, "Why this network won")
     assert dict(counterfactuals(record).winner) == dict(record.best.values)
+
+
+def test_that_the_winner_was_lucky_takes_a_model_that_ranks_trials(page_of, planted, project, tmp_path, monkeypatch):
+    record = SearchRecord.load(planted(tmp_path / "many", 16))
+    other = next(i for i, trial in enumerate(record.trials) if trial != record.best)
+    monkeypatch.setattr(SearchRecord, "preferred", property(lambda record: record.trials[other]))
+    words = page_of(tmp_path / "many").words
+    assert words.count(f"partly luck: all trials together expect more of trial {other + 1} (") == 2  # also in the account
+    scores = [0.5, 0.9, 0.8] if other != 1 else [0.9, 0.5, 0.8]
+    assert "partly luck" not in page_of(project(tmp_path / "few", scores=scores)).words
 
 
 def test_of_several_objectives_it_is_told_what_matters_for_each(page_of, planted, tmp_path):

@@ -79,6 +79,18 @@ def test_a_strategy_is_told_what_a_stopped_trial_would_have_come_to(objective, s
     assert told == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("oracle", [RandomOracle, kt.oracles.RandomSearchOracle])
+def test_a_list_of_one_objective_is_searched_as_that_objective(oracle, make, small, points):
+    objective = [kt.Objective("val_accuracy", "max")]
+    tuner = make(small(), objective=objective, max_trials=2, stopping=AfterEpoch(), oracle=oracle)
+    tuner.search(*points, validation_data=points, epochs=3, verbose=0)
+    record = tuner.record()
+    assert (record.objective, record.direction) == ("val_accuracy", "max")
+    assert [trial.score for trial in record.trials] == [max(trial.curves[0]["val_accuracy"]) for trial in record.trials]
+    assert record.trials[1].stopped is not None
+    assert all(score >= 0 for _, score in record.observations)
+
+
 @pytest.mark.parametrize(
     "oracle", [RandomOracle, DynaOracle, kt.oracles.RandomSearchOracle, kt.oracles.BayesianOptimizationOracle]
 )

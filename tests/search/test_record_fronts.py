@@ -81,3 +81,11 @@ def test_of_two_trials_on_a_front_the_cheaper_is_knee_and_best_alike(tmp_path):
 
 def test_where_no_trial_has_a_value_of_an_objective_there_is_no_volume(tmp_path):
     assert several(tmp_path, [(0.5,), (0.9,)]).hypervolume() == 0.0
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_a_list_of_one_objective_is_that_objective(direction, tmp_path):
+    record = several(tmp_path, [(0.5,), (0.9,), None, (0.8,)], objectives=(("accuracy", direction),))
+    assert (record.objective, record.direction) == ("accuracy", direction)
+    assert [trial.score for trial in record.trials] == [0.5, 0.9, None, 0.8]
+    assert record.best == record.trials[1 if direction == "max" else 0]

@@ -1,7 +1,7 @@
 """Which changes made the winner better than the default configuration, one after another."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
@@ -65,6 +65,8 @@ class AblationPath:
         measured_error: its standard error; None with a single training of each configuration.
         direction: "max" or "min", that of the objective itself.
         repeats: trainings of each configuration; 0 if nothing was trained.
+        failures: the configurations all of whose trainings failed, and why; then single steps have no measured gain.
+        inherited: whether trials of the search began with inherited weights, which the trainings did not.
     """
 
     objective: str
@@ -77,6 +79,8 @@ class AblationPath:
     measured: float | None = None
     measured_error: float | None = None
     repeats: int = 0
+    failures: tuple[str, ...] = ()
+    inherited: bool = False
 
     def with_measured(self, train: Train, repeats: int = 1) -> "AblationPath":
         """Return the path with what its steps gain when they are trained; the arguments are those of `ablation_path`.
@@ -93,22 +97,43 @@ class AblationPath:
             self, steps=tuple(steps), measured=measured, measured_error=error if self.steps else None, repeats=repeats
         )
 
+    def with_failures(self, failures: Sequence[str], before: Sequence[float], after: Sequence[float]) -> "AblationPath":
+        """Return the path with what is known where training failed: the gain over the default alone.
+
+        Args:
+            failures: the configurations that have no score, and why.
+            before: scores of the default.
+            after: scores of the winner.
+        """
+        count, sign = min(len(before), len(after)), 1 if self.direction == "max" else -1
+        scores = [[sign * score for score in known[:count]] for known in (before, after)]
+        measured, error = _gain(*scores) if count else (None, None)
+        return replace(self, measured=measured, measured_error=error, repeats=count, failures=tuple(failures))
+
     @property
     def finding(self) -> str | None:
-        """What training the path says of the predicted gain, in a sentence; None if nothing was trained."""
-        if self.measured is None or not self.steps:
+        """What training the path says of the predicted gain, in a sentence or two; None if nothing was trained."""
+        if not self.steps or (self.measured is None and not self.failures):
             return None
+        told = ["The gain over the default could not be measured." if self.measured is None else self._gained(self.measured)]
+        if self.inherited:
+            told.append("Trials of the search began with inherited weights, and these trainings did not.")
+        if self.failures:
+            told.append(f"No training succeeded of {', nor of '.join(self.failures)}.")
+        return " ".join(told)
+
+    def _gained(self, measured: float) -> str:
         how = "predicted" if self.check.is_reliable else "predicted, by a model that cannot rank unseen trials,"
-        gain, predicted = f"{self.measured:+.3g}", f"{how} was {self.gain:+.3g} +- {self.std:.2g}"
+        gain, predicted = f"{measured:+.3g}", f"{how} was {self.gain:+.3g} +- {self.std:.2g}"
         if self.measured_error is None:
             luck = "Single trainings differ by luck as well, so that this is a hint and no proof."
-            if self.measured > 0:
+            if measured > 0:
                 return f"Trained anew once, the winner gains {gain} over the default ({predicted}). {luck}"
             return f"Trained anew once, the winner is no better than the default: {gain}, where {predicted}. {luck}"
         known = f"{gain} +- {self.measured_error:.2g}"
-        if abs(self.measured) <= t.ppf(_SURE, 2 * self.repeats - 2) * self.measured_error:
+        if abs(measured) <= t.ppf(_SURE, 2 * self.repeats - 2) * self.measured_error:
             return f"Trained anew, the winner gains {known} over the default, which may be nothing ({predicted})."
-        if self.measured > 0:
+        if measured > 0:
             return f"Trained anew, the winner gains {known} over the default ({predicted})."
         return f"Trained anew, the winner is worse than the default: {known}, where {predicted}."
 

@@ -89,11 +89,11 @@ def account(
         for name, _ in record.objectives:
             sentences += _importances(record, name, known.get(name) or _importance(record, name, seed))
         return Account([*sentences, *_policy(record)])
-    sentences += _winner(record)
-    told = known.get(record.objective) or _importance(record, record.objective, seed)
-    sentences += _importances(record, record.objective, told)
     posterior = RewardPosterior.of(evidence)
     check = posterior.check
+    sentences += [*_winner(record), *(_luck(record) if check.is_reliable else ())]
+    told = known.get(record.objective) or _importance(record, record.objective, seed)
+    sentences += _importances(record, record.objective, told)
     rests = {"trials": check.trials, "rank_correlation": check.correlation, "rank_correlation_low": check.low}
     if check.is_reliable:
         text = f"A model of the score ranks trials that it has not seen (rank correlation {check.correlation:.2f})."
@@ -141,10 +141,10 @@ def _front(record: SearchRecord) -> Iterator[Sentence]:
 
 
 def _winner(record: SearchRecord) -> Iterator[Sentence]:
-    winner, first, other = record.best, record.completed[0], record.preferred
+    winner, first = record.best, record.completed[0]
     sign = 1 if record.direction == "max" else -1
     score, start = winner.score or 0.0, first.score or 0.0
-    number, last = _number(record, winner.trial_id), _number(record, other.trial_id)
+    number = _number(record, winner.trial_id)
     running = any(trial.status == "RUNNING" for trial in record.trials)
     text = f"Trial {number} {'leads so far' if running else 'won'} with {record.objective} {score:.4g}."
     yield _sentence(text, winner=number, score=score)
@@ -153,12 +153,21 @@ def _winner(record: SearchRecord) -> Iterator[Sentence]:
         more = f"{abs(gain):.3g} {_better(gain)} than" if gain else "as good as"
         text = f"As measured, that is {more} the first trial with a score ({start:.4g})."
         yield _sentence(text, gain_over_first=gain, first_score=start)
-    equals = [_number(record, trial.trial_id) for trial in record.completed if trial.score == score and trial is not winner]
-    if equals:
+    alike = [trial for trial in record.completed if trial.score == score and trial is not winner]
+    if alike:
+        equals = [_number(record, trial.trial_id) for trial in alike]
         names = _names([f"trial {i}" for i in equals], "and")
-        text = f"{names[0].upper()}{names[1:]} scored the same and {_is(equals)} as good; of equals the cheapest is the winner."
+        prices = {(trial.metrics.get("macs"), trial.metrics.get("parameters")) for trial in (winner, *alike)}
+        which = "cheapest" if len(prices) > 1 else "earliest"
+        text = f"{names[0].upper()}{names[1:]} scored the same and {_is(equals)} as good; of equals the {which} is the winner."
         yield _sentence(text, as_good=tuple(equals))
-    if other.trial_id != winner.trial_id and other.score != score:
+
+
+def _luck(record: SearchRecord) -> Iterator[Sentence]:
+    """Name the trial that a model of the score expects more of than of the winner, if there is one."""
+    other = record.preferred
+    if other.trial_id != record.best.trial_id and other.score != record.best.score:
+        last = _number(record, other.trial_id)
         text = f"The score of the winner is partly luck: all trials together expect more of trial {last} ({other.score:.4g})."
         yield _sentence(text, expected_best=last, its_score=other.score)
 
@@ -218,7 +227,8 @@ def _default(path: AblationPath, record: SearchRecord) -> Iterator[Sentence]:
 def _measured(path: AblationPath | None) -> Iterator[Sentence]:
     """Say what was measured, which holds whatever the model of the score is worth."""
     if path is not None and path.finding:
-        yield _sentence(path.finding, measured=path.measured, error=path.measured_error, predicted=path.gain, std=path.std)
+        known = {"measured": path.measured, "error": path.measured_error} if path.measured is not None else {}
+        yield _sentence(path.finding, **known, predicted=path.gain, std=path.std)
 
 
 def _changes(record: SearchRecord) -> Iterator[Sentence]:

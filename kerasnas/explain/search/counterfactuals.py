@@ -13,6 +13,8 @@ from kerasnas.explain.search.reward_posterior import ModelCheck, RewardPosterior
 from kerasnas.record import SearchRecord
 from kerasnas.strategies import Choices, Decision, Scalar
 from kerasnas.strategies.decision import active_decisions
+from kerasnas.strategies.encoding import Encoding
+from kerasnas.strategies.learned_conditions import Use, with_learned_conditions
 from kerasnas.strategies.one_thread import one_thread
 from kerasnas.strategies.space import walk
 
@@ -35,8 +37,9 @@ class Counterfactual:
         difference: predicted difference of the score from the winner's, in the unit of the objective; negative is worse, also
             of an objective that is minimised.
         std: posterior standard deviation of the difference.
-        tried: whether any network of the search was to be made with the other value.
+        tried: whether any network of the search was to be made with the other value, or with one near it of a range.
         failed: whether all of these have failed.
+        near: whether the other value is one of a range.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Counterfactual:
     std: float
     tried: bool
     failed: bool = False
+    near: bool = False
 
     @property
     def is_loss(self) -> bool:
@@ -54,7 +58,8 @@ class Counterfactual:
         return self.difference < -_SURE * self.std
 
     def __str__(self) -> str:
-        untried = "; every trial with it failed" if self.failed else "" if self.tried else "; never tried"
+        which = "near" if self.near else "with"
+        untried = f"; every trial {which} it failed" if self.failed else "" if self.tried else "; never tried"
         return (
             f"with {self.name} {_text(self.instead)} instead of {_text(self.value)} the model predicts "
             f"{self.difference:+.3g} +- {self.std:.2g}{untried}"
@@ -125,7 +130,9 @@ def counterfactuals(record: SearchRecord, *, objective: str | None = None) -> Co
     contrasts = np.eye(len(units))[1:] - np.eye(len(units))[0]
     means, deviations = posterior.contrast(units, contrasts)
     column = {id(decision): i for i, decision in enumerate(decisions)}
-    begun = posterior.encoding.encode([trial.values for trial in record.trials])
+    # Of a trial that failed nobody knows what its network asked for: what the others show tells which of its values it used.
+    used = with_learned_conditions(decisions, [Use(trial.values, trial.unused) for trial in record.completed])
+    begun = Encoding(used).encode([trial.values for trial in record.trials])
     for place, trial in enumerate(record.trials):
         begun[place, [decision.name in trial.unused for decision in decisions]] = np.nan
     failures = np.array([trial.status in ("FAILED", "INVALID") for trial in record.trials])
@@ -143,6 +150,7 @@ def counterfactuals(record: SearchRecord, *, objective: str | None = None) -> Co
                 float(deviations[row]),
                 bool(seen.any()),
                 bool(seen.any() and failures[seen].all()),
+                decision.size is None,
             )
         )
     return Counterfactuals(evidence.objective, MappingProxyType(winner), tuple(items), posterior.check)

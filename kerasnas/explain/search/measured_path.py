@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ __all__ = ["measured_path"]
 def measured_path(record: SearchRecord, trainings: str | os.PathLike[str]) -> AblationPath:
     """Return the path of a search, and the measured gains beside the predicted ones where all its configurations were trained.
 
+    Where each training of a configuration failed, the path says so, and tells the gain of the winner over the default alone.
+
     Args:
         record: a search with at least four trials that have a score.
         trainings: folder whose sub-folders are project folders, in each of which the configurations of the path were trained
@@ -22,7 +25,8 @@ def measured_path(record: SearchRecord, trainings: str | os.PathLike[str]) -> Ab
     Raises:
         InvalidArgument: for a record of too few trials.
     """
-    path = ablation_path(record)
+    path = replace(ablation_path(record), inherited=any(trial.inherited for trial in record.trials))
+    failed: list[str | None] = [None for _ in path.configurations]
     scores: list[list[float]] = [[] for _ in path.configurations]
     for project in sorted(Path(trainings).glob("*/")):
         if not any(project.glob("trial_*/trial.json")):
@@ -34,11 +38,24 @@ def measured_path(record: SearchRecord, trainings: str | os.PathLike[str]) -> Ab
         told += [(one.values, ended[one.twin]) for one in trained.rejected if one.twin in ended]
         for values, known in zip(path.configurations, scores, strict=True):
             known += [score for tried, score in told if values.items() <= tried.items()][:1]
+        for place, values in enumerate(path.configurations):
+            for trial in trained.trials:
+                if trial.status in ("FAILED", "INVALID") and values.items() <= trial.values.items():
+                    failed[place] = ((trial.message or "").strip().splitlines() or ["no message"])[-1]
     repeats = min(map(len, scores))
-    if repeats == 0 or not path.steps:
+    lacking = [place for place, known in enumerate(scores) if not known]
+    if not path.steps or any(failed[place] is None for place in lacking):  # the others are still to be trained
         return path
+    if lacking:
+        return path.with_failures([f"{_place(path, i)} ({failed[i]})" for i in lacking], scores[0], scores[-1])
     left = {_key(values): iter(known) for values, known in zip(path.configurations, scores, strict=True)}
     return path.with_measured(lambda values: next(left[_key(values)]), repeats)
+
+
+def _place(path: AblationPath, place: int) -> str:
+    if place == 0:
+        return "the default"
+    return "the winner" if place == len(path.steps) else f"what the change of {path.steps[place - 1].name} leads to"
 
 
 def _key(values: Mapping[str, Any]) -> str:

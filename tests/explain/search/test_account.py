@@ -4,6 +4,7 @@ import math
 import re
 import sys
 from dataclasses import FrozenInstanceError, replace
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -134,8 +135,6 @@ def test_what_was_stopped_and_rejected_is_told(planted):
 
 
 def test_several_objectives_have_an_account(planted):
-    from types import MappingProxyType
-
     record = planted(20)
     trials = tuple(
         replace(t, score=float(i), metrics=MappingProxyType({"error": -t.score, "size": t.values["c"]}))
@@ -173,6 +172,27 @@ def test_a_default_that_was_tried_is_named(additive, make_record):
     told = account(make_record(record.space, values, [*(t.score for t in record.trials), 0.0]))
     assert "default configuration, which is that of trial 21, the winner gains" in str(told)
     assert sentence(told, "default").evidence["default"] == 21
+
+
+def test_luck_is_told_by_a_model_that_ranks_trials_alone(planted, make_record, monkeypatch):
+    record = planted(20)
+    noise = make_record(record.space, [t.values for t in record.trials], np.random.default_rng(5).normal(size=20))
+    for one in (record, noise):
+        other = next(trial for trial in one.completed if trial is not one.best)
+        monkeypatch.setattr(type(one), "preferred", property(lambda self, other=other: other))
+        assert ("partly luck" in str(account(one))) == (one is record)
+
+
+@pytest.mark.parametrize(("costs", "which"), [((None, None), "earliest"), ((3, 3), "earliest"), ((3, 2), "cheapest")])
+def test_of_equals_it_is_said_which_wins(costs, which, planted):
+    record = planted(20)
+    best = max(trial.score for trial in record.trials)
+    equals = [
+        replace(t, score=best, metrics=MappingProxyType({} if cost is None else {"macs": cost}))
+        for t, cost in zip(record.trials, costs, strict=False)
+    ]
+    others = [replace(trial, score=min(trial.score, best - 1)) for trial in record.trials[2:]]
+    assert f"of equals the {which} is the winner" in str(account(replace(record, trials=(*equals, *others))))
 
 
 def test_a_record_is_asked_for():

@@ -292,6 +292,27 @@ def test_what_failed_was_tried_and_what_no_network_used_was_not(additive, make_r
     assert {i.tried for i in counterfactuals(unused).items if i.instead == 7} == {False}
 
 
+def test_of_a_range_it_is_the_trials_near_a_value_that_failed(additive, make_record):
+    record = additive(30)
+    rows = [dict(t.values) | {"rate": 0.6 + 0.4 * t.values["rate"]} for t in record.trials]
+    failed = make_record(record.space, [*rows, rows[0] | {"rate": 0.22}], [*map(additive.score, rows), None])
+    (near,) = [item for item in counterfactuals(failed).items if item.instead == 0.25]
+    assert (near.tried, near.failed) == (True, True)
+    assert "every trial near it failed" in str(near)
+
+
+def test_a_value_that_a_failed_network_had_no_use_for_was_not_tried(additive, make_record):
+    record = additive(40)
+    rows = [dict(t.values) | {"norm": True} for t in record.trials]
+    for kernel in (3, 5):  # the norm is of a layer that is there with kernels of 5 alone
+        lost = rows[0] | {"kernel": kernel, "norm": False}
+        told = make_record(record.space, [*rows, lost], [*map(additive.score, rows), None])
+        trials = [replace(t, unused=() if t.values["kernel"] == 5 else ("norm",)) for t in told.trials[:-1]]
+        items = counterfactuals(replace(told, trials=(*trials, told.trials[-1]))).items
+        (without,) = [item for item in items if item.name == "norm"]
+        assert (without.tried, without.failed) == (kernel == 5, kernel == 5)
+
+
 def test_a_default_that_failed_is_not_said_to_be_untried(additive, make_record):
     record = additive(30)
     rows, scores = [dict(t.values) for t in record.trials], [t.score for t in record.trials]
