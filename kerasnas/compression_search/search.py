@@ -14,7 +14,7 @@ import numpy as np
 from kerasnas.atomic import atomic_path
 from kerasnas.compress import ScratchControl, from_scratch_control, prune_channels
 from kerasnas.compress.channels.scratch import paired_error
-from kerasnas.compress.clone import own_classes
+from kerasnas.compress.clone import load_made_of
 from kerasnas.compression_search.arrays import labelled, split
 from kerasnas.compression_search.compression import Candidate, Compression, front_of, gain_caveat, loss_text, times
 from kerasnas.compression_search.goal import Goal
@@ -25,7 +25,6 @@ from kerasnas.compression_search.proposer import Proposer
 from kerasnas.compression_search.recipe import Recipe
 from kerasnas.compression_search.results import chosen_path, replaced, write_chosen, write_result
 from kerasnas.errors import DiskFull, InvalidArgument, KerasNASError
-from kerasnas.keras_file import load_model
 from kerasnas.search.project_lock import project_lock
 from kerasnas.strategies import Dyna, Strategy
 
@@ -140,8 +139,7 @@ def compress(
         search.run(strategy or Dyna(initial=6), max_trials, max_time)
         original, rows, chosen = search.judge()
         trial = next(trial for trial in journal.trials if trial["number"] == chosen.trial)
-        with keras.saving.custom_object_scope(own_classes(model)):
-            network = model if chosen.trial == 0 else load_model(journal.model_path(chosen.trial))
+        network = model if chosen.trial == 0 else load_made_of(model, journal.model_path(chosen.trial))
         samples, told = held, "held-out samples, which also chose it"
         if exam is not None:
             samples, told = exam, "test samples, which chose nothing"

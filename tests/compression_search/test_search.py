@@ -163,6 +163,20 @@ def copy(found, tmp_path):
     return shutil.copytree(found.path.parent, tmp_path / "copy")
 
 
+def test_a_function_without_a_name_is_that_of_the_original(digits, tmp_path):
+    times = 0.5
+    halve = layers.Lambda(lambda v: v * times, output_shape=(16,))
+    stack = [layers.Flatten(), layers.Dense(24, "relu"), layers.Dense(16), halve, layers.Dense(10, activation="softmax")]
+    network = keras.Sequential([keras.Input((8, 8, 1)), *stack])
+    settings = {"max_loss": 1.0, "epochs": 1, "formats": [], "verbose": 0, "held_out": digits["held_out"]}
+    for _ in range(2):  # the second time nothing is trained but the control
+        found = compress(network, digits["train"], max_trials=1, directory=tmp_path, **settings)
+        assert found.chosen.trial == 1
+        right = found.model.predict(digits["held_out"][0], verbose=0).argmax(axis=1) == digits["held_out"][1]
+        assert found.chosen.accuracy == pytest.approx(right.mean())
+        assert found.control.pruned_accuracy == pytest.approx(right.mean())
+
+
 def test_litert_files_compete_and_one_of_another_kind_leaves_nothing_behind(model, digits, settings, tmp_path):
     more = {**settings, "max_trials": 0, "directory": tmp_path, "formats": ["LiteRT int8", "LiteRT float16", "U8U8"]}
     small = compress(model, digits["train"], **more)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kerasnas.compress.channels.fine_tuning import fine_tune, with_lessons
 from kerasnas.compress.channels.model_check import check_model
 from kerasnas.compress.channels.unpruned import is_unpruned
-from kerasnas.compress.clone import compile_as, copy_state, not_rebuilt, own_classes, seed_layers
+from kerasnas.compress.clone import compile_as, copy_state, not_rebuilt, readable_config, seed_layers
 from kerasnas.compress.kernels import walk_layers
 from kerasnas.compress.objective import choose_objective
 from kerasnas.compress.training_data import training_data
@@ -225,8 +225,9 @@ def _reinitialised(model: keras.Model, seed: int | None) -> keras.Model:
     before = random.getstate()  # from which Keras draws the seeds of initializers
     try:
         random.seed(seed)
-        with keras.saving.custom_object_scope(own_classes(model)):
-            fresh = type(model).from_config(model.get_config())
+        config, known = readable_config(model)
+        with keras.saving.custom_object_scope(known):
+            fresh = type(model).from_config(config)
         if not fresh.built:
             fresh.build(model.input_shape)
         for layer, twin in zip(walk_layers(model), walk_layers(fresh), strict=True):

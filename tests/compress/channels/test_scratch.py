@@ -111,6 +111,18 @@ def test_pruning_tells_if_scratch_wins(task, capsys):
             prune_channels(**{"model": dead, "x": x, "y": y, "held_out": held_out} | wrong)
 
 
+def test_functions_without_a_name_are_kept(task):
+    x, y = task
+    times = 3.0
+    inner = keras.Sequential([keras.Input((8,)), layers.Lambda(lambda v: v * times, output_shape=(8,))])
+    stack = [layers.Dense(6, "relu"), layers.Dense(8), inner, layers.Dense(2, activation="softmax")]
+    model = keras.Sequential([keras.Input((4,)), *stack])
+    small = prune_channels(model, ratio=0.5)
+    control = from_scratch_control(small, x, y, (x, y), epochs=1, learning_rate=1e-6, seed=0)
+    np.testing.assert_array_equal(control.model.layers[2](np.ones((1, 8))), np.full((1, 8), times))
+    assert control.pruned_accuracy == (small.predict(x, verbose=0).argmax(axis=1) == y).mean()
+
+
 @pytest.mark.parametrize(
     ("held_out", "message"),
     [
