@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import onnxruntime
 import pytest
+import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from kerasnas.compress import AlreadyWithinTarget
@@ -362,6 +363,7 @@ def test_one_network_with_all_that_a_search_measures_beside_a_search(copy, model
         ({"x": (np.zeros((4, 8, 8, 1)), np.array([0, 1, 2, 10]))}, "from 0 to 9"),
         ({"x": (np.zeros((4, 8, 8, 1)), np.array([0.5, 1, 2, 3]))}, "class indices"),
         ({"x": (np.zeros((4, 8, 8, 2)), np.arange(4))}, "inputs of shape"),
+        ({"x": (tf.data.Dataset.from_tensors((np.zeros((4, 8, 8, 1)), np.arange(4))), None)}, r"got a tf\.data\.Dataset"),
     ],
 )
 def test_mistakes(change, message, model, digits, tmp_path):

@@ -16,7 +16,7 @@ from kerasnas.compress.channels.unpruned import is_unpruned
 from kerasnas.compress.clone import compile_as, copy_state, not_rebuilt, readable_config, seed_layers
 from kerasnas.compress.kernels import walk_layers
 from kerasnas.compress.objective import choose_objective
-from kerasnas.compress.training_data import training_data
+from kerasnas.compress.training_data import all_samples, training_data
 from kerasnas.decided_classes import model_classes
 from kerasnas.errors import InvalidArgument
 
@@ -178,8 +178,7 @@ def held_out_classes(model: keras.Model, held_out: Any) -> tuple[NDArray[Any], N
     """
     if not isinstance(held_out, tuple | list) or len(held_out) != 2:
         raise InvalidArgument(f"Expected held_out to be inputs and labels, got {type(held_out).__name__}. Pass (x, y).")
-    x, y = held_out
-    inputs, labels, _ = training_data(model, x, y, 1, None)
+    inputs, labels = all_samples(model, *held_out)
     return inputs, class_indices(labels, model.output_shape)
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerasnas.compress import AlreadyWithinTarget, ScratchControl, ScratchIsBetter, from_scratch_control, prune_channels
 from kerasnas.compress.channels import fine_tuning
@@ -130,6 +131,7 @@ def test_functions_without_a_name_are_kept(task):
         ((np.zeros((3, 5)), np.array([0, 1, 1])), "shape"),
         ((np.zeros((3, 4)), np.array([0, 1, 1]), np.ones(3)), "inputs and labels, got tuple"),
         (np.zeros((2, 4)), "inputs and labels, got ndarray"),
+        ((tf.data.Dataset.from_tensors((np.zeros((3, 4)), np.array([0, 1, 1]))), None), "got a tf.data.Dataset"),
     ],
 )
 def test_held_out_samples_that_cannot_judge_are_refused_before_the_training(task, held_out, message, monkeypatch):
