@@ -383,6 +383,15 @@ def test_a_network_within_its_target_is_told(copy, found, model, digits):
     assert Certificate.load(copy / "compressed.json").compression == ()
 
 
+def test_a_share_of_less_than_a_channel_is_told(model, digits, tmp_path):
+    data = {"data": digits["train"], "held_out": digits["held_out"], "formats": [], "directory": tmp_path}
+    with pytest.warns(AlreadyWithinTarget, match="less than one channel"):
+        same = prune_and_measure(model, ratio=0.02, **data)
+    assert "the network as it was, no channel was removed: the share is less than one channel of each layer, in" in same.reason
+    assert "target" not in same.reason
+    assert same.chosen.accuracy == same.original.accuracy
+
+
 def test_less_than_once_as_fast_is_slower():
     assert times(0.8, "faster", "slower") == "1.25 times slower"
     assert times(3.14, "faster", "slower") == "3.1 times faster"

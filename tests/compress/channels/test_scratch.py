@@ -90,8 +90,8 @@ def test_what_was_not_pruned_is_not_judged(task):
     network = _network()
     with pytest.warns(AlreadyWithinTarget):
         same = prune_channels(network, macs=1e9)
-    whole = prune_channels(network, x, y, ratio=0.05, epochs=1)  # of 12 channels that is none
-    assert whole.count_params() == network.count_params()
+    with pytest.warns(AlreadyWithinTarget):
+        whole = prune_channels(network, x, y, ratio=0.05, epochs=1)  # of 12 channels that is none
     for model, settings in ((same, {}), (whole, {}), (network, {"teacher": network})):
         with pytest.raises(InvalidArgument, match="none was removed: there is nothing to compare"):
             from_scratch_control(model, x, y, (x, y), epochs=1, **settings)
