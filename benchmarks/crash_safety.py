@@ -1,4 +1,4 @@
-"""Kill one search with SIGKILL at random instants, again and again, and compare it with one that was never killed.
+"""Kill one search with SIGKILL within its trials, again and again, and compare it with one that was never killed.
 
     python benchmarks/crash_safety.py --kills 50
 
@@ -109,22 +109,42 @@ def _append(arrays: list[bytes], _: str, item: Any) -> None:
         arrays.append(item[()].tobytes())
 
 
+def states(folder: Path) -> dict[Path, int]:
+    """Return the files of trials that are under way, and when they were written."""
+    return {file: file.stat().st_mtime_ns for file in folder.glob("trial_*/epoch_state.npz")}
+
+
+def known_epochs(folder: Path) -> set[str]:
+    """Return the lines of the log for the epochs that the files of trials under way know to be finished."""
+    import numpy as np
+
+    lines = set()
+    for file in states(folder):
+        with np.load(file) as content:
+            runs = json.loads(str(content["content"]))["history"]["executions"]
+        lines |= {f"{epoch} {value!r}" for run in runs for epoch, value in enumerate(run["val_loss"])}
+    return lines
+
+
 def crash_safety(
     folder: Path, *, kills: int, trials: int, span: float, pause: float, say: Any = lambda _: None
 ) -> dict[str, Any]:
-    """Run a search that is killed `kills` times within `span` seconds of its begin, and one that is not.
+    """Run a search that is killed `kills` times, within `span` seconds of an epoch that it has kept, and one that is not.
 
     Raises:
         AssertionError: if anything was lost or done twice.
     """
     finish(start(folder, "whole", trials, 0.0))
-    chance, before, latest = random.Random(), {}, 0
+    chance, before, latest, known = random.Random(0), {}, 0, []
     killed, resumed = folder / "killed", 0
     for number in range(kills):
+        earlier = states(killed)
         process = start(folder, "killed", trials, pause)
         assert process.stdout is not None
         assert process.stdout.readline() == "begin\n"
         after = chance.uniform(0.0, span)
+        while process.poll() is None and states(killed).items() <= earlier.items():
+            time.sleep(0.005)
         time.sleep(after)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=60)
@@ -132,6 +152,7 @@ def crash_safety(
         assert before.items() <= now.items(), "a finished trial was lost or changed"
         under_way = list(killed.glob("trial_*/epoch_state.npz"))
         resumed += bool(under_way)
+        known.append((len((folder / "killed.log").read_text("utf-8").splitlines()), known_epochs(killed)))
         before, latest = now, number + 1
         say(f"kill {latest:>3} after {after:5.2f} s: {len(now)} of {trials} trials are finished, {len(under_way)} under way")
     finish(start(folder, "killed", trials, 0.0))
@@ -141,6 +162,7 @@ def crash_safety(
     ran = {name: (folder / f"{name}.log").read_text("utf-8").splitlines() for name in ("whole", "killed")}
     again = len(ran["killed"]) - len(ran["whole"])
     assert set(ran["killed"]) == set(ran["whole"]), "an epoch had another result"
+    assert not any(lines & set(ran["killed"][done:]) for done, lines in known), "an epoch that was kept was trained again"
     # Only an epoch that ended but was not yet on the disk is trained again: at most one for each kill.
     assert 0 <= again <= kills, f"{again} epochs were trained twice"
     return {
@@ -156,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--trials", type=int, default=25)
-    parser.add_argument("--span", type=float, default=8.0, help="a process is killed within so many seconds of its begin")
+    parser.add_argument("--span", type=float, default=8.0, help="a process is killed within so many seconds of an epoch")
     parser.add_argument("--pause", type=float, default=0.2, help="seconds of sleep after each epoch of a search that is killed")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

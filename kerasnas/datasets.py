@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Sized
@@ -227,7 +228,9 @@ def _read_classes(path: Path, image_size: tuple[int, int] | None) -> tuple[NDArr
     for file in files:
         try:
             with Image.open(file) as opened:
-                if opened.mode.startswith(("I", "F")):
+                # Colour of 16 bits has the mode of 8, to which Pillow cuts it; the tiles tell what is in the file.
+                deep = any(_is_deep(*tile[::3]) for tile in getattr(opened, "tile", ()))
+                if deep or opened.mode.startswith(("I", "F")):
                     raise ValueError(f"it has more than 8 bits per channel (Pillow mode {opened.mode})")
                 # As export/runner/classify.py reads them: a network must see on a device what it saw in training.
                 picture = ImageOps.exif_transpose(opened)
@@ -255,6 +258,13 @@ def _read_classes(path: Path, image_size: tuple[int, int] | None) -> tuple[NDArr
         pictures = [np.stack([p] * 3, axis=-1) if p.ndim == 2 else p for p in pictures]
     images = np.stack(pictures)
     return images[..., np.newaxis] if images.ndim == 3 else images, labels
+
+
+def _is_deep(codec: str, details: Any) -> bool:
+    """Tell whether Pillow's decoder reads more than 8 bits per channel."""
+    parts = details if isinstance(details, tuple) else (details,)
+    most = max([part for part in parts if isinstance(part, int)], default=0) if codec.startswith("ppm") else 0
+    return most > 255 or any(re.search(";16[BLNS]", str(part)) for part in parts)
 
 
 def _hold_out(name: str, x: NDArray[Any], y: NDArray[Any]) -> Dataset:

@@ -1,6 +1,8 @@
 """Labelled pictures by name and from disk."""
 
 import gzip
+import struct
+import zlib
 from pathlib import Path
 
 import keras
@@ -354,10 +356,17 @@ def test_all_corrupt_pictures_are_told_at_once(tmp_path):
     assert "broken5" not in str(told.value)
 
 
-def test_sixteen_bits_are_not_cut_to_eight(tmp_path):
+@pytest.mark.parametrize(("kind", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])  # grey, RGB, both with alpha
+def test_sixteen_bits_are_not_cut_to_eight(tmp_path, kind, channels):
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
     _folder(tmp_path)
-    _write(tmp_path / "left" / "deep.png", np.full((6, 5), 40000, "uint16"))
-    with pytest.raises(InvalidArgument, match=r"deep\.png .* more than 8 bits"):
+    rows = (b"\0" + bytes(5 * channels * 2)) * 6
+    parts = {b"IHDR": struct.pack(">IIBBBBB", 5, 6, 16, kind, 0, 0, 0), b"IDAT": zlib.compress(rows), b"IEND": b""}
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts.items())
+    (tmp_path / "left" / "deep.png").write_bytes(content)
+    with pytest.raises(InvalidArgument, match=r"deep\.png .* more than 8 bits per channel"):
         load(tmp_path)
 
 

@@ -52,6 +52,10 @@ class Unreadable(Problem):
     """One line for the user about one picture; the others can go on."""
 
 
+class CannotCheck(Problem):
+    """One line for the user about a file that may be as certified, but that this program or machine is not for."""
+
+
 # The file
 
 
@@ -175,7 +179,8 @@ class LiteRT:
             try:
                 from tflite_runtime.interpreter import Interpreter
             except ImportError as error:
-                raise Problem(f"{path}: a LiteRT file; needs ai-edge-litert: python3 -m pip install ai-edge-litert") from error
+                said = f"{path}: a LiteRT file; needs ai-edge-litert: python3 -m pip install ai-edge-litert"
+                raise CannotCheck(said) from error
         try:
             with quiet():
                 self.interpreter = Interpreter(model_path=str(path), num_threads=threads or os.cpu_count())
@@ -270,13 +275,13 @@ class Classifier:
             shape.append(1)
         said = f"{self.path}: expected one input of shape (batch, height, width, channels) with 1 or 3 channels"
         if len(inputs) != 1 or len(shape) != 4 or shape[3] not in (1, 3):
-            raise Problem(f"{said}, got {', '.join(f'{one.name} {one.shape}' for one in inputs)}")
+            raise CannotCheck(f"{said}, got {', '.join(f'{one.name} {one.shape}' for one in inputs)}")
         kinds = {"float": "float32", "double": "float64"}
         kind = inputs[0].type.removeprefix("tensor(").removesuffix(")")
         self.dtype = np.dtype(kinds.get(kind, kind))
         self.batch, self.height, self.width = (one if isinstance(one, int) else None for one in shape[:3])
         if self.batch not in (None, 1):
-            raise Problem(f"{said} and any batch, got a file for batches of {self.batch} only")
+            raise CannotCheck(f"{said} and any batch, got a file for batches of {self.batch} only")
         self.channels, self.name = shape[3], inputs[0].name
 
     def _json(self, key: str) -> Any:
@@ -344,7 +349,7 @@ class Classifier:
         except Exception as error:  # the exceptions of onnxruntime have no common class
             raise Unreadable(f"{self.path}: does not take a picture of {pixels.shape[1:]}: {error}") from error
         if answers.ndim != 2:
-            raise Problem(f"{self.path}: expected answers of shape (batch, classes), got {answers.shape}: no classifier")
+            raise CannotCheck(f"{self.path}: expected answers of shape (batch, classes), got {answers.shape}: no classifier")
         return answers
 
     def probabilities(self, answers: "np.ndarray") -> "np.ndarray":
@@ -395,6 +400,7 @@ def read_model(path: Path) -> bytes:
 def verify(path: Path, threads: int) -> int:
     """Compare the file, and what it gives here for the fixed samples, with the certificate beside it; return 1 if they differ.
 
+    That a file of the right bytes cannot be run here for want of something else says nothing about it: `CannotCheck`.
     Certificates and samples are described in kerasnas' export/CERTIFICATE.md.
     """
     place = path.with_suffix(".json") if path.suffix == ".onnx" else path.with_name(f"{path.name}.json")
@@ -412,6 +418,8 @@ def verify(path: Path, threads: int) -> int:
     try:
         classifier = Classifier(path, threads=threads)
     except Problem as problem:
+        if isinstance(problem, CannotCheck) and digest == sha256:
+            raise
         return say(path, [*found, (False, f"loads    {problem}")])
     pixels = fixed_samples((rows, classifier.height or 32, classifier.width or 32, classifier.channels), test["seed"])
     if classifier.dtype.kind in "iu":

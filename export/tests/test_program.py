@@ -1,6 +1,7 @@
 """The runner as a user starts it: one process, its lines and its exit code."""
 
 import csv
+import hashlib
 import importlib.util
 import json
 import os
@@ -171,6 +172,35 @@ def test_a_certificate_that_is_not_there(model, corner):
     assert (done.returncode, done.stdout) == (2, "")
     assert "model.json: No such file or directory; expected the certificate" in done.stderr
     assert run(model, corner(0, "a.png"), "--verify").returncode == 2
+
+
+def certify(path):
+    """Write a certificate of the file's bytes; what it says of outputs is of no account where they are not asked for."""
+    outputs = {"scores": {"places": [0], "values": [0.0], "mean": 0.0, "shape": [1, 2]}}
+    test = {"samples": 1, "batch_size": 1, "range": [0, 1], "atol": 1.0, "seed": 0, "outputs": outputs}
+    known = {"file": {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}, "self_test": test}
+    place = path.with_suffix(".json") if path.suffix == ".onnx" else path.with_name(f"{path.name}.json")
+    place.write_text(json.dumps(known))
+    return path
+
+
+def test_what_cannot_be_checked_here_is_not_said_to_be_wrong(write_model, tmp_path):
+    of_a_table = write_model(np.zeros((8, 2)), shape=(8,), name="table.onnx")
+    in_fours = write_model(np.zeros((16, 2)), batch=4, name="fours.onnx")
+    litert = tmp_path / "model.tflite"
+    litert.write_bytes(b"\x1c\x00\x00\x00TFL3")
+    expected = {of_a_table: "got image ['batch', 8]", in_fours: "batches of 4 only", litert: "needs ai-edge-litert"}
+    for path, reason in expected.items():
+        done = run(certify(path), "--verify")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert reason in done.stderr
+    in_fours.write_bytes(of_a_table.read_bytes())  # which is another file than the certified one
+    done = run(in_fours, "--verify")
+    assert done.returncode == 1
+    assert "DOES NOT HOLD" in done.stdout
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no protobuf at all")
+    assert run(certify(broken), "--verify").returncode == 1  # the runtime refuses what was certified
 
 
 def test_missing_packages_are_named_with_the_line_that_installs_them(model):

@@ -1,14 +1,29 @@
 """A faithful copy of a trained Keras 3 model."""
 
+import copy as copies
+import json
+import os
+import zipfile
 from typing import Any
 
 import keras
 import numpy as np
 
+from kerasnas.compress.channels.replay import is_described
 from kerasnas.compress.kernels import walk_layers
 from kerasnas.errors import InvalidArgument
+from kerasnas.keras_file import load_model
 
-__all__ = ["clone_trained", "compile_as", "copy_state", "not_rebuilt", "own_classes", "seed_layers"]
+__all__ = [
+    "clone_trained",
+    "compile_as",
+    "copy_state",
+    "load_made_of",
+    "not_rebuilt",
+    "own_classes",
+    "readable_config",
+    "seed_layers",
+]
 
 
 def clone_trained(model: keras.Model, *, seed: int | None = None) -> keras.Model:
@@ -21,8 +36,9 @@ def clone_trained(model: keras.Model, *, seed: int | None = None) -> keras.Model
     """
     try:
         # Not clone_model: it renames the inputs, which exported files carry on.
-        with keras.saving.custom_object_scope(own_classes(model)):
-            copy = type(model).from_config(model.get_config())
+        config, known = readable_config(model)
+        with keras.saving.custom_object_scope(known):
+            copy = type(model).from_config(config)
         if not copy.built:
             copy.build(model.input_shape)
         if len(copy.weights) != len(model.weights):
@@ -34,6 +50,47 @@ def clone_trained(model: keras.Model, *, seed: int | None = None) -> keras.Model
     if seed is not None:
         seed_layers(copy, seed)
     return copy
+
+
+def readable_config(model: keras.Model) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the config of a model, and what reading it back takes beside Keras: its own classes and functions, by name."""
+    config = copies.deepcopy(model.get_config())
+    return config, own_classes(model) | _named_functions(config, model)
+
+
+def load_made_of(model: keras.Model, path: str | os.PathLike[str]) -> keras.Model:
+    """Load a network that was made of `model`: the classes and functions of its layers are those of `model`.
+
+    Raises:
+        InvalidArgument: if it cannot be loaded.
+    """
+    with keras.saving.custom_object_scope(own_classes(model)):
+        if not any(isinstance(layer, keras.layers.Lambda) for layer in walk_layers(model)):
+            return load_model(path)
+        with zipfile.ZipFile(path) as file:
+            content = json.loads(file.read("config.json"))
+        with keras.saving.custom_object_scope(_named_functions(content["config"], model)):
+            network = keras.saving.deserialize_keras_object(content)
+        network.load_weights(path)
+    return network
+
+
+def _named_functions(config: dict[str, Any], model: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Put names in the place of the functions of Lambda layers, which Keras refuses to read back from bytes; return them."""
+    functions: dict[str, Any] = {}
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    operations = {operation.name: operation for operation in graph.operations} if is_described(model) else {}
+    for entry in config["layers"] if operations else ():
+        settings = entry["config"]
+        layer, inner = operations.get(settings["name"]), (*path, settings["name"])
+        if isinstance(layer, keras.layers.Lambda):
+            for setting, function in (("function", layer.function), ("output_shape", layer._output_shape)):
+                if callable(function):
+                    settings[setting] = f"{setting} of {'/'.join(inner)}"
+                    functions[settings[setting]] = function
+        elif isinstance(layer, keras.Model):
+            functions |= _named_functions(settings, layer, inner)
+    return functions
 
 
 def own_classes(model: keras.Model) -> dict[str, type]:

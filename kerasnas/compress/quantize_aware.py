@@ -16,7 +16,7 @@ from kerasnas.atomic import atomic_path
 from kerasnas.compress.checks import check_converged, check_model, check_parity, check_settings
 from kerasnas.compress.objective import choose_objective
 from kerasnas.compress.tfmot import load_tfmot
-from kerasnas.compress.training_data import training_data
+from kerasnas.compress.training_data import all_samples, training_data
 from kerasnas.compress.translate import translate
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export_checks import check_class_names, check_computation, check_preprocessing, check_shares
@@ -134,7 +134,7 @@ def quantize_aware(
     plain = trainable_twin(model)
     names = check_class_names(labels, model.output_shape[1])
     check_preprocessing(preprocessing)
-    x_train, y_train, x_test, y_test = _split(model, x, y, validation_data, batch_size, seed)
+    x_train, y_train, x_test, y_test = _split(model, x, y, validation_data, seed)
     inputs, classes, batches = training_data(model, x_train, y_train, batch_size, seed)
     loss, encode = choose_objective(model, classes)
     check_parity(model, plain, inputs[:8])
@@ -175,13 +175,13 @@ def quantize_aware(
     )
 
 
-def _split(model: keras.Model, x: Any, y: Any, validation: Any, batch_size: int, seed: int | None) -> tuple[np.ndarray, ...]:
+def _split(model: keras.Model, x: Any, y: Any, validation: Any, seed: int | None) -> tuple[np.ndarray, ...]:
     """Return training inputs and labels, and inputs and classes to measure on."""
+    inputs, labels = all_samples(model, x, y)
     if validation is not None:
-        x_test, y_test, _ = training_data(model, validation[0], validation[1], batch_size, None)
-        x_train, y_train = np.asarray(x), np.asarray(y)
+        x_test, y_test = all_samples(model, validation[0], validation[1])
+        x_train, y_train = inputs, labels
     else:
-        inputs, labels, _ = training_data(model, x, y, batch_size, None)
         if (number := len(inputs) // 5) < 1:
             raise InvalidArgument(f"Expected at least 5 samples, got {len(inputs)}. Pass the training data.")
         classes = labels.argmax(axis=1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
@@ -206,7 +206,9 @@ def trainable_twin(model: keras.Model) -> Any:
     load_tfmot()
     import tf_keras
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_registry
+    from tensorflow_model_optimization.python.core.quantization.keras.quantize_aware_activation import QuantizeAwareActivation
 
+    inside = QuantizeAwareActivation._PRE_QUANT_ACTIVATIONS | QuantizeAwareActivation._POST_QUANT_ACTIVATIONS
     registry = default_8bit_quantize_registry.Default8BitQuantizeRegistry()
     layers = tf_keras.layers
     # These fold into the layer before them, and these are split into ones that are known, before the registry is asked.
@@ -215,6 +217,14 @@ def trainable_twin(model: keras.Model) -> Any:
     def supports(layer: Any, before: Any) -> bool:
         if isinstance(layer, layers.BatchNormalization):
             return isinstance(before, foldable)
+        if isinstance(layer, layers.Activation):
+            try:
+                registry.get_quantize_config(layer).get_output_quantizers(layer)
+            except ValueError:
+                return False
+            return True
+        if isinstance(layer, (*foldable, layers.Conv2DTranspose)) and getattr(layer.activation, "__name__", "") not in inside:
+            return False
         return isinstance(layer, layers.SeparableConv2D) or bool(registry.supports(layer))
 
     return translate(model, supports)

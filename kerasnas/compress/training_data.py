@@ -7,7 +7,7 @@ import numpy as np
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["training_data"]
+__all__ = ["all_samples", "training_data"]
 
 
 def training_data(model: keras.Model, x: Any, y: Any, batch_size: int, seed: int | None) -> tuple[Any, np.ndarray, Any]:
@@ -45,6 +45,28 @@ def training_data(model: keras.Model, x: Any, y: Any, batch_size: int, seed: int
     _check_arrays(model, inputs, labels)
     data = tf.data.Dataset.from_tensor_slices((inputs, labels))
     return inputs, labels, data.shuffle(len(inputs), seed=seed).batch(batch_size)
+
+
+def all_samples(model: keras.Model, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return all inputs and labels as arrays.
+
+    Args:
+        model: with one input.
+        x: shape (n, ...) as the model takes them.
+        y: n labels.
+
+    Raises:
+        InvalidArgument: if they do not fit, or `x` is a dataset, of which `training_data` looks at one batch alone.
+    """
+    import tensorflow as tf
+
+    if isinstance(x, tf.data.Dataset):
+        raise InvalidArgument(
+            "Expected arrays of inputs and labels here, got a tf.data.Dataset. Collect its batches: "
+            "x, y = map(numpy.concatenate, zip(*dataset.as_numpy_iterator()))."
+        )
+    inputs, labels, _ = training_data(model, x, y, 1, None)
+    return inputs, labels
 
 
 def _as_array(values: Any, name: str) -> np.ndarray:

@@ -60,7 +60,9 @@ def translate(model: keras.Model, supports: Callable[[Any, Any], bool]) -> Any:
         else:
             made[id(operation)], makers[step.taken] = layers, layers[-1]
             continue
-        refused[f"{operation.name!r} ({type(operation).__name__}) {why}"] = None
+        activation = getattr(getattr(operation, "activation", None), "__name__", "linear")
+        told = "" if activation == "linear" or why == "is used twice" else f" with {activation}"
+        refused[f"{operation.name!r} ({type(operation).__name__}{told}) {why}"] = None
     if refused:
         raise InvalidArgument(
             f"Expected layers that tfmot can train for 8 bits, but {'; '.join(refused)}. Replace them, or quantise the trained "
@@ -128,7 +130,10 @@ def _remake(operation: keras.Operation) -> list[Any]:
     config = {key: value for key, value in operation.get_config().items() if key in known and not key.endswith(_LEFT_OUT)}
     if isinstance(operation, keras.layers.LeakyReLU):
         config["alpha"] = operation.negative_slope  # as tf_keras calls it
-    return [kind.from_config(config)]
+    try:
+        return [kind.from_config(config)]
+    except (ValueError, TypeError):  # such as an activation that Keras 3 alone has
+        return []
 
 
 def _weights(operation: keras.Layer) -> list[np.ndarray]:

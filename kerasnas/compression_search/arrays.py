@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from kerasnas.compress.channels.scratch import class_indices
-from kerasnas.compress.training_data import training_data
+from kerasnas.compress.training_data import all_samples
 from kerasnas.errors import InvalidArgument
 
 __all__ = ["labelled", "split"]
@@ -23,7 +23,7 @@ def labelled(model: keras.Model, data: Any) -> tuple[Any, Any]:
         raise InvalidArgument(f"Expected data as (inputs, labels), got {type(data).__name__}. Pass labels beside the inputs.")
     if not isinstance(model, keras.Model) or len(model.inputs) != 1 or len(model.outputs) != 1:
         raise InvalidArgument("Expected a built keras.Model with one input and one output.")
-    x, y, _ = training_data(model, data[0], data[1], 1, None)
+    x, y = all_samples(model, *data)
     return x, class_indices(y, model.output_shape)
 
 

@@ -3,6 +3,7 @@
 import math
 import os
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,9 @@ import keras
 import numpy as np
 
 from kerasnas.atomic import atomic_path
-from kerasnas.compress import ScratchControl, from_scratch_control, prune_channels
+from kerasnas.compress import AlreadyWithinTarget, ScratchControl, from_scratch_control, prune_channels
 from kerasnas.compress.channels.scratch import paired_error
-from kerasnas.compress.clone import own_classes
+from kerasnas.compress.clone import load_made_of
 from kerasnas.compression_search.arrays import labelled, split
 from kerasnas.compression_search.compression import Candidate, Compression, front_of, gain_caveat, loss_text, times
 from kerasnas.compression_search.goal import Goal
@@ -25,7 +26,6 @@ from kerasnas.compression_search.proposer import Proposer
 from kerasnas.compression_search.recipe import Recipe
 from kerasnas.compression_search.results import chosen_path, replaced, write_chosen, write_result
 from kerasnas.errors import DiskFull, InvalidArgument, KerasNASError
-from kerasnas.keras_file import load_model
 from kerasnas.search.project_lock import project_lock
 from kerasnas.strategies import Dyna, Strategy
 
@@ -140,8 +140,7 @@ def compress(
         search.run(strategy or Dyna(initial=6), max_trials, max_time)
         original, rows, chosen = search.judge()
         trial = next(trial for trial in journal.trials if trial["number"] == chosen.trial)
-        with keras.saving.custom_object_scope(own_classes(model)):
-            network = model if chosen.trial == 0 else load_model(journal.model_path(chosen.trial))
+        network = model if chosen.trial == 0 else load_made_of(model, journal.model_path(chosen.trial))
         samples, told = held, "held-out samples, which also chose it"
         if exam is not None:
             samples, told = exam, "test samples, which chose nothing"
@@ -290,10 +289,11 @@ class _Search:
     def _try(self, trial: dict[str, Any]) -> None:
         self._progress.begin(self._trained + 1, trial)
         start = time.perf_counter()
+        settings = {**trial["settings"], "batch_size": self._batch_size, "seed": self._seed + trial["number"]}
         try:
-            small = prune_channels(
-                self._model, *self._train, **trial["settings"], batch_size=self._batch_size, seed=self._seed + trial["number"]
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", AlreadyWithinTarget)  # small shares of narrow layers; the file's size says so
+                small = prune_channels(self._model, *self._train, **settings)
         except (DiskFull, InvalidArgument):  # the data or the model do not fit: no other trial would do better
             raise
         except KerasNASError as error:

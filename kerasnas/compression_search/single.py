@@ -93,7 +93,13 @@ def prune_and_measure(
     certificate = write_chosen(
         folder, files[1]["float32"], small, held, "held-out samples", rows[0].accuracy, steps, {}, bench.export.get("atol")
     )
-    what = "the network as it was, within the target already: nothing was removed" if untouched else "the pruned network"
+    what = "the pruned network"
+    if untouched:
+        why = "within the target already: nothing was removed"
+        if not {"macs", "parameters", "size_bytes", "cost"} & set(how):
+            why = "no channel was removed: the share is less than one channel of each layer"
+            why += f", of which a multiple of {how['divisor']} stays" if how.get("divisor", 1) > 1 else ""
+        what = f"the network as it was, {why}"
     result = Compression(
         path=chosen_path(folder, files[1]["float32"]),
         model=small,

@@ -50,7 +50,8 @@ def quantize(
         calibration: samples as the file takes them, shape (samples, ...), at least 4; several inputs as a list in the
             order of the file or a dict by name. A hundred or more of the kind that will come make good ranges.
         path: where the picked file goes, must end in .onnx; None puts it beside `file`, called NAME-quantized.onnx.
-        y: column of each sample's class, shape (samples,); then the loss is of accuracy, else of agreement with `file`.
+        y: column of each sample's class, shape (samples,), in the one output of shape (batch, classes); then the loss is of
+            accuracy, else of agreement with `file`.
         goal: "latency", the least median; "size", the fewest bytes; "accuracy", the least loss of those that are smaller
             or faster than the float file.
         formats: names from `kerasnas.export.quantization_formats.FORMATS` to try.
@@ -84,10 +85,12 @@ def quantize(
     seen, held = ({name: array[start::2] for name, array in named.items()} for start in (0, 1))
     expected, truth = run_all(session, held, 32), None
     if y is not None:
-        columns = max((z.shape[1] for z in expected if z.ndim == 2), default=1)
-        if columns == 1:
-            raise InvalidArgument("Expected an output of shape (batch, classes) to compare `y` with, got none. Leave out y.")
-        truth = check_labels(y, len(arrays[0]), columns)[1::2]
+        columns = [z.shape[1] for z in expected if z.ndim == 2 and z.shape[1] > 1]
+        if len(columns) != 1:
+            raise InvalidArgument(
+                f"Expected one output of shape (batch, classes) to compare `y` with, got {len(columns) or 'none'}. Leave out y."
+            )
+        truth = check_labels(y, len(arrays[0]), columns[0])[1::2]
     with tempfile.TemporaryDirectory(prefix="kerasnas-") as folder:
         work = Path(folder)
         weighted = prepare(session.path, work / "prepared.onnx")

@@ -132,6 +132,39 @@ def test_layers_that_tfmot_does_not_take_are_all_named(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_activations_that_tfmot_does_not_take_are_all_named(tmp_path):
+    known = [layers.Conv2D(2, 1, activation="gelu", name="fine before"), layers.Activation("relu6", name="fine, too")]
+    stack = [layers.Conv2D(2, 1, activation="hard_silu", name="a"), layers.Activation("softplus", name="b"), layers.Flatten()]
+    last = [
+        layers.Dense(4, "elu", name="c"),
+        layers.Activation("celu", name="d"),
+        layers.Dense(3, "softmax", name="fine"),
+    ]
+    model = keras.Sequential([layers.Input((4, 4, 1)), *known, *stack, *last])
+    with pytest.raises(InvalidArgument) as raised:
+        quantize_aware(model, np.ones((20, 4, 4, 1)), np.arange(20) % 3, tmp_path / "m.tflite")
+    for name in (
+        "'a' (Conv2D with hard_silu) is unknown",
+        "'b' (Activation with softplus) is not supported",
+        "'c' (Dense with elu) is not supported",
+        "'d' (Activation with celu) is unknown",
+    ):
+        assert name in str(raised.value)
+    assert "fine" not in str(raised.value)
+
+
+def test_one_batch_of_a_dataset_does_not_stand_for_all(dense_model, tmp_path):
+    import tensorflow as tf
+
+    model, x, y = dense_model
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+    for given in ((batches, None, None), (x, y, (batches, None)), (batches, None, (x, y))):
+        with pytest.raises(InvalidArgument, match=r"arrays .* got a tf\.data\.Dataset"):
+            quantize_aware(model, *given[:2], tmp_path / "m.tflite", validation_data=given[2])
+    advised = map(np.concatenate, zip(*batches.as_numpy_iterator(), strict=True))
+    assert all(map(np.array_equal, advised, (x, y)))
+
+
 def test_what_loses_too_much_is_not_written(dense_model, tmp_path):
     model, x, y = dense_model
     y = model(x).numpy().argmax(axis=1)  # so that Keras is always right
@@ -194,6 +227,6 @@ def test_a_slope_of_ones_own_is_carried_over():
 def test_what_is_held_out_has_each_class_alike():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(10, "softmax")])
     x, y = np.random.default_rng(0).normal(size=(1000, 2)), np.arange(1000) % 10  # classes take turns
-    _, y_train, _, y_test = _split(model, x, y, None, 32, 0)
+    _, y_train, _, y_test = _split(model, x, y, None, 0)
     assert np.bincount(y_test).tolist() == [20] * 10
     assert np.bincount(y_train).tolist() == [80] * 10

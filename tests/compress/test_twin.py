@@ -131,6 +131,14 @@ def test_clone_keeps_adapted_statistics_and_frozen_layers():
     assert not {id(v) for v in model.variables} & {id(v) for v in copy.variables}
 
 
+def test_clone_keeps_functions_without_a_name():
+    times = 3.0
+    inner = keras.Sequential([layers.Input((4,)), layers.Lambda(lambda x: x * times, output_shape=lambda shape: shape)])
+    model = keras.Sequential([layers.Input((4,)), inner, layers.Dense(2)])
+    x = np.ones((2, 4), "float32")
+    np.testing.assert_array_equal(clone_trained(model)(x), model(x))
+
+
 def test_clone_keeps_the_names_of_inputs():
     inputs = layers.Input((4,), name="pixels")
     copy = clone_trained(keras.Model(inputs, layers.Dense(2, name="scores")(inputs), name="net"))

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import onnxruntime
 import pytest
+import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from kerasnas.compress import AlreadyWithinTarget
@@ -161,6 +162,20 @@ def counted(monkeypatch):
 @pytest.fixture
 def copy(found, tmp_path):
     return shutil.copytree(found.path.parent, tmp_path / "copy")
+
+
+def test_a_function_without_a_name_is_that_of_the_original(digits, tmp_path):
+    times = 0.5
+    halve = layers.Lambda(lambda v: v * times, output_shape=(16,))
+    stack = [layers.Flatten(), layers.Dense(24, "relu"), layers.Dense(16), halve, layers.Dense(10, activation="softmax")]
+    network = keras.Sequential([keras.Input((8, 8, 1)), *stack])
+    settings = {"max_loss": 1.0, "epochs": 1, "formats": [], "verbose": 0, "held_out": digits["held_out"]}
+    for _ in range(2):  # the second time nothing is trained but the control
+        found = compress(network, digits["train"], max_trials=1, directory=tmp_path, **settings)
+        assert found.chosen.trial == 1
+        right = found.model.predict(digits["held_out"][0], verbose=0).argmax(axis=1) == digits["held_out"][1]
+        assert found.chosen.accuracy == pytest.approx(right.mean())
+        assert found.control.pruned_accuracy == pytest.approx(right.mean())
 
 
 def test_litert_files_compete_and_one_of_another_kind_leaves_nothing_behind(model, digits, settings, tmp_path):
@@ -348,6 +363,7 @@ def test_one_network_with_all_that_a_search_measures_beside_a_search(copy, model
         ({"x": (np.zeros((4, 8, 8, 1)), np.array([0, 1, 2, 10]))}, "from 0 to 9"),
         ({"x": (np.zeros((4, 8, 8, 1)), np.array([0.5, 1, 2, 3]))}, "class indices"),
         ({"x": (np.zeros((4, 8, 8, 2)), np.arange(4))}, "inputs of shape"),
+        ({"x": (tf.data.Dataset.from_tensors((np.zeros((4, 8, 8, 1)), np.arange(4))), None)}, r"got a tf\.data\.Dataset"),
     ],
 )
 def test_mistakes(change, message, model, digits, tmp_path):
@@ -365,6 +381,15 @@ def test_a_network_within_its_target_is_told(copy, found, model, digits):
     assert same.control is None
     assert f"replaces the file made for the goal {found.goal}" in same.replaces
     assert Certificate.load(copy / "compressed.json").compression == ()
+
+
+def test_a_share_of_less_than_a_channel_is_told(model, digits, tmp_path):
+    data = {"data": digits["train"], "held_out": digits["held_out"], "formats": [], "directory": tmp_path}
+    with pytest.warns(AlreadyWithinTarget, match="less than one channel"):
+        same = prune_and_measure(model, ratio=0.02, **data)
+    assert "the network as it was, no channel was removed: the share is less than one channel of each layer, in" in same.reason
+    assert "target" not in same.reason
+    assert same.chosen.accuracy == same.original.accuracy
 
 
 def test_less_than_once_as_fast_is_slower():

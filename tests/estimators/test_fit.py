@@ -160,6 +160,7 @@ def test_the_same_fit_resumes_and_other_data_does_not(tmp_path, monkeypatch):
         ({}, {"x": x + 1}, "other data"),
         ({}, {"y": 1 - y}, "other data"),
         ({}, {"epochs": 3}, "other epochs"),
+        ({}, {"batch_size": 16}, "other batch_size"),
         ({}, {"validation_split": 0.5}, r"otherwise by validation_split \(0\.2, now 0\.5\)"),
         ({"seed": 1}, {}, r"other data, or the same divided otherwise by seed \(0, now 1\)"),
         ({"objective": "val_loss"}, {}, "other objective"),

@@ -300,6 +300,17 @@ def test_other_files_are_refused(tmp_path, digits, file, write_linear):
         quantize(small, digits[0][:40])
 
 
+def test_accuracy_is_not_judged_by_an_output_that_may_be_another(tmp_path):
+    inputs = keras.Input((6,))
+    hidden = layers.Dense(8, name="embedding")(inputs)
+    path = tmp_path / "two.onnx"
+    to_onnx(keras.Model(inputs, [layers.Dense(3, activation="softmax")(hidden), hidden]), path)
+    x = np.random.default_rng(0).random((20, 6)).astype("float32")
+    with pytest.raises(InvalidArgument, match=r"one output of shape \(batch, classes\) .* got 2\. Leave out y"):
+        quantize(path, x, y=np.arange(20) % 3, formats=["float16"], rounds=1)
+    assert quantize(path, x, formats=["float16"], rounds=1).candidates[1].accuracy is None
+
+
 @pytest.mark.parametrize(("name", "size"), [("dynamic", 1), ("U8U8", 64), (None, 64)])
 def test_a_file_whose_scales_come_of_the_batch_is_judged_sample_by_sample(name, size, tmp_path, digits, file):
     path = file.path

@@ -110,6 +110,7 @@ for values in ({values!r}):
 
 @pytest.mark.slow
 def test_another_process_on_another_backend_agrees():
+    pytest.importorskip("jax", reason="JAX is not installed: pip install 'kerasnas[jax]'")
     values = [
         {"normalization": "batch", "augment": True, "shift": 0.1, "optimizer": "adamw", "learning_rate": 1e-3, "l2": 1e-4},
         {"normalization": "layer", "stage_1_kind": "inverted_residual", "optimizer": "sgd", "label_smoothing": 0.1},

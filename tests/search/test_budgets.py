@@ -19,17 +19,6 @@ from kerasnas.search.time_budget import TimeBudget
 from kerasnas.search.trial_history import TrialHistory
 
 
-class Slow(keras.callbacks.Callback):
-    """Makes each batch take a while."""
-
-    def __init__(self, seconds):
-        super().__init__()
-        self.seconds = seconds
-
-    def on_train_batch_end(self, batch, logs=None):
-        time.sleep(self.seconds)
-
-
 @pytest.mark.parametrize("limit", [0, -1.0, float("nan"), float("inf"), "5", True])
 def test_a_limit_is_a_positive_number(limit):
     with pytest.raises(InvalidArgument, match=r"max_time.*seconds > 0"):
@@ -59,34 +48,44 @@ def test_the_clocks_go_on_from_what_was_spent(monkeypatch):
     assert TimeBudget(None, None).overrun() is None
 
 
-class Begins(keras.callbacks.Callback):
-    """Notes what a clock shows when epochs begin; a deep copy shares the list."""
+class Ticks(keras.callbacks.Callback):
+    """An epoch takes a second, and nothing else takes any time; notes what a clock shows when epochs begin."""
 
-    def __init__(self, clock, seen):
+    def __init__(self, now, clock=float, seen=None):
         super().__init__()
-        self.clock, self.seen = clock, seen
+        self.now, self.clock, self.seen = now, clock, [] if seen is None else seen
 
     def __deepcopy__(self, memo):
-        return Begins(self.clock, self.seen)
+        return self
 
     def on_epoch_begin(self, epoch, logs=None):
         self.seen.append(self.clock())
 
+    def on_epoch_end(self, epoch, logs=None):
+        self.now[0] += 1.0
 
-def test_the_time_of_a_search_is_kept_to_an_epoch_and_counts_what_was_spent(make, small, points, capsys):
+
+@pytest.fixture
+def now(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_the_time_of_a_search_is_kept_to_an_epoch_and_counts_what_was_spent(make, small, points, now, capsys):
     begins = []
-    tuner = make(small(), objective="val_loss", max_trials=100, max_time=3.0)
-    watch = [Slow(0.05), Begins(lambda: tuner._budget.search_seconds, begins)]
-    settings = {"validation_data": points, "epochs": 50, "batch_size": 8}
-    tuner.search(*points, **settings, callbacks=watch)
+    tuner = make(small(), objective="val_loss", max_trials=100, max_time=7.5)
+    settings = {"validation_data": points, "epochs": 3, "batch_size": 48}
+    tuner.search(*points, **settings, callbacks=[Ticks(now, lambda: tuner._budget.search_seconds, begins)])
     trials = tuner.record().trials
-    assert {t.status for t in trials} == {"COMPLETED"}
+    assert [t.status for t in trials] == ["COMPLETED"] * 3
+    assert [t.epochs for t in trials] == [3, 3, 2]
     assert trials[-1].stopped["rule"] == "time"
-    assert max(begins) < 3.5  # none was asked for later than at 3.0, and to find one takes a moment
-    assert 3.0 <= TrialHistory.search_seconds(tuner.record().path)
+    assert begins == list(range(8))  # none was begun later than at 7.5
+    assert TrialHistory.search_seconds(tuner.record().path) == 8.0
     assert "seconds of the search are over" in capsys.readouterr().out
     # The same call has no time left; one with more time goes on.
-    again = make(small(), objective="val_loss", max_trials=100, max_time=3.0)
+    again = make(small(), objective="val_loss", max_trials=100, max_time=7.5)
     again.search(*points, **settings, verbose=0)
     assert len(again.record().trials) == len(trials)
     longer = make(small(), objective="val_loss", max_trials=len(trials) + 1, max_time=600.0)
@@ -94,12 +93,12 @@ def test_the_time_of_a_search_is_kept_to_an_epoch_and_counts_what_was_spent(make
     assert len(longer.record().trials) == len(trials) + 1
 
 
-def test_the_time_of_a_trial(make, small, points):
-    tuner = make(small(), objective="val_loss", max_trials=2, max_trial_time=0.6)
-    tuner.search(*points, validation_data=points, epochs=99, batch_size=4, callbacks=[Slow(0.1)], verbose=0)
+def test_the_time_of_a_trial(make, small, points, now):
+    tuner = make(small(), objective="val_loss", max_trials=2, max_trial_time=2.5)
+    tuner.search(*points, validation_data=points, epochs=9, batch_size=48, callbacks=[Ticks(now)], verbose=0)
     for trial in tuner.record().trials:
         assert trial.status == "COMPLETED"
-        assert len(trial.curves[0]["loss"]) < 99
+        assert len(trial.curves[0]["loss"]) == 3
 
 
 # -- one search at a time --

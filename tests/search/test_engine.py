@@ -91,14 +91,34 @@ def test_a_list_of_one_objective_is_searched_as_that_objective(oracle, make, sma
     assert all(score >= 0 for _, score in record.observations)
 
 
+class EverWorse(kt.HyperModel):
+    """Each network begins farther from the truth than the one before, and comes closer by a small share of that."""
+
+    built = 0
+
+    def build(self, hp):
+        self.built += 1
+        model = keras.Sequential([keras.Input((2,)), layers.Dense(1, kernel_initializer="zeros")])
+        model.layers[-1].bias.assign([10.0 * self.built])
+        model.compile(keras.optimizers.SGD(hp.Float("rate", 1e-3, 2e-3)), "mse", metrics=["mae"], run_eagerly=True)
+        return model
+
+
+@pytest.mark.filterwarnings("ignore:The optimal value found:sklearn.exceptions.ConvergenceWarning")  # of two trials
 @pytest.mark.parametrize(
     "oracle", [RandomOracle, DynaOracle, kt.oracles.RandomSearchOracle, kt.oracles.BayesianOptimizationOracle]
 )
-@pytest.mark.parametrize("name", ["asha", "learning-curve"])
-def test_rules_by_name_work_with_every_oracle(name, oracle, make, small, points):
-    tuner = make(small(), objective="val_accuracy", max_trials=4, stopping=name, oracle=oracle)
-    tuner.search(*points, validation_data=points, epochs=3, verbose=0)
-    assert len(tuner.record().completed) == 4
+@pytest.mark.parametrize(
+    ("name", "objective", "epochs"),
+    [("asha", ["val_loss", kt.Objective("val_mae", "min")], 1), ("learning-curve", "val_loss", 2)],
+)
+def test_rules_by_name_stop_trials_of_every_oracle(name, objective, epochs, oracle, make, points):
+    tuner = make(EverWorse(), objective=objective, max_trials=4, stopping=name, oracle=oracle)
+    tuner.search(*points, validation_data=points, epochs=4, verbose=0)
+    trials = tuner.record().trials
+    assert [trial.status for trial in trials] == ["COMPLETED"] * 4
+    assert trials[0].epochs == 4
+    assert [(trial.epochs, (trial.stopped or {}).get("rule")) for trial in trials[2:]] == [(epochs, name)] * 2
 
 
 def test_an_unknown_rule_is_refused(make):

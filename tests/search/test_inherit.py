@@ -343,6 +343,7 @@ def test_any_two_networks_of_a_space(one, other):
 
 @pytest.mark.slow
 def test_on_jax():
+    pytest.importorskip("jax", reason="JAX is not installed: pip install 'kerasnas[jax]'")
     code = (
         "import test_inherit as t; t.test_concatenated_channels_of_unequal_widths(); t.test_nested_models_and_shared_layers();"
         "print(t.keras.backend.backend())"

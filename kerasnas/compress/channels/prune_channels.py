@@ -35,7 +35,7 @@ _TAYLOR_BATCHES = 32
 
 
 class AlreadyWithinTarget(UserWarning):
-    """A model that keeps the target of `prune_channels` as it is: an unchanged copy is returned."""
+    """A model of which `prune_channels` need remove nothing, by its target or share: an unchanged copy is returned."""
 
 
 class ScratchIsBetter(UserWarning):
@@ -74,7 +74,8 @@ def prune_channels(
 
     Say how far to go by one of `ratio`, `parameters`, `macs`, `size_bytes` and `cost`. The last four are upper bounds, met with
     the smallest ratio that does; below 1 they are a share of what the model has, from 1 on a number. By default ratio is 0.5.
-    A model that keeps its bound already is returned as a copy, untrained, with the warning `AlreadyWithinTarget`.
+    A model that keeps its bound already, or of which the ratio is less than a channel of each group, is returned as a copy,
+    untrained, with the warning `AlreadyWithinTarget`.
 
     Without data the kept weights stay as they are, and accuracy falls: fine-tune afterwards. With data, `steps` rounds of
     pruning are each followed by `epochs` of training; after round k of n the share (1 - cos(pi k / n)) / 2 of the way is gone.
@@ -175,11 +176,14 @@ def prune_channels(
         if step in (1, steps) and by_layer is None:
             computed = partial(cost_function, model, dependencies)
             final = goal.ratio(choose, computed, partial(rebuild, current, dependencies, before=kept))
-            if step == 1 and final == 0 and goal.kind != "ratio":
-                text = f"'{model.name}' is within {goal.kind} <= {goal.value:g} already: nothing is removed, nothing trained."
-                warnings.warn(AlreadyWithinTarget(text), stacklevel=2)
-                mark_unpruned(copy := rebuild(model, dependencies, kept, before=kept))
-                return copy
+        if step == 1 and choose(final).all():
+            text = f"'{model.name}' is within {goal.kind} <= {goal.value:g} already"
+            if goal.kind == "ratio":
+                text = f"the share is less than one channel of each layer of '{model.name}'"
+                text += f", of which a multiple of {divisor} stays" if divisor > 1 else ""
+            warnings.warn(AlreadyWithinTarget(f"{text}: nothing is removed, nothing trained."), stacklevel=2)
+            mark_unpruned(copy := rebuild(model, dependencies, kept, before=kept))
+            return copy
         new = choose(final * (1 - math.cos(math.pi * step / steps)) / 2)
         smaller = rebuild(current, dependencies, new, before=kept)
         prove(current, smaller, dependencies, new, before=kept)
@@ -197,9 +201,7 @@ def prune_channels(
                 learning_rate=learning_rate,
                 verbose=verbose,
             )
-    if kept.all():
-        mark_unpruned(current)
-    elif held_out is not None:
+    if held_out is not None:
         control = from_scratch_control(
             current,
             x,

@@ -1,6 +1,5 @@
 """A smaller copy of a model."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from kerasnas.compress.channels.dependencies import Dependencies
 from kerasnas.compress.channels.replay import is_described
 from kerasnas.compress.channels.tracer import Path, Slice
-from kerasnas.compress.clone import compile_as, copy_state, not_rebuilt, own_classes
+from kerasnas.compress.clone import compile_as, copy_state, not_rebuilt, readable_config
 
 __all__ = ["Kept", "rebuild"]
 
@@ -32,7 +31,6 @@ def rebuild(model: keras.Model, dependencies: Dependencies, kept: Kept, *, befor
     """
     channels = dependencies.bundles.of_channel
     old = np.ones(dependencies.bundles.count, bool) if before is None else before
-    functions: dict[str, Any] = {}
     sizes: dict[Path, list[tuple[str, int | None, int]]] = {}
     for size in dependencies.sizes:
         if size.channels is not None:
@@ -43,9 +41,9 @@ def rebuild(model: keras.Model, dependencies: Dependencies, kept: Kept, *, befor
         if entry.channels is not None:
             slices.setdefault(entry.path, []).append(entry)
     try:
-        config = copy.deepcopy(model.get_config())
-        _edit(config["layers"], model, (), sizes, functions)
-        with keras.saving.custom_object_scope(own_classes(model) | functions):
+        config, known = readable_config(model)
+        _edit(config["layers"], model, (), sizes)
+        with keras.saving.custom_object_scope(known):
             smaller = type(model).from_config(config)
         if not smaller.built:
             smaller.build(model.input_shape)
@@ -63,23 +61,16 @@ def _edit(
     model: Any,
     path: Path,
     sizes: Mapping[Path, list[tuple[str, int | None, int]]],
-    functions: dict[str, Any],
 ) -> None:
     """Write the new sizes into the configs of the layers of a model."""
     for entry in configs:
         settings = entry["config"]
         inner = (*path, settings["name"])
         layer = None if entry["class_name"] == "InputLayer" else _operation(model, settings["name"])
-        if isinstance(layer, keras.layers.Lambda):
-            # Its own config holds the function as bytes, which Keras refuses to read back.
-            for setting, function in (("function", layer.function), ("output_shape", layer._output_shape)):
-                if callable(function):
-                    settings[setting] = f"{setting} of {'/'.join(inner)}"
-                    functions[settings[setting]] = function
         if _is_of_keras(type(layer)) or inner in sizes:
             entry.pop("build_config", None)  # holds the old shape; the layer is built when it is called
         if is_described(layer):
-            _edit(settings["layers"], layer, inner, sizes, functions)
+            _edit(settings["layers"], layer, inner, sizes)
         # A custom layer may mean something else by the name of a setting; all of its channels stay anyway.
         for setting, axis, count in sizes.get(inner, ()) if layer is None or _is_of_keras(type(layer)) else ():
             if axis is None:

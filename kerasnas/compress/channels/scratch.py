@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from kerasnas.compress.channels.fine_tuning import fine_tune, with_lessons
 from kerasnas.compress.channels.model_check import check_model
 from kerasnas.compress.channels.unpruned import is_unpruned
-from kerasnas.compress.clone import compile_as, copy_state, not_rebuilt, own_classes, seed_layers
+from kerasnas.compress.clone import compile_as, copy_state, not_rebuilt, readable_config, seed_layers
 from kerasnas.compress.kernels import walk_layers
 from kerasnas.compress.objective import choose_objective
-from kerasnas.compress.training_data import training_data
+from kerasnas.compress.training_data import all_samples, training_data
 from kerasnas.decided_classes import model_classes
 from kerasnas.errors import InvalidArgument
 
@@ -178,8 +178,7 @@ def held_out_classes(model: keras.Model, held_out: Any) -> tuple[NDArray[Any], N
     """
     if not isinstance(held_out, tuple | list) or len(held_out) != 2:
         raise InvalidArgument(f"Expected held_out to be inputs and labels, got {type(held_out).__name__}. Pass (x, y).")
-    x, y = held_out
-    inputs, labels, _ = training_data(model, x, y, 1, None)
+    inputs, labels = all_samples(model, *held_out)
     return inputs, class_indices(labels, model.output_shape)
 
 
@@ -225,8 +224,9 @@ def _reinitialised(model: keras.Model, seed: int | None) -> keras.Model:
     before = random.getstate()  # from which Keras draws the seeds of initializers
     try:
         random.seed(seed)
-        with keras.saving.custom_object_scope(own_classes(model)):
-            fresh = type(model).from_config(model.get_config())
+        config, known = readable_config(model)
+        with keras.saving.custom_object_scope(known):
+            fresh = type(model).from_config(config)
         if not fresh.built:
             fresh.build(model.input_shape)
         for layer, twin in zip(walk_layers(model), walk_layers(fresh), strict=True):

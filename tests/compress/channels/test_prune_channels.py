@@ -32,7 +32,7 @@ def mixed():
     y = layers.SeparableConv2D(20, 1)(layers.PReLU(shared_axes=[1, 2])(y))
     y = layers.Reshape((4, 10))(layers.Conv2DTranspose(10, 2)(layers.BatchNormalization()(layers.MaxPooling2D()(y))))
     y = layers.GRU(5)(layers.Concatenate()([layers.Dense(6)(y), layers.MultiHeadAttention(3, 2)(y, y)]))
-    return keras.Model(x, layers.Dense(3, activation="softmax")(y))
+    return keras.Model(x, layers.Dense(3, activation="softmax")(y), name="mixed")
 
 
 @pytest.mark.parametrize("scope", ["layer", "global"])
@@ -81,6 +81,22 @@ def test_a_model_within_its_target_is_returned_as_it_is(mixed):
     with pytest.warns(AlreadyWithinTarget, match="is within macs <= 1e.12 already"):
         same = prune_channels(mixed, macs=1e12)
     assert same is not mixed
+    for old, new in zip(mixed.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ratio": 0.02}, "the share is less than one channel of each layer of 'mixed': nothing is removed, nothing trained"),
+        ({"ratio": {"stem": 0.05}, "steps": 2}, "less than one channel of each layer"),
+        ({"ratio": 0.4, "divisor": 64}, "of each layer of 'mixed', of which a multiple of 64 stays: nothing"),
+    ],
+)
+def test_a_share_of_less_than_a_channel_trains_nothing(mixed, settings, message):
+    x = np.zeros((4, *mixed.input_shape[1:]))
+    with pytest.warns(AlreadyWithinTarget, match=message):
+        same = prune_channels(mixed, x, np.arange(4) % 2, **settings)
     for old, new in zip(mixed.get_weights(), same.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
