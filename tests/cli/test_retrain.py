@@ -3,12 +3,17 @@
 import html
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from kerasnas.cli import main
 from kerasnas.explain.search import ablation_path, measured_path
 from kerasnas.record import SearchRecord
+
+
+def _read(path: Path):
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.slow
