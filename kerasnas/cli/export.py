@@ -149,7 +149,7 @@ def _write(
     run: "Run", settings: dict[str, Any], quantize: str | None, formats: list[str], train: bool
 ) -> "tuple[list[Exported], list[KerasNASError]]":
     """Write the files; return them, and why others could not be made: what is written must not stay uncertified for them."""
-    from kerasnas.errors import InvalidArgument, KerasNASError
+    from kerasnas.errors import InvalidArgument, KerasNASError, MissingExtra
 
     exported: list[Exported] = []
     failures: list[KerasNASError] = []
@@ -157,7 +157,7 @@ def _write(
     def attempt(make: "Callable[..., Exported | None]", *given: Any, **how: Any) -> Exported | None:
         try:
             one = make(run, *given, **how)
-        except InvalidArgument:
+        except (InvalidArgument, MissingExtra):
             raise
         except KerasNASError as error:
             failures.append(error)

@@ -192,6 +192,7 @@ class Run:
         """Name the network beside the model that `kerasnas compress` made it of, and how; "" if there is none."""
         stem, _, done = self.name.rpartition("-")
         there = self.model.is_file() and done in _MADE and self.model.with_name(f"{stem}.keras").is_file()
+        there = there and self.model.with_name(_figures(stem, _MADE[done])).is_file()  # else they only bear such names
         return (stem, done) if there else ("", "")
 
     def variants(self) -> list[Variant]:
@@ -199,8 +200,7 @@ class Run:
         chosen = getattr(self.classifier, "_chosen", None)  # of a classifier that was compressed, and saved with its file
         own = {"file": chosen.path, "sha256": chosen.sha256, "reason": f"Chosen as {chosen.format}."} if chosen else {}
         stem, done = self._made_of
-        made = stem and self.model.with_name(_figures(stem, _MADE[done])).is_file()
-        found = [Variant(self.name, self.classifier, _steps(self.model, stem, done) if made else (), **own)]
+        found = [Variant(self.name, self.classifier, _steps(self.model, stem, done) if stem else (), **own)]
         pruned, clustered, small = map(self._made, _MADE)
         for path, done in ((pruned, "pruned"), (clustered, "clustered")):
             if path is not None:

@@ -34,5 +34,6 @@ def _read(content: bytes) -> tuple[Any, list[str]]:
     names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
     model = schema.Model.GetRootAs(content, 0)
     codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
-    # The older of the two fields holds numbers up to 127 only.
-    return model, [names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes]
+    # The older of the two fields holds numbers up to 127 only. A newer converter may write what this schema has no name for.
+    numbers = [max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) for code in codes]
+    return model, [names.get(number, str(number)) for number in numbers]
