@@ -80,7 +80,7 @@ def _named_functions(config: dict[str, Any], model: Any, path: tuple[str, ...] =
     functions: dict[str, Any] = {}
     graph = model._functional if isinstance(model, keras.Sequential) else model
     operations = {operation.name: operation for operation in graph.operations} if is_described(model) else {}
-    for entry in config["layers"] if operations else ():
+    for entry in config.get("layers", ()) if operations else ():  # a subclass that builds itself tells of none
         settings = entry["config"]
         layer, inner = operations.get(settings["name"]), (*path, settings["name"])
         if isinstance(layer, keras.layers.Lambda):

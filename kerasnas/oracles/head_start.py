@@ -16,7 +16,7 @@ from kerasnas.strategies import Choices, Decision, Discrete, Observation, Propos
 from kerasnas.strategies.decision import active_choices, active_decisions
 from kerasnas.strategies.space import identity, walk
 
-__all__ = ["HeadStart"]
+__all__ = ["HeadStart", "takes"]
 
 # So many of the best configurations of an earlier search are tried first where the strategy cannot learn from it.
 _REPEATED = 3
@@ -119,6 +119,13 @@ class HeadStart:
             if not any(values and values.items() <= point.items() for values in made):
                 return Proposal(point, **why)
         return None
+
+
+def takes(entries: Sequence[Entry], point: Mapping[str, Any]) -> bool:
+    """Tell whether a space can make each choice of a point whose name it knows."""
+    decisions = decisions_of(entries)
+    known = {d.name for d in decisions}
+    return all(any(d.name == name and _in(d, point[name]) is not None for d in decisions) for name in known & point.keys())
 
 
 def _values(point: Any) -> dict[str, Any]:

@@ -258,6 +258,11 @@ class StrategyOracle(MendedOracle):
         if self.several_objectives:
             self.several_objectives = SeveralObjectives(self.objective)
             self.several_objectives.rescore(t for t in self.trials.values() if t.status == "COMPLETED")
+        elif recovery.state.get("objectives"):  # version 0.1 scored a list of one by fronts
+            for trial in (t for t in self.trials.values() if t.status == "COMPLETED"):
+                self.score_trial(trial)
+                self._save_trial(trial)
+            self.save()
         for trial_id in recovery.restored:
             self._save_trial(self.trials[trial_id])
         if recovery.damaged:

@@ -6,6 +6,9 @@ from typing import Any
 
 import keras_tuner as kt
 
+from kerasnas.decisions import entries_of
+from kerasnas.oracles.head_start import takes
+
 __all__ = ["explore"]
 
 
@@ -13,15 +16,16 @@ def explore(hypermodel: kt.HyperModel, oracle: kt.Oracle, points: Sequence[Mappi
     """Let the oracle know the hyperparameters that a HyperModel asks for when it builds the network of some configurations.
 
     Args:
-        hypermodel: what builds; not asked for a configuration whose names are all known.
+        hypermodel: what builds; not asked for a configuration whose names are all known, or that is not in the space.
         oracle: knows the space of the defaults.
         points: values by name.
     """
     for point in points:
         hp = oracle.get_space()
-        if point.keys() <= {entry.name for entry in hp.space}:
-            continue
+        if point.keys() <= {entry.name for entry in hp.space} or not takes(entries_of(hp), point):
+            continue  # KerasTuner would build what lies outside of the space, too
         hp.values.update(point)
         with suppress(Exception):  # its trial will say why; of names that nothing asks for the oracle tells
             hypermodel.build(hp)
-            oracle.update_space(hp)
+            if takes(entries_of(hp), point):
+                oracle.update_space(hp)

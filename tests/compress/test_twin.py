@@ -131,6 +131,20 @@ def test_clone_keeps_adapted_statistics_and_frozen_layers():
     assert not {id(v) for v in model.variables} & {id(v) for v in copy.variables}
 
 
+class BuildsItself(keras.Model):
+    """A graph of its own, of which its config tells nothing."""
+
+    def __init__(self, **settings):
+        inputs = keras.Input((4,), name="in")
+        super().__init__(inputs, layers.Dense(2, name="out")(layers.Dense(8, name="hidden")(inputs)), **settings)
+
+
+def test_clone_of_a_subclass_that_builds_itself():
+    model = BuildsItself()
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
+    np.testing.assert_array_equal(clone_trained(model)(x), model(x))
+
+
 def test_clone_keeps_functions_without_a_name():
     times = 3.0
     inner = keras.Sequential([layers.Input((4,)), layers.Lambda(lambda x: x * times, output_shape=lambda shape: shape)])

@@ -155,6 +155,26 @@ def test_a_list_of_one_objective_is_searched_for_as_that_objective(play):
     assert record.hypervolume({"size": 4.0}) == 3.0
 
 
+def test_a_folder_whose_list_of_one_was_scored_by_fronts_goes_on_with_the_values(play):
+    first = play.make(play.listener, known=True, objective=[kt.Objective("size", "max")])
+    for size in (3.0, 1.0, 2.0):
+        trial = first.create_trial("tuner0")
+        first.update_trial(trial.trial_id, {"size": size})
+        trial.status = "COMPLETED"
+        first.end_trial(trial)
+    for file in (play.folder / "p").glob("trial_*/trial.json"):  # as version 0.1 wrote them
+        content = json.loads(file.read_text())
+        file.write_text(json.dumps(content | {"score": 3.0 - content["score"]}))
+    state = play.folder / "p" / "oracle.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"objectives": [{"name": "size", "direction": "max"}]}))
+    again = play.make(play.listener, objective=[kt.Objective("size", "max")])
+    again.reload()
+    assert scores(again) == [3.0, 1.0, 2.0]
+    assert again.get_best_trials()[0].trial_id == "00"
+    record = SearchRecord.load(play.folder / "p")
+    assert [trial.score for trial in record.trials] == [3.0, 1.0, 2.0]
+
+
 def test_evolution_finds_more_of_the_front_than_chance():
     """Accuracy and size both grow with a + b, and c and d can only waste: one configuration in a hundred is on the front."""
     decisions = [Discrete(name=name, values=tuple(range(10)), ordered=True) for name in "abcd"]
