@@ -176,6 +176,10 @@ def test_a_pruned_network_by_itself_keeps_its_history_and_the_rows_of_others(dig
     (tmp_path / "net-clustering.json").write_text('{"clusters": 8, "pruning": {"method": "prune"}}')
     (only,) = Run.open(tmp_path / "net-clustered.keras", data=None, image_size=None, out=None).variants()
     assert only.compression == ({"method": "prune"}, {"method": "cluster", "clusters": 8})
+    (tmp_path / "net-clustering.json").unlink()  # it only bears the name
+    named = Run.open(tmp_path / "net-clustered.keras", data=None, image_size=None, out=None)
+    assert named.uncompressed() is named.classifier
+    assert named.other_rows() == []
 
 
 def test_what_a_search_chose_is_not_replaced_unasked(digits_net, tmp_path, capsys):
