@@ -36,6 +36,7 @@ def test_tied_layers_share_a_stage_and_every_free_layer_has_one(residual):
     assert {"stem", "out0", "out1", "out2", "out3"} <= set(stages[0])
 
 
+@pytest.mark.filterwarnings("ignore:the share is less than one channel")
 def test_any_choices_can_be_pruned_and_their_size_is_known_before(residual):
     recipe, rng = Recipe(residual, 8), np.random.default_rng(3)
     seen = set()
