@@ -12,11 +12,13 @@ from kerasnas.cost.graph import graph_of
 __all__ = ["decided_classes", "model_classes", "model_threshold", "probabilities_of", "single_threshold"]
 
 _SIGMOIDS = frozenset({"sigmoid", "hardsigmoid", "logistic"})
-# What a probability may pass through on its way out, as Keras, ONNX and LiteRT call it: quantised files, means of networks.
+# What a probability may pass through on its way out, as Keras, ONNX and LiteRT call it: quantised files, means of networks
+# and over places.
 _PASSING = frozenset(
-    "add average cast concat concatenate concatenation dequantize dequantizelinear div divide dropout expanddims flatten "
-    "identity mean mul multiply quantize quantizelinear reducemean reducesum rescaling reshape squeeze "
-    "sum transpose truedivide unsqueeze".split()
+    "add average averagepool averagepool2d averagepooling1d averagepooling2d averagepooling3d cast concat concatenate "
+    "concatenation dequantize dequantizelinear div divide dropout expanddims flatten globalaveragepool globalaveragepooling1d "
+    "globalaveragepooling2d globalaveragepooling3d identity mean mul multiply quantize quantizelinear reducemean reducesum "
+    "rescaling reshape squeeze sum transpose truedivide unsqueeze".split()
 )
 
 # tensor -> the operator that makes it, and the tensors that go in

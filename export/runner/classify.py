@@ -86,9 +86,9 @@ def fields(message: memoryview) -> Iterator[tuple[int, Any]]:
         at += length
 
 
-# What an answer may pass through on its way out of a Softmax or Sigmoid: quantised files, means of several networks.
-PASSING = {"Add", "Cast", "Concat", "DequantizeLinear", "Div", "Flatten", "Identity", "Mean", "Mul", "QuantizeLinear"}
-PASSING |= {"ReduceMean", "ReduceSum", "Reshape", "Squeeze", "Sum", "Transpose", "Unsqueeze"}
+# What an answer may pass through on its way out of a Softmax or Sigmoid: quantised files, means of several networks or places.
+PASSING = {"Add", "AveragePool", "Cast", "Concat", "DequantizeLinear", "Div", "Flatten", "GlobalAveragePool", "Identity"}
+PASSING |= {"Mean", "Mul", "QuantizeLinear", "ReduceMean", "ReduceSum", "Reshape", "Squeeze", "Sum", "Transpose", "Unsqueeze"}
 
 
 # What leaves rounded answers as far apart as they were.
@@ -130,7 +130,8 @@ def ending(model: bytes) -> str:
     end, makers, _ = graph_parts(model)
     ends = [end]
     entries = [dict(fields(value)) for number, value in fields(memoryview(model)) if number == 14]  # ModelProto.metadata_props
-    if any(bytes(entry.get(1, b"")) == b"threshold" and bytes(entry.get(2, b"")) == b"0.5" for entry in entries):
+    told = {bytes(entry.get(1, b"")): bytes(entry.get(2, b"")) for entry in entries}
+    if told.get(b"threshold") == b"0.5" or told.get(b"ending") == b'"sigmoid"':
         return "sigmoid"  # a hard one, perhaps, which stands in the file in pieces
     found, seen = set(), set()
     while ends:
@@ -573,8 +574,8 @@ def occlusion(classifier: Classifier, pixels: "np.ndarray", column: int) -> "np.
     return among_pixels(falls.reshape(len(places[0]), -1), *covers)
 
 
-def among_pixels(falls: "np.ndarray", down: "np.ndarray", across: "np.ndarray", passes: int = 5) -> "np.ndarray":
-    """Return the map whose means over the patches are their falls, as nearly as some passes bring it (Gilbert 1972, SIRT).
+def among_pixels(falls: "np.ndarray", down: "np.ndarray", across: "np.ndarray") -> "np.ndarray":
+    """Return the map whose means over the patches are their falls, as nearly as five passes bring it (Gilbert 1972, SIRT).
 
     `down` has a row of zeros and ones for each row of patches, `across` for each column: which pixels it covers.
     """
@@ -582,7 +583,7 @@ def among_pixels(falls: "np.ndarray", down: "np.ndarray", across: "np.ndarray", 
     covered = np.outer(down.sum(axis=0), across.sum(axis=0))
     matters = down.T @ (falls != 0) @ across > 0
     values = np.zeros(covered.shape)
-    for _ in range(passes):
+    for _ in range(5):
         values += matters * (down.T @ (falls - down @ values @ across.T / sizes) @ across) / covered
     return values
 

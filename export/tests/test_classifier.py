@@ -68,6 +68,7 @@ def test_a_sigmoid_inside_the_network_is_not_its_end(write_model):
     # What stands in the file in pieces may be told in words.
     assert ending(write_model(KERNEL[:, :1], end=None, threshold=0.5).read_bytes()) == "sigmoid"
     assert ending(write_model(KERNEL[:, :1], end=None, threshold=0.0).read_bytes()) == "scores"
+    assert ending(write_model(KERNEL, end=None, ending="sigmoid").read_bytes()) == "sigmoid"
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,9 @@ def test_metadata_and_endings_are_read_from_the_file(write_model):
     files = [write_model(np.zeros((16, 3)), end=end, name=f"{end}.onnx", **said) for end in ends]
     found = in_node(models=list(map(str, files)))["models"]
     files.append(write_model(np.zeros((16, 1)), end=None, name="hard.onnx", threshold=0.5))
-    found += in_node(models=[str(files[-1])])["models"]
-    assert found[-1][1] == "sigmoid"
+    files.append(write_model(np.zeros((16, 3)), end=None, name="several.onnx", ending="sigmoid"))
+    found += in_node(models=list(map(str, files[-2:])))["models"]
+    assert [end for _, end in found[-2:]] == ["sigmoid", "sigmoid"]
     for path, (metadata, end) in zip(files, found, strict=True):
         assert metadata == {entry.key: entry.value for entry in onnx.load(path).metadata_props}
         assert end == classify.ending(path.read_bytes())

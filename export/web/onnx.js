@@ -38,13 +38,15 @@ export function readMetadata(model) {
 
 // What an answer may pass through on its way out of a Softmax or Sigmoid: quantised files, means of several networks.
 const PASSING = new Set(
-  ("Add Cast Concat DequantizeLinear Div Flatten Identity Mean Mul QuantizeLinear " +
-    "ReduceMean ReduceSum Reshape Squeeze Sum Transpose Unsqueeze").split(" "),
+  ("Add AveragePool Cast Concat DequantizeLinear Div Flatten Identity Mean Mul QuantizeLinear " +
+    "GlobalAveragePool ReduceMean ReduceSum Reshape Squeeze Sum Transpose Unsqueeze").split(" "),
 );
 
 /** Return what the answers of a ModelProto are: "softmax" or "sigmoid", which are probabilities, or "scores". */
 export function ending(model) {
-  if (readMetadata(model).threshold === "0.5") return "sigmoid"; // a hard one, perhaps, which stands in the file in pieces
+  const told = readMetadata(model);
+  // A hard one, perhaps, which stands in the file in pieces.
+  if (told.threshold === "0.5" || told.ending === '"sigmoid"') return "sigmoid";
   const [graph] = all(model, 7); // ModelProto.graph
   const makers = new Map();
   const ends = [];

@@ -11,24 +11,23 @@ from kerasnas.decided_classes import Makers, decided_classes, model_threshold, s
 from kerasnas.export.functional_view import FunctionalView
 from kerasnas.litert import makers, read_facts
 
-__all__ = ["ending_facts", "file_classes", "threshold_facts"]
+__all__ = ["ending_facts", "file_classes"]
 
 
-def threshold_facts(view: FunctionalView) -> dict[str, float]:
-    """Return what a file is told of a single column: above what it means class 1; nothing of other outputs.
+def ending_facts(view: FunctionalView) -> dict[str, float | str]:
+    """Return what a file is told of the end of its network.
 
-    A hard sigmoid goes into a file as additions, clips and products, of which nobody could tell that they end in one.
+    Of a single column the `threshold`, above which it means class 1; of several that are sigmoids that their `ending` is one,
+    each a probability of its own; nothing of other outputs. A hard sigmoid goes into a file as additions, clips and products,
+    of which nobody could tell that they end in one.
     """
     shapes = [shape for _, shape, _ in view.outputs]
-    single = len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][1] == 1
-    return {"threshold": model_threshold(view.model)} if single else {}
-
-
-def ending_facts(view: FunctionalView) -> dict[str, str]:
-    """Return what a LiteRT file is told of several columns that end in a sigmoid: each is a probability of its own."""
-    shapes = [shape for _, shape, _ in view.outputs]
-    several = len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][1] != 1
-    return {"ending": "sigmoid"} if several and model_threshold(view.model) > 0 else {}
+    if len(shapes) != 1 or len(shapes[0]) != 2:
+        return {}
+    threshold = model_threshold(view.model)
+    if shapes[0][1] == 1:
+        return {"threshold": threshold}
+    return {"ending": "sigmoid"} if threshold > 0 else {}
 
 
 def file_classes(file: str | os.PathLike[str], outputs: NDArray[Any]) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from kerasnas.atomic import atomic_path
 from kerasnas.decided_classes import model_classes
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export.culprit import blame
-from kerasnas.export.file_classes import ending_facts, file_classes, threshold_facts
+from kerasnas.export.file_classes import ending_facts, file_classes
 from kerasnas.export.functional_view import FunctionalView, functional_view
 from kerasnas.export.in_batches import run_in_batches
 from kerasnas.export.litert_file import ATOL, LiteRTFile
@@ -108,7 +108,6 @@ def to_litert(
         "preprocessing": preprocessing,
         "kerasnas_version": kerasnas.__version__,
         "keras_version": keras.__version__,
-        **threshold_facts(view),
         **ending_facts(view),
     }
     if format in _INTEGERS:

@@ -14,7 +14,7 @@ from kerasnas.atomic import atomic_path
 from kerasnas.errors import InvalidArgument, KerasNASError
 from kerasnas.export.convert import convert
 from kerasnas.export.culprit import blame, try_onnx
-from kerasnas.export.file_classes import threshold_facts
+from kerasnas.export.file_classes import ending_facts
 from kerasnas.export.functional_view import FunctionalView, functional_view
 from kerasnas.export.onnx_file import OnnxFile
 from kerasnas.export.samples import check_samples
@@ -62,8 +62,8 @@ def to_onnx(
 
     Returns:
         OnnxFile with the path, the shapes, and the measured differences. The file's metadata holds `labels` and
-        `preprocessing` as JSON where given, `model_name`, `kerasnas_version` and `keras_version`, and of a single column
-        the `threshold` above which it means class 1.
+        `preprocessing` as JSON where given, `model_name`, `kerasnas_version` and `keras_version`, of a single column
+        the `threshold` above which it means class 1, and of several that are sigmoids the `ending` "sigmoid".
 
     Raises:
         InvalidArgument: if the model is unbuilt, subclassed or of mixed precision, Keras does not run on TensorFlow, or
@@ -95,7 +95,7 @@ def to_onnx(
         proto = convert(view, opset=opset)
         if slim:
             proto = slimmed(proto)
-        _write_metadata(proto, model, names, preprocessing, threshold_facts(view))
+        _write_metadata(proto, model, names, preprocessing, ending_facts(view))
         with atomic_path(target) as draft:
             draft.write_bytes(proto.SerializeToString())
             verification = verify(model, draft, x, atol=atol)
@@ -119,7 +119,7 @@ def _write_metadata(
     model: keras.Model,
     labels: tuple[str, ...] | None,
     preprocessing: str | Mapping[str, Any] | None,
-    facts: Mapping[str, float],
+    facts: Mapping[str, float | str],
 ) -> None:
     import onnx
 

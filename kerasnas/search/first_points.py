@@ -1,7 +1,7 @@
 """Spaces of plain loops: what the configurations to be tried first ask for, which the defaults do not."""
 
+import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import keras_tuner as kt
@@ -25,7 +25,11 @@ def explore(hypermodel: kt.HyperModel, oracle: kt.Oracle, points: Sequence[Mappi
         if point.keys() <= {entry.name for entry in hp.space} or not takes(entries_of(hp), point):
             continue  # KerasTuner would build what lies outside of the space, too
         hp.values.update(point)
-        with suppress(Exception):  # its trial will say why; of names that nothing asks for the oracle tells
+        try:
             hypermodel.build(hp)
-            if takes(entries_of(hp), point):
-                oracle.update_space(hp)
+        except Exception as error:  # whatever a HyperModel raises; nothing but this network is known to be wrong
+            text = f"What {dict(point)}, to be tried first, asks for is not known: its network cannot be built: {error}"
+            warnings.warn(text, stacklevel=2)
+            continue
+        if takes(entries_of(hp), point):
+            oracle.update_space(hp)

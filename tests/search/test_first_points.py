@@ -56,6 +56,18 @@ def test_an_earlier_search_of_a_wider_space_does_not_widen_this_one(tmp_path):
     assert names <= {"layers", "units_0", "units_1"}
 
 
+def test_why_the_network_of_a_point_cannot_be_built_is_told(tmp_path):
+    class Fragile(Loop):
+        def build(self, hp):
+            if hp.values.get("layers") == 3:
+                raise ValueError("three layers")
+            return super().build(hp)
+
+    oracle = RandomOracle(objective=kt.Objective("score", "max"), initial_points=[POINT])
+    with pytest.warns(UserWarning, match="cannot be built: three layers"):
+        NASTuner(Fragile(), oracle, directory=tmp_path, project_name="p")
+
+
 def test_a_name_that_nothing_asks_for_is_refused(tmp_path):
     with pytest.raises(InvalidArgument, match=r"'units_4', which is not in the space"):
         search(tmp_path, "wrong", initial_points=[POINT | {"units_4": 3}])

@@ -128,10 +128,12 @@ def _onnx_end(path: Path) -> tuple[float, bool]:
     """Return the one scale of the DequantizeLinear that an ONNX graph ends in, 0 without one, and whether it is a sigmoid."""
     from onnx import load, numpy_helper
 
-    graph = load(path, load_external_data=False).graph
+    model = load(path, load_external_data=False)
+    graph, told = model.graph, {entry.key: entry.value for entry in model.metadata_props}
     nodes = {name: node for node in graph.node for name in node.output}
     end = graph.output[0].name
-    sigmoid = single_threshold([end], {name: (node.op_type, list(node.input)) for name, node in nodes.items()}) > 0
+    made = {name: (node.op_type, list(node.input)) for name, node in nodes.items()}
+    sigmoid = told.get("ending") == '"sigmoid"' or single_threshold([end], made) > 0
     while end in nodes and nodes[end].op_type in _PASSING:
         end = nodes[end].input[0]
     scale = nodes[end].input[1] if end in nodes and nodes[end].op_type == "DequantizeLinear" else None

@@ -80,6 +80,21 @@ def test_a_file_of_several_sigmoids_has_not_drifted(cnn, rng, tmp_path):
     np.testing.assert_allclose(found.attribution.values, maps.values, atol=1e-3)
 
 
+@pytest.mark.parametrize("write", [to_onnx, to_litert])
+@pytest.mark.parametrize("end", ["hard_sigmoid", "sigmoid of each place"])
+def test_sigmoids_that_hide_in_a_file_are_known_there_too(end, write, rng, tmp_path):
+    start = keras.Input((12, 12, 3))
+    places = layers.Conv2D(4, 3, activation="relu" if end == "hard_sigmoid" else "sigmoid")(start)
+    mean = layers.GlobalAveragePooling2D()(places)
+    model = keras.Model(start, layers.Dense(4, end)(mean) if end == "hard_sigmoid" else mean)
+    images = rng.random((3, 12, 12, 3)).astype("float32")
+    file = write(model, tmp_path / ("m.onnx" if write is to_onnx else "m.tflite"))
+    assert scores_of(file, images).score_kind == "log-odds"
+    found = drift(occlusion(file, images), model)
+    assert found.rank_correlation.min() > 0.99
+    np.testing.assert_allclose(found.attribution.values, occlusion(file, images).values, atol=1e-3)
+
+
 def test_maps_of_one_value(cnn, rng):
     images = rng.random((1, 12, 12, 3)).astype("float32")
     model = cnn()
