@@ -18,6 +18,8 @@ from kerasnas.cli.options import LITERT, data_option, image_size_option, model_a
 if TYPE_CHECKING:
     from kerasnas.cli.run_folder import Run, Variant
     from kerasnas.errors import KerasNASError
+    from kerasnas.export.litert import Format
+    from kerasnas.export.quantize import Goal
 
 __all__ = ["Exported", "command", "export"]
 
@@ -78,8 +80,8 @@ def command(
     atol: float,
     opset: int,
     slim: bool,
-    quantize: str | None,
-    litert: tuple[str, ...],
+    quantize: "Goal | None",
+    litert: "tuple[Format, ...]",
     train: bool,
     out: Path | None,
 ) -> None:
@@ -112,8 +114,8 @@ def export(
     atol: float = 1e-4,
     opset: int = 17,
     slim: bool = False,
-    quantize: str | None = None,
-    litert: Sequence[str] = (),
+    quantize: "Goal | None" = None,
+    litert: "Sequence[Format]" = (),
     train: bool = False,
 ) -> list[dict[str, Any]]:
     """Export the networks of `run`, and certify the files; return one row of figures for each file.
@@ -137,7 +139,7 @@ def export(
         raise failures[0]
     rows, refused = certified_rows(run, exported)
     failures += refused
-    run.write("verification.json", {"files": [*run.other_rows(), *rows]})
+    run.write("verification.json", {"files": [*run.other_rows(rows, failed=bool(failures)), *rows]})
     if failures:
         written = ", ".join(str(row["file"]) for row in rows) or "nothing"
         kind = ExportMismatch if all(isinstance(error, ExportMismatch) for error in failures) else KerasNASError
@@ -146,7 +148,7 @@ def export(
 
 
 def _write(
-    run: "Run", settings: dict[str, Any], quantize: str | None, formats: list[str], train: bool
+    run: "Run", settings: dict[str, Any], quantize: "Goal | None", formats: "list[Format]", train: bool
 ) -> "tuple[list[Exported], list[KerasNASError]]":
     """Write the files; return them, and why others could not be made: what is written must not stay uncertified for them."""
     from kerasnas.errors import InvalidArgument, KerasNASError, MissingExtra
@@ -245,7 +247,7 @@ def _to_onnx(run: "Run", variant: "Variant", **settings: Any) -> Exported:
     return Exported(variant, variant.classifier.export(path, x=samples, **settings), {})
 
 
-def _to_litert(run: "Run", variant: "Variant", format: str) -> Exported:
+def _to_litert(run: "Run", variant: "Variant", format: "Format") -> Exported:
     from kerasnas.cli.run_folder import remove_exported
     from kerasnas.export import to_litert
     from kerasnas.image_data import to_codes
@@ -253,7 +255,7 @@ def _to_litert(run: "Run", variant: "Variant", format: str) -> Exported:
     path, data, classifier = run.folder / f"{variant.name}-{format}.tflite", run.data, variant.classifier
     remove_exported(path)  # one of an earlier model
     if data is None:
-        return Exported(variant, to_litert(classifier.model_, path, format=format), {})  # type: ignore[arg-type]
+        return Exported(variant, to_litert(classifier.model_, path, format=format), {})
     settings: dict[str, Any] = {"format": format, "x": some(data.x_test, _COMPARED)}
     if format.startswith("int"):
         settings |= {"calibration": some(data.x_train, _CALIBRATED), "x": some(data.x_test, _CALIBRATED)}
@@ -263,7 +265,7 @@ def _to_litert(run: "Run", variant: "Variant", format: str) -> Exported:
     return Exported(variant, file, {"format": format} if format.startswith("int") else {})
 
 
-def _trained(run: "Run", variant: "Variant", format: str) -> Exported:
+def _trained(run: "Run", variant: "Variant", format: "Format") -> Exported:
     """Write the int8 file of a network that was trained for it; a clustered one, whose values training would undo, as it is."""
     from kerasnas.cli.run_folder import remove_exported
     from kerasnas.compress import quantize_aware
@@ -288,7 +290,7 @@ def _trained(run: "Run", variant: "Variant", format: str) -> Exported:
     return Exported(variant, file, {"format": format, "reason": f"Trained for 8 bits on {len(data.x_train)} pictures."})
 
 
-def _quantize(run: "Run", plain: Exported, goal: str) -> Exported | None:
+def _quantize(run: "Run", plain: Exported, goal: "Goal") -> Exported | None:
     """Return the best file of fewer bits, or None, and say why, where the float file is better."""
     from kerasnas.cli.run_folder import remove_exported
     from kerasnas.export import quantize
@@ -302,7 +304,7 @@ def _quantize(run: "Run", plain: Exported, goal: str) -> Exported | None:
     codes = to_codes(y, classifier.classes_) if several else None
     path = run.folder / f"{plain.variant.name}-quantized.onnx"
     remove_exported(path)  # one of an earlier goal
-    result = quantize(plain.file, pixels(x), y=codes, goal=goal, path=path)  # type: ignore[arg-type]
+    result = quantize(plain.file, pixels(x), y=codes, goal=goal, path=path)
     if result.chosen.name == "float32":
         plain.facts["reason"] = f"Not quantised: {result.reason}"
         return None

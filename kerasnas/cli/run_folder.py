@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,12 +181,17 @@ class Run:
         stem, _ = self._made_of
         return self._with_model(self.model.with_name(f"{stem}.keras")) if stem else self.classifier
 
-    def other_rows(self) -> list[dict[str, Any]]:
-        """Return the rows of verification.json that stay when a `NAME-pruned.keras` or the like is exported by itself."""
-        if not self._made_of[0]:
+    def other_rows(self, rows: Sequence[dict[str, Any]], *, failed: bool) -> list[dict[str, Any]]:
+        """Return the rows of verification.json that stay beside those of the files that were just exported.
+
+        They are those of other networks where a `NAME-pruned.keras` or the like is exported by itself, and those of files that
+        a failure has left as they were.
+        """
+        if not self._made_of[0] and not failed:
             return []
-        own, told = _exported(self.name), _read_if_there(self.folder / "verification.json")
-        return [row for row in told.get("files", ()) if row["file"] not in own and (self.folder / row["file"]).is_file()]
+        gone = {row["file"] for row in rows} | set(() if failed else _exported(self.name))
+        told = _read_if_there(self.folder / "verification.json")
+        return [row for row in told.get("files", ()) if row["file"] not in gone and (self.folder / row["file"]).is_file()]
 
     @property
     def _made_of(self) -> tuple[str, str]:

@@ -135,6 +135,18 @@ def test_a_format_that_cannot_be_kept_leaves_the_others_certified(kind, digits_n
         assert main(["verify", str(tmp_path / name), "--no-latency"]) == 0
 
 
+def test_what_a_failure_left_as_it_was_keeps_its_row(digits_net, tmp_path):
+    shutil.copy(digits_net, tmp_path)
+    command = ["export", str(tmp_path / "net.keras"), "--data", "digits"]
+    assert main(command) == 0
+    (before,) = _read(tmp_path / "verification.json")["files"]
+    assert main([*command, "--atol", "1e-30", "--litert", "float32"]) == 1
+    assert main(["verify", str(tmp_path / "net.onnx"), "--no-latency"]) == 0
+    rows = _read(tmp_path / "verification.json")["files"]
+    assert [row["file"] for row in rows] == ["net.onnx", "net-float32.tflite"]
+    assert rows[0] == before
+
+
 def test_a_network_whose_file_differs_leaves_the_others_certified(digits_net, tmp_path, capsys, monkeypatch):
     whole = export._to_onnx
 
@@ -179,7 +191,7 @@ def test_a_pruned_network_by_itself_keeps_its_history_and_the_rows_of_others(dig
     (tmp_path / "net-clustering.json").unlink()  # it only bears the name
     named = Run.open(tmp_path / "net-clustered.keras", data=None, image_size=None, out=None)
     assert named.uncompressed() is named.classifier
-    assert named.other_rows() == []
+    assert named.other_rows([], failed=False) == []
 
 
 def test_what_a_search_chose_is_not_replaced_unasked(digits_net, tmp_path, capsys):
