@@ -43,6 +43,7 @@ TASKS = {
 def by_strategy(make: Callable[[], Strategy], reward: Callable[[Array], Array], table: Table, seed: int):
     """Ask as `StrategyOracle` does: the strategy begins anew after each trial, and is told the rewards of now."""
     strategy, told, found, tried = make(), [], [], set()
+    strategy.scores_change = True
     for trial in range(10**6):
         strategy.start(table.decisions)
         if found:

@@ -126,6 +126,7 @@ class StrategyOracle(MendedOracle):
         self._head_start = HeadStart(initial_points, warm_start)
         self.first_points = self._head_start.points
         self.several_objectives = SeveralObjectives(self.objective)
+        strategy.scores_change = bool(self.several_objectives)
         self._rejected = Rejections()
         self._replayed = Replay(strategy)
         self._told = Told(self._get_trial_dir)

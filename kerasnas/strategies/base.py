@@ -36,7 +36,13 @@ class Strategy(ABC):
     Its state is a function of `start`, `learn_earlier`, `learn_points` and of the observations in their order: a search
     resumes by replaying them, and nothing else is saved. `propose` must therefore leave the state as it is and take all its
     randomness from `rng`.
+
+    Attributes:
+        scores_change: set by whoever asks: whether all scores may be other ones once another trial has ended, as those of
+            several objectives are. Then the strategy is started anew each time, and what is costly to learn is not worth it.
     """
+
+    scores_change = False
 
     @abstractmethod
     def start(self, decisions: Sequence[Decision]) -> None:

@@ -62,7 +62,7 @@ class Dyna(Strategy):
         self._scores: Array = np.empty(0)
         self._points: Array = np.empty((0, len(decisions)))
         self._tried: set[Hashable] = set()
-        self._surrogate = Surrogate(self._encoding)
+        self._surrogate = Surrogate(self._encoding, networks=not self.scores_change)
         self._policy = AutoregressivePolicy(self._encoding)
         self._tuned = 0
         self._beliefs: Beliefs | None = None

@@ -175,6 +175,13 @@ def test_a_folder_whose_list_of_one_was_scored_by_fronts_goes_on_with_the_values
     assert [trial.score for trial in record.trials] == [3.0, 1.0, 2.0]
 
 
+@pytest.mark.parametrize(("objective", "trained"), [(OBJECTIVES, False), (kt.Objective("size", "min"), True)])
+def test_networks_are_not_trained_for_scores_that_change_with_each_trial(objective, trained, play):
+    oracle = play.make(DynaOracle, known=True, objective=objective)
+    oracle.create_trial("tuner0")
+    assert ("networks" in oracle.strategy._surrogate._ensemble.models) == trained
+
+
 def test_evolution_finds_more_of_the_front_than_chance():
     """Accuracy and size both grow with a + b, and c and d can only waste: one configuration in a hundred is on the front."""
     decisions = [Discrete(name=name, values=tuple(range(10)), ordered=True) for name in "abcd"]

@@ -28,7 +28,7 @@ class Surrogate:
 
     Args:
         encoding: the space.
-        networks: whether Keras networks may be among the models.
+        networks: whether Keras networks may be among the models; they take a second or two to train.
 
     Attributes:
         correlations: cross-validated rank correlation of each model.
