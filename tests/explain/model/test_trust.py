@@ -102,6 +102,20 @@ def test_a_map_that_does_not_depend_on_the_weights_is_not_trusted(seer):
     assert set(found.verdicts) == {"does not depend on the weights"}
 
 
+def test_a_map_that_is_nearly_the_same_with_all_weights_is_weak_at_best(seer):
+    model, images, labels = seer
+
+    def bright(model, images, *, target):
+        rng = np.random.default_rng(int(1e6 * abs(float(model.weights[0].numpy().ravel()[0]))))
+        values = np.abs(images[..., 0]) + 0.02 * rng.standard_normal(images.shape[:3])
+        return Attribution(values, images, target, "bright", explained=Explained(model, bright))
+
+    found = bright(model, images, target=labels).trust()
+    assert 0.5 < found.randomisation.min() <= found.randomisation.max() < 0.99
+    assert found.figures["map"]["mu_fidelity"].mean() > 0.5  # it would be called faithful otherwise
+    assert set(found.verdicts) == {"weak"}
+
+
 def test_the_same_map_turned_over_is_not_trusted(seer):
     """A network that is linear in the mean of the image: its gradient is the same at all pixels, whatever the weights."""
     _, images, labels = seer
