@@ -18,6 +18,7 @@ from kerasnas.strategies import Decision, Observation
 from kerasnas.strategies.best_arm import best_arm
 from kerasnas.strategies.decision import active_decisions
 from kerasnas.strategies.learned_conditions import Use, with_learned_conditions
+from kerasnas.trial_errors import reason_of
 from kerasnas.trial_record import WRONG, RejectedRecord, TrialRecord, ignore, mean, number_of, rank, read_file, read_trial
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class SearchRecord:
             InvalidArgument: if no trial is completed.
         """
         if not self.completed:
-            said = [message.splitlines()[-1] for trial in self.trials if (message := (trial.message or "").strip())]
+            said = [reason_of(message) for trial in self.trials if (message := (trial.message or "").strip())]
             why = f" The last one that failed said: {said[-1]}" if said else ""
             raise InvalidArgument(f"No trial of {self.path} is completed; {len(self.trials)} were begun.{why}")
         return self.ranked[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasnas.errors import SearchFailed
+from kerasnas.trial_errors import error_of
 from kerasnas.trial_record import read_file
 
 __all__ = ["GIVEN_UP", "LOST", "LOST_WORKER", "check_failures", "is_excused", "is_out_of_memory", "message_of_worker"]
@@ -21,7 +22,6 @@ _MEMORY_CLASSES = {"MemoryError", "OutOfMemoryError", "ResourceExhaustedError", 
 _CLASSES = _MEMORY_CLASSES | {"DamagedFile", "FailedTrialError", "InfeasibleArchitecture"}
 # JAX, and PyTorch on some devices, raise a general class.
 _NO_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
-_ERROR = re.compile(r"^([A-Za-z_][\w.]*)(?:: ?(.*))?$", re.MULTILINE)
 
 
 def is_excused(message: str | None) -> bool:
@@ -33,12 +33,8 @@ def is_excused(message: str | None) -> bool:
     Args:
         message: what the trial says: a traceback, or the line `Class: text` of an error.
     """
-    last = (message or "").rpartition("Traceback (most recent call last):\n")[2]
-    # Below the frames, which are indented, stands the error itself.
-    error = _ERROR.search(last)
-    if error is None:
-        return False
-    return error[1].rpartition(".")[2] in _CLASSES or bool(error[2] and _NO_MEMORY.search(error[2]))
+    error = error_of(message)
+    return error is not None and (error[0].rpartition(".")[2] in _CLASSES or bool(_NO_MEMORY.search(error[1])))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

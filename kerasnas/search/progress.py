@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from kerasnas.objectives import MnasNetReward
 from kerasnas.search.onednn import onednn_hint
+from kerasnas.trial_errors import reason_of
 
 __all__ = ["SearchProgress", "score_parts"]
 
@@ -128,7 +129,7 @@ class SearchProgress:
             count = f"{number:>{width}}" + (f"/{self._total}" if self._total else "")
             size = f"{parameters:>10,} parameters" if parameters is not None else ""
             if score is None:
-                result = f"failed: {_last_line(message)}"
+                result = f"failed: {reason_of(message)}"
             else:
                 made = ", ".join(f"{name} {_number(value)}" for name, value in (parts or {}).items())
                 if self._several:
@@ -140,7 +141,7 @@ class SearchProgress:
                 epochs = max((len(values) for run in history["executions"] for values in run.values()), default=0)
                 result += f", stopped after epoch {epochs}: {stopped['reason']}"
             if again and score is not None:
-                result += f", could not go on: {_last_line(message)}" if message else ", taken up again"
+                result += f", could not go on: {reason_of(message)}" if message else ", taken up again"
             self.say(f"trial {count}  {size}  {seconds:6.1f} s  {result}")
         self._show("")
 
@@ -170,8 +171,3 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def _last_line(message: str | None) -> str:
-    lines = (message or "no message").strip().splitlines()
-    return lines[-1][:160]
