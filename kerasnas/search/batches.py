@@ -58,13 +58,17 @@ def as_fast_input(batches: Batches) -> Any:
 
     def each() -> Iterator[Any]:
         for index in range(len(batches)):
-            yield keras.tree.lists_to_tuples(keras.tree.map_structure(of_backend, batches[index]))
+            yield read(index)
+
+    def read(index: int) -> Any:
+        batch = keras.tree.lists_to_tuples(keras.tree.map_structure(of_backend, batches[index]))
+        # As Keras hands x without y to a `train_step`: by itself, if it is not several inputs.
+        return batch[0] if len(batch) == 1 and not isinstance(batch[0], tuple) else batch
 
     def of_backend(array: Any) -> Any:
         return array.astype(floats, copy=False) if array.dtype.kind == "f" else array
 
-    first = keras.tree.lists_to_tuples(keras.tree.map_structure(of_backend, batches[0]))
-    signature = keras.tree.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), first)
+    signature = keras.tree.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), read(0))
     options = tf.data.Options()
     options.autotune.enabled = False
     dataset = tf.data.Dataset.from_generator(each, output_signature=signature)

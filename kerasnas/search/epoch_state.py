@@ -14,7 +14,7 @@ import numpy as np
 
 from kerasnas.atomic import atomic_path
 
-__all__ = ["EpochState", "EpochStateFile"]
+__all__ = ["EpochState", "EpochStateFile", "build_as"]
 
 _VERSION = 1
 
@@ -42,12 +42,12 @@ class EpochState:
             None if the state fits.
         """
         if not model.built and self.content["build_config"]:
-            model.build_from_config(self.content["build_config"])
+            build_as(model, self.content["build_config"])
         if not model.built or (optimizer and getattr(model, "optimizer", None) is None):
             return "its model is not built or not compiled before fit is called"
         if optimizer and not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        kinds = ("model/", "optimizer/") if optimizer else ("model/",)
+        kinds = ("model/", "states/", "optimizer/") if optimizer else ("model/", "states/")
         variables = {name: variable for name, variable in _variables(model).items() if name.startswith(kinds)}
         saved_names = [name for name in self.arrays if name.startswith(kinds)]
         if len(variables) < len(saved_names):
@@ -132,6 +132,13 @@ class EpochStateFile:
         self.path.unlink(missing_ok=True)
 
 
+def build_as(model: keras.Model, config: Mapping[str, Any]) -> None:
+    """Make the weights of a model that was not built yet, from what `get_build_config` told of one that was."""
+    model.build_from_config(config)
+    # Keras makes those of a subclass that has no `build` of its own, and does not say so.
+    model.built = model.built or bool(model.weights)
+
+
 def _fits(saved: Any, now: Any) -> bool:
     """Tell whether all that was saved is still so."""
     if isinstance(saved, Mapping) and isinstance(now, Mapping):
@@ -142,7 +149,11 @@ def _fits(saved: Any, now: Any) -> bool:
 def _variables(model: keras.Model) -> dict[str, Any]:
     # Not by name: Keras counts names up from model to model.
     optimizer = model.optimizer.variables if getattr(model, "optimizer", None) is not None else []
-    return {f"model/{i}": v for i, v in enumerate(model.variables)} | {f"optimizer/{i}": v for i, v in enumerate(optimizer)}
+    # Recurrent layers that are stateful keep what they have seen apart from their variables.
+    stateful = [layer for layer in model._flatten_layers() if getattr(layer, "stateful", False)]
+    states = keras.tree.flatten([getattr(layer, "states", None) or [] for layer in stateful])
+    kinds = {"model": model.variables, "optimizer": optimizer, "states": states}
+    return {f"{kind}/{i}": v for kind, variables in kinds.items() for i, v in enumerate(variables)}
 
 
 def _plain_array(variable: Any) -> np.ndarray:

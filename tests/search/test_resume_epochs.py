@@ -108,6 +108,40 @@ def test_an_unbuilt_model_goes_on_too(tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(weights, whole[1], strict=True))
 
 
+class Unbuilt(keras.Model):
+    """A subclass without a `build` of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.out = layers.Dense(5, activation="relu"), layers.Dense(3)
+
+    def call(self, inputs):
+        return self.out(self.hidden(inputs))
+
+
+def compiled(model):
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    return model
+
+
+def stateful():
+    stack = [layers.Reshape((3, 2)), layers.LSTM(4, stateful=True), layers.Dense(3)]
+    return keras.Sequential([keras.Input(batch_shape=(9, 6)), *stack])
+
+
+@pytest.mark.parametrize("make", [Unbuilt, stateful], ids=["subclass", "stateful"])
+def test_what_keras_does_not_tell_of_itself_goes_on_too(make, tmp_path):
+    def trained(name, at=None):
+        keras.utils.set_random_seed(5)
+        return train(tmp_path / name, at, compiled(make()), batch_size=9, validation_split=0.2)
+
+    whole = trained("whole.npz")
+    assert trained("state.npz", 2) is None
+    history, weights = trained("state.npz")
+    assert history == whole[0]
+    assert all(np.array_equal(a, b) for a, b in zip(weights, whole[1], strict=True))
+
+
 def test_averaged_weights_are_swapped_back(tmp_path):
     def run(name, at=None):
         model = network()
