@@ -1,15 +1,76 @@
-"""Objectives that weigh how well a network does against what it costs."""
+"""Which way metrics are better, and objectives that weigh how well a network does against what it costs."""
 
+import contextlib
 import math
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import keras_tuner as kt
 from keras_tuner.engine.metrics_tracking import infer_metric_direction
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["MnasNetReward"]
+__all__ = ["MnasNetReward", "direction_of", "largest_value", "with_direction"]
+
+# Metrics of Keras that are larger for better networks and at most 1.
+_SHARES = {"acc", "accuracy", "auc", "precision", "recall", "f1_score", "fbeta_score"}
+_SHARES |= {f"{kind}_accuracy" for kind in ("binary", "categorical", "sparse_categorical")}
+_SHARES |= {"top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy"}
+_SHARES |= {"io_u", "mean_io_u", "binary_io_u", "one_hot_io_u", "one_hot_mean_io_u"}
+_SHARES |= {"precision_at_recall", "recall_at_precision", "sensitivity_at_specificity", "specificity_at_sensitivity"}
+_SHARES |= {"r2_score", "cosine_similarity", "pearson_correlation", "concordance_correlation"}
+_LARGER = _SHARES | {"true_positives", "true_negatives"}
+_SMALLER = {"loss", "crossentropy", "ce", "false_positives", "false_negatives", "root_mean_squared_error", "logcosh"}
+
+
+def direction_of(metric: str) -> str | None:
+    """Return "max" or "min", whichever way a metric is better; None where its name does not tell.
+
+    Args:
+        metric: as Keras names it in a training's logs: "val_accuracy", "f1_score", "val_loss".
+    """
+    name = _plain(metric)
+    if name in _LARGER:
+        return "max"
+    if name in _SMALLER:
+        return "min"
+    # KerasTuner takes every metric that it does not know for one to minimise; with a loss that is so.
+    with contextlib.suppress(ValueError, TypeError):
+        if callable(keras.losses.get(name)):
+            return "min"
+    with contextlib.suppress(TypeError):
+        return "max" if infer_metric_direction(name) == "max" else None
+    return None
+
+
+def largest_value(metric: str) -> float:
+    """Return what no network can surpass in a metric of Keras: 1 or infinity."""
+    return 1.0 if _plain(metric) in _SHARES else math.inf
+
+
+def with_direction(objective: Any) -> Any:
+    """Return an objective that says which way it is better: a name, or names in a list, as KerasTuner takes them.
+
+    KerasTuner would minimise metrics that it does not know, such as F1.
+
+    Raises:
+        InvalidArgument: for a metric whose name does not tell.
+    """
+    if isinstance(objective, list):
+        return [with_direction(part) for part in objective]
+    if not isinstance(objective, str):
+        return objective
+    if (direction := direction_of(objective)) is None:
+        raise InvalidArgument(
+            f"Expected an objective of which is known whether larger is better, got {objective!r}. Pass "
+            f'keras_tuner.Objective("{objective}", "max") if it is, or "min".'
+        )
+    return kt.Objective(objective, direction)
+
+
+def _plain(metric: str) -> str:
+    return metric.removeprefix("val_").removeprefix("weighted_")
 
 
 class MnasNetReward(kt.Objective):  # type: ignore[misc]  # KerasTuner has no types
@@ -54,7 +115,7 @@ class MnasNetReward(kt.Objective):  # type: ignore[misc]  # KerasTuner has no ty
                 raise InvalidArgument(f"Expected `{argument}` to be the name of a metric, got {name!r}.")
         if metric == cost:
             raise InvalidArgument(f"Expected `metric` and `cost` to be two metrics, got {metric!r} for both.")
-        if infer_metric_direction(metric) == "min":
+        if direction_of(metric) == "min":
             raise InvalidArgument(
                 f"Expected a `metric` that is larger for better networks, such as 'val_accuracy', got {metric!r}."
             )

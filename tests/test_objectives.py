@@ -1,5 +1,7 @@
-"""The MnasNet reward: its formula, and that KerasTuner can work with it."""
+"""Which way metrics are better; the MnasNet reward: its formula, and that KerasTuner can work with it."""
 
+import contextlib
+import inspect
 import math
 
 import keras
@@ -11,8 +13,8 @@ from hypothesis import strategies as st
 from keras_tuner.src.engine.tuner_utils import convert_to_metrics_dict
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.objectives import MnasNetReward
-from kerasnas.oracles import RandomOracle
+from kerasnas.objectives import MnasNetReward, direction_of, largest_value, with_direction
+from kerasnas.oracles import DynaOracle, RandomOracle
 
 positive = st.floats(1e-3, 1e6)
 
@@ -114,3 +116,50 @@ def test_keras_tuner_finds_the_best_epoch_by_it_and_an_oracle_is_reloaded(tmp_pa
     second = oracle()
     second.reload()
     assert [trial.score for trial in second.get_best_trials(2)] == [0.2, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "largest"),
+    [
+        ("val_accuracy", "max", 1.0),
+        ("val_f1_score", "max", 1.0),
+        ("r2_score", "max", 1.0),
+        ("val_one_hot_io_u", "max", 1.0),
+        ("val_weighted_auc", "max", 1.0),
+        ("true_positives", "max", math.inf),
+        ("val_loss", "min", math.inf),
+        ("val_mean_absolute_error", "min", math.inf),
+        ("val_root_mean_squared_error", "min", math.inf),
+        ("false_negatives", "min", math.inf),
+        ("sum", None, math.inf),  # KerasTuner would minimise it
+        ("val_my_metric", None, math.inf),
+        ("latency_ms", None, math.inf),
+    ],
+)
+def test_which_way_a_metric_is_better(metric, direction, largest):
+    assert direction_of(metric) == direction
+    assert largest_value(metric) == largest
+
+
+def test_metrics_are_better_the_way_that_keras_says():
+    checked = 0
+    for kind in filter(inspect.isclass, vars(keras.metrics).values()):
+        with contextlib.suppress(TypeError, NotImplementedError):  # some need arguments
+            metric = kind()
+            if (way := getattr(metric, "_direction", None)) is not None:
+                assert direction_of(metric.name) == {"up": "max", "down": "min"}[way], metric.name
+                checked += 1
+    assert checked > 25
+
+
+def test_names_of_objectives_get_their_direction():
+    assert with_direction("val_f1_score") == kt.Objective("val_f1_score", "max")
+    assert with_direction(["val_loss", kt.Objective("macs", "min")]) == [
+        kt.Objective("val_loss", "min"),
+        kt.Objective("macs", "min"),
+    ]
+    assert with_direction(None) is None
+    with pytest.raises(InvalidArgument, match=r"whether larger is better, got 'val_x'. Pass keras_tuner.Objective\(\"val_x\""):
+        with_direction("val_x")
+    assert DynaOracle(objective="val_f1_score").objective.direction == "max"
+    assert MnasNetReward("val_f1_score").metric == "val_f1_score"

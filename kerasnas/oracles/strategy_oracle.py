@@ -13,6 +13,7 @@ import numpy as np
 
 from kerasnas.decisions import completed, decisions_of, entries_of
 from kerasnas.errors import InvalidArgument, SearchFailed
+from kerasnas.objectives import with_direction
 from kerasnas.oracles.best_first import best_first
 from kerasnas.oracles.ended_trial import amend, is_old_news, reject_unless_finite
 from kerasnas.oracles.excuses import LOST, check_failures, message_of_worker
@@ -109,7 +110,7 @@ class StrategyOracle(MendedOracle):
         if seed is not None and (not isinstance(seed, int) or seed < 0):
             raise InvalidArgument(f"Expected `seed` to be an integer >= 0 or None, got {seed!r}.")
         super().__init__(
-            objective=objective[0] if isinstance(objective, list) and len(objective) == 1 else objective,
+            objective=with_direction(objective[0] if isinstance(objective, list) and len(objective) == 1 else objective),
             max_trials=max_trials,
             hyperparameters=hyperparameters,
             allow_new_entries=allow_new_entries,
