@@ -1,6 +1,7 @@
 """What can be said of the data and settings of a search before any trial is trained."""
 
 import difflib
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +10,12 @@ import keras_tuner as kt
 import numpy as np
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.objectives import direction_of
 
 __all__ = [
     "COSTS",
     "check_data",
+    "check_direction",
     "check_input_shape",
     "check_metrics",
     "check_objective",
@@ -43,6 +46,12 @@ def check_data(fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> tuple[i
         pairs.append(("validation_data", validation[0], validation[1]))
     shape = None
     for name, inputs, targets in pairs:
+        if _holds_nan(inputs):
+            raise InvalidArgument(f"Expected finite numbers in {name}, got NaN or infinity. Clean or fill them first.")
+        if _holds_nan(targets):
+            warnings.warn(
+                f"The labels of {name} hold NaN or infinity: unless the loss passes over them, it will be NaN.", stacklevel=4
+            )
         if not isinstance(inputs, np.ndarray):
             continue
         if len(inputs) == 0:
@@ -50,11 +59,18 @@ def check_data(fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> tuple[i
         for labels in _outputs(targets):
             if hasattr(labels, "__len__") and len(labels) != len(inputs):
                 raise InvalidArgument(f"Expected a label for each sample of {name}, got {len(inputs)} and {len(labels)}.")
-        if np.issubdtype(inputs.dtype, np.floating) and not np.isfinite(inputs).all():
-            raise InvalidArgument(f"Expected finite numbers in {name}, got NaN or infinity. Clean or fill them first.")
         if name == "x":
             shape = inputs.shape[1:]
     return shape
+
+
+def _holds_nan(values: Any) -> bool:
+    """Tell whether an array, or one of those in a dict, list or tuple, holds NaN or infinity."""
+    if isinstance(values, dict):
+        return any(map(_holds_nan, values.values()))
+    if isinstance(values, list | tuple):
+        return any(_holds_nan(part) for part in values if isinstance(part, np.ndarray | dict | list | tuple))
+    return isinstance(values, np.ndarray) and np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all()
 
 
 def check_validation_freq(given: Any) -> None:
@@ -104,6 +120,17 @@ def check_objective(hypermodel: kt.HyperModel, objective: Any, fit_kwargs: Mappi
             f"The objective {objective.name!r} needs validation data, got none. "
             "Pass validation_data=(x, y) or validation_split to search(), or choose an objective without 'val_'."
         )
+
+
+def check_direction(objective: Any) -> None:
+    """Warn of a metric to be minimised that is larger for better networks: KerasTuner minimises what it does not know."""
+    for part in getattr(objective, "objectives", [objective]):
+        if part.direction == "min" and direction_of(part.name) == "max":
+            warnings.warn(
+                f"The search minimises {part.name!r}, which is larger for better networks: pass the oracle "
+                f'objective=keras_tuner.Objective("{part.name}", "max").',
+                stacklevel=3,
+            )
 
 
 def check_metrics(hypermodel: kt.HyperModel, objective: Any) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasnas.atomic import write_json
+from kerasnas.errors import InvalidArgument
 from kerasnas.search.trial_history import TrialHistory
 
 __all__ = ["write_search_file"]
@@ -15,16 +16,26 @@ def write_search_file(tuner: Any, oracle_name: str) -> bool:
     Args:
         tuner: the `NASTuner`.
         oracle_name: class of the oracle, of which a worker has a proxy.
+    Raises:
+        InvalidArgument: if the folder holds trials that were scored by another objective.
     """
     path, objective, limits = Path(tuner.project_dir) / "search.json", tuner.oracle.objective, tuner.limits.as_json()
-    changed = TrialHistory.read(path).get("limits", limits) != limits
+    known = TrialHistory.read(path)
+    objectives = [{"name": o.name, "direction": o.direction} for o in getattr(objective, "objectives", [objective])]
+    if tuner.oracle.trials and known.get("objectives", objectives) != objectives:
+        before, now = (", ".join(f"{o['name']} ({o['direction']})" for o in some) for some in (known["objectives"], objectives))
+        raise InvalidArgument(
+            f"The trials in {path.parent} were scored by {before}, this search by {now}. Choose another project_name, or begin "
+            "anew with overwrite=True."
+        )
+    changed = known.get("limits", limits) != limits
     write_json(
         path,
         {
             "limits": limits,
             "objective": objective.name,
             "direction": objective.direction,
-            "objectives": [{"name": o.name, "direction": o.direction} for o in getattr(objective, "objectives", [objective])],
+            "objectives": objectives,
             "max_trials": tuner.oracle.max_trials,
             "oracle": oracle_name,
             "hypermodel": tuner.hypermodel.name or type(tuner.hypermodel).__name__,

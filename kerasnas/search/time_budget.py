@@ -58,11 +58,16 @@ class TimeBudget:
         """Whether the time of the search is spent."""
         return self.max_time is not None and self.search_seconds >= self.max_time
 
+    @property
+    def trial_is_over(self) -> bool:
+        """Whether the time of the trial is spent."""
+        return self.max_trial_time is not None and self.trial_seconds >= self.max_trial_time
+
     def overrun(self) -> str | None:
         """Return which limit is reached; None if there is time left."""
         if self.search_is_over:
             return f"the search's {self.max_time:g} s are over"
-        if self.max_trial_time is not None and self.trial_seconds >= self.max_trial_time:
+        if self.trial_is_over:
             return f"the trial's {self.max_trial_time:g} s are over"
         return None
 

@@ -1,6 +1,7 @@
 """The training of one trial: all its executions, each from its last finished epoch."""
 
 import dataclasses
+import math
 import time
 import warnings
 import zlib
@@ -15,6 +16,7 @@ import numpy as np
 
 from kerasnas.atomic import write_json
 from kerasnas.errors import InvalidArgument
+from kerasnas.objectives import largest_value
 from kerasnas.search.batches import Batches
 from kerasnas.search.beginnings import check_beginnings, forget_beginnings
 from kerasnas.search.best_epoch import BestEpoch, load_weights
@@ -162,7 +164,7 @@ class TrialTraining:
         for again in (knows, False):
             if tuner._donor is None:
                 break
-            parent = tuner.hypermodel.build(tuner._donor.hyperparameters.copy())
+            parent = _build_aside(tuner.hypermodel, tuner._donor.hyperparameters.copy())
             try:
                 load_weights(parent, tuner._get_checkpoint_fname(tuner._donor.trial_id))
             except (InvalidArgument, OSError):  # another worker's trial was better since, perhaps just now
@@ -183,7 +185,8 @@ class TrialTraining:
             # Not at epoch 0: a fit of your own may begin at another one, train twice, or tell only the ends of epochs.
             self._begins = False
             content["executions"].append({})
-            content["parameters"] = model.count_params()
+            # A model that trains its parts without calling itself is never built.
+            content["parameters"] = sum(math.prod(weight.shape) for weight in model.weights)
         self.history.add(logs)
         content["epochs"] = self._epochs
         reason, rule, ceiling = self._budget.overrun(), self._tuner.stopping, self._tuner.time_ceiling
@@ -197,7 +200,8 @@ class TrialTraining:
             if stop is not None:
                 content["stopped"] = {"rule": stop.rule, "reason": stop.reason, "details": dict(stop.details)}
         if content["stopped"] is not None:
-            content["stopped"]["expected"] = self._expected()
+            # Where no trial may take longer, none comes to what all epochs would make of it.
+            content["stopped"]["expected"] = None if self._budget.trial_is_over else self._expected()
         if content["stopped"] is not None or not np.isfinite(logs.get("loss", 0.0)):
             model.stop_training = True
 
@@ -216,7 +220,7 @@ class TrialTraining:
         value, _ = expected_final(curve, others, epochs=self._epochs)
         if not np.isfinite(value):
             return None
-        return value if objective.direction == "max" else -value
+        return min(value, largest_value(objective.name)) if objective.direction == "max" else -value
 
     @staticmethod
     def as_json(result: Any) -> dict[str, Any]:
@@ -336,6 +340,16 @@ class _BatchHooks(_EpochHooks):
 
     def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._tuner.on_batch_end(self._trial, self.model, batch, logs)
+
+
+def _build_aside(hypermodel: kt.HyperModel, hp: kt.HyperParameters) -> keras.Model:
+    """Build another network than the one that is trained next, of which a HyperModel may remember something for its `fit`."""
+    remembered = dict(vars(hypermodel))
+    try:
+        return hypermodel.build(hp)
+    finally:
+        vars(hypermodel).clear()
+        vars(hypermodel).update(remembered)
 
 
 def _measured(objective: Any) -> dict[str, str]:

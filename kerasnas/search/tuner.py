@@ -2,7 +2,6 @@
 
 import gc
 import io
-import json
 import os
 import time
 import zlib
@@ -23,7 +22,8 @@ from kerasnas.search.asked import asked
 from kerasnas.search.batches import Batches
 from kerasnas.search.best_epoch import load_weights
 from kerasnas.search.checkpoints import Checkpoints
-from kerasnas.search.data_check import check_data, check_input_shape, check_objective, epochs_of
+from kerasnas.search.data_check import check_data, check_direction, check_input_shape, check_objective, epochs_of
+from kerasnas.search.epoch_state import build_as
 from kerasnas.search.execution import choose_execution
 from kerasnas.search.failures import retold
 from kerasnas.search.first_points import explore
@@ -163,6 +163,7 @@ class NASTuner(kt.Tuner):
         """
         if type(self).run_trial is NASTuner.run_trial:
             check_objective(self.hypermodel, self.oracle.objective, fit_kwargs)
+        check_direction(self.oracle.objective)
         self._sample_shape = check_data(fit_args, fit_kwargs)
         folder = Path(self.project_dir)
         try:
@@ -271,8 +272,7 @@ class NASTuner(kt.Tuner):
         """Return the model of `trial` with the weights of its best epoch; as in `kt.Tuner`."""
         model = self._try_build(trial.hyperparameters)
         if not model.built:
-            config = Path(self.get_trial_dir(trial.trial_id)) / "build_config.json"
-            model.build_from_config(json.loads(config.read_text("utf-8")))
+            build_as(model, TrialHistory.read(Path(self.get_trial_dir(trial.trial_id)) / "build_config.json"))
         load_weights(model, self._get_checkpoint_fname(trial.trial_id))
         return model
 

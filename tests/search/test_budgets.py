@@ -99,6 +99,7 @@ def test_the_time_of_a_trial(make, small, points, now):
     for trial in tuner.record().trials:
         assert trial.status == "COMPLETED"
         assert len(trial.curves[0]["loss"]) == 3
+        assert trial.expected_score == trial.score  # no trial may come further
 
 
 # -- one search at a time --

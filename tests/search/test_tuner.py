@@ -354,3 +354,16 @@ def test_limits_that_no_network_keeps_are_told_while_they_are_searched(make, cap
         assert repairs
         assert line.startswith(start)
     assert "300 parameters" in said[-1]
+
+
+def test_trials_that_another_objective_scored_are_not_gone_on_with(make, fake):
+    make(fake(), max_trials=2).search(verbose=0)
+    other = make(fake(), max_trials=4, objective=kt.Objective("score", "min"))
+    with pytest.raises(InvalidArgument, match=r"scored by score \(max\), this search by score \(min\).*overwrite=True"):
+        other.search(verbose=0)
+    again = make(fake(), max_trials=3)
+    again.search(verbose=0)
+    assert len(again.record().trials) == 3
+    anew = make(fake(), max_trials=1, objective=kt.Objective("score", "min"), overwrite=True)
+    anew.search(verbose=0)
+    assert anew.record().direction == "min"

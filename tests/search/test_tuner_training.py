@@ -9,6 +9,7 @@ import pytest
 
 from kerasnas.errors import InvalidArgument
 from kerasnas.objectives import MnasNetReward
+from kerasnas.search.data_check import check_data, check_direction
 from kerasnas.search.final_fit import final_fit
 
 
@@ -160,6 +161,7 @@ def broken(name):
         "validation nan": ((x, y), {"validation_data": (nan, y)}),
         "validation empty": ((x, y), {"validation_data": [x[:0], y[:0]]}),
         "keywords": ((), {"x": nan, "y": y}),
+        "one of several": (({"first": x, "second": nan}, y), {}),
     }[name]
 
 
@@ -177,6 +179,7 @@ def broken(name):
         ("validation nan", "validation_data"),
         ("validation empty", "validation_data"),
         ("keywords", "NaN"),
+        ("one of several", "finite numbers in x"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:invalid value encountered in multiply:RuntimeWarning")
@@ -337,3 +340,109 @@ def test_of_a_metric_with_a_value_for_each_class_the_mean_counts(make, points):
     (model,) = tuner.get_best_models()
     assert trial.score == pytest.approx(np.mean(model.evaluate(*data, verbose=0, return_dict=True)["f1"]))
     assert len(final_fit(tuner, data, data, epochs=1, batch_size=16).history["f1"]) == 1
+
+
+def test_labels_that_are_no_numbers_are_said():
+    y = np.where(np.arange(10) < 5, np.nan, 1.0)
+    with pytest.warns(UserWarning, match="labels of x hold NaN"):
+        assert check_data((np.zeros((10, 2)), y), {}) == (2,)
+
+
+def test_a_metric_that_keras_tuner_would_minimise_is_maximised(make, small, points):
+    def build(hp):
+        model = small().build(hp)
+        model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score(average="macro")])
+        return model
+
+    x, y = points[0], keras.utils.to_categorical(points[1])
+    tuner = make(build, objective="val_f1_score", max_trials=3)
+    tuner.search(x, y, validation_data=(x, y), epochs=2, verbose=0)
+    trials = tuner.record().trials
+    assert len({trial.score for trial in trials}) > 1
+    assert tuner.record().best.score == max(max(trial.curves[0]["val_f1_score"]) for trial in trials)
+    with pytest.warns(UserWarning, match="minimises 'val_f1_score', which is larger for better networks"):
+        check_direction(kt.oracles.RandomSearchOracle(objective="val_f1_score").objective)
+    check_direction(tuner.oracle.objective)
+
+
+class Unbuilt(keras.Model):
+    """A subclass without a `build` of its own."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.hidden, self.out = keras.layers.Dense(units, activation="relu"), keras.layers.Dense(2, activation="softmax")
+
+    def call(self, inputs):
+        return self.out(self.hidden(inputs))
+
+
+def test_the_best_models_of_subclasses_without_a_build_are_given_back(make, points):
+    def build(hp):
+        model = Unbuilt(hp.Int("units", 2, 9))
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        return model
+
+    tuner = make(build, objective="val_loss", max_trials=2)
+    tuner.search(*points, validation_data=points, epochs=2, batch_size=8, verbose=0)
+    (model,) = tuner.get_best_models()
+    model.compile(loss="sparse_categorical_crossentropy")
+    assert model.evaluate(*points, verbose=0) == pytest.approx(tuner.record().best.score, rel=1e-6)
+
+
+class InParts(keras.Model):
+    """Trains two parts, and is never called itself, as autoencoders in Keras' examples."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.coder = keras.Sequential([keras.Input((2,)), keras.layers.Dense(units)])
+        self.decoder = keras.Sequential([keras.Input((units,)), keras.layers.Dense(2)])
+        self.total = keras.metrics.Mean(name="total")
+
+    @property
+    def metrics(self):
+        return [self.total]
+
+    def train_step(self, x):
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((self.decoder(self.coder(x)) - x) ** 2)
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights, strict=True))
+        self.total.update_state(loss)
+        return {"total": self.total.result()}
+
+
+def test_a_model_that_trains_its_parts_without_calling_itself(make, points):
+    def build(hp):
+        model = InParts(hp.Int("units", 1, 2))
+        model.compile("sgd")
+        return model
+
+    tuner = make(build, objective=kt.Objective("total", "min"), max_trials=2)
+    tuner.search(points[0], epochs=2, verbose=0)
+    for trial in tuner.record().trials:
+        assert trial.status == "COMPLETED", trial.message
+        assert trial.score == min(trial.curves[0]["total"])
+        assert trial.parameters == 4 * trial.values["units"] + trial.values["units"] + 2
+
+
+def test_what_a_hypermodel_remembers_of_its_build_is_not_that_of_the_donor(make, points):
+    class Remembers(kt.HyperModel):
+        built: list = []  # noqa: RUF012
+
+        def build(self, hp):
+            self.units = hp.Int("units", 2, 64)
+            layers = keras.layers.Dense(self.units, activation="relu"), keras.layers.Dense(2, activation="softmax")
+            model = keras.Sequential([keras.Input((2,)), *layers])
+            model.compile("sgd", "sparse_categorical_crossentropy")
+            return model
+
+        def fit(self, hp, model, *args, **kwargs):
+            self.built.append((hp.get("units"), self.units))
+            return model.fit(*args, **kwargs)
+
+    tuner = make(Remembers(), objective="val_loss", max_trials=4, inherit=True)
+    tuner.search(*points, validation_data=points, epochs=1, verbose=0)
+    assert any(trial.inherited for trial in tuner.record().trials)
+    assert len({units for units, _ in Remembers.built}) > 1
+    assert [wanted for wanted, _ in Remembers.built] == [units for _, units in Remembers.built]
