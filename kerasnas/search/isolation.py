@@ -21,7 +21,7 @@ from loky.process_executor import TerminatedWorkerError
 
 from kerasnas.errors import InfeasibleArchitecture, InvalidArgument
 from kerasnas.search.trial_history import TrialHistory
-from kerasnas.search.trial_training import TrialTraining
+from kerasnas.search.trial_training import TrialTraining, train_trial
 
 __all__ = ["TrialProcess"]
 
@@ -62,8 +62,8 @@ class TrialProcess:
                 "module that can be imported, or pass isolate=False."
             ) from error
 
-    def run_trial(self, tuner: Any, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-        """Return the results of a trial of a `NASTuner` that is trained in the child, whose history is shown; see `run`."""
+    def run_trial(self, tuner: Any, trial: Any, call: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Return the results of `train_trial` in the child, and show the history meanwhile; see `run`."""
         path, shown = tuner._history.path, tuner._history.epochs
 
         def watch() -> None:
@@ -74,7 +74,7 @@ class TrialProcess:
                 tuner._progress.end_epoch(shown, history.last)
 
         try:
-            results, trial.hyperparameters = self.run(_train, tuner, trial, args, kwargs, watch=watch)
+            results, trial.hyperparameters = self.run(_train, tuner, trial, call, args, kwargs, watch=watch)
         except Exception as error:
             trial.hyperparameters = getattr(error, "hyperparameters", trial.hyperparameters)
             raise
@@ -99,10 +99,11 @@ class TrialProcess:
         return _ArrayFile(self._files[id(value)][1])
 
 
-def _train(tuner: Any, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Any]:
+def _train(tuner: Any, trial: Any, call: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Any]:
     """Run in the process of a trial; return results that can be sent back, and what hyperparameters there are now."""
     try:
-        results = tuner.run_trial(trial, *args, **kwargs)
+        # Not the tuner's run_trial: one that is overridden has been called already, in the process of the search.
+        results = train_trial(tuner, trial, call, args, kwargs)
     except Exception as error:
         error.hyperparameters = trial.hyperparameters  # type: ignore[attr-defined]  # what it discovered is not lost
         raise

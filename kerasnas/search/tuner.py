@@ -39,7 +39,7 @@ from kerasnas.search.time_budget import TimeBudget
 from kerasnas.search.time_ceiling import TimeCeiling
 from kerasnas.search.trial_curves import TrialCurves
 from kerasnas.search.trial_history import TrialHistory, as_number
-from kerasnas.search.trial_training import TrialTraining
+from kerasnas.search.trial_training import TrialTraining, train_trial
 from kerasnas.search.waiting_trials import WaitingTrials
 from kerasnas.stopping import StoppingRule
 from kerasnas.stopping.by_name import by_name
@@ -143,6 +143,7 @@ class NASTuner(kt.Tuner):
         self._isolate = isolate
         self._process: TrialProcess | None = None
         self._donor: Any = None
+        self._calls = 0  # of run_trial in the present trial
         self._seed, self._oracle_name = oracle.seed, type(oracle).__name__
         self._sample_shape: tuple[int, ...] | None = None
         self._history = TrialHistory(Path(self.project_dir) / "history.json")
@@ -277,15 +278,13 @@ class NASTuner(kt.Tuner):
         return model
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
-        """Train the model of `trial`, from its last finished epoch if a process was killed; as in `kt.Tuner`."""
-        if self._process is not None:
-            return self._process.run_trial(self, trial, args, kwargs)
-        self._training = TrialTraining(self, trial, seed=f"{self._seed}/{trial.trial_id}", budget=self._budget)
-        self._history = self._training.history
-        try:
-            return self._training.run(args, kwargs)
-        finally:
-            self._training = None
+        """Train the model of `trial`, from its last finished epoch if a process was killed; as in `kt.Tuner`.
+
+        An override may call it several times, once for each fold: the weights kept are those of the last call's best epoch.
+        """
+        call, self._calls = self._calls, self._calls + 1
+        run = train_trial if self._process is None else self._process.run_trial
+        return run(self, trial, call, args, kwargs)
 
     def choose_execution(self, model: keras.Model, batches: Batches, single_steps: bool) -> None:
         """Let TensorFlow run a training on arrays as it is fastest on a CPU; see `kerasnas.search.execution`."""
@@ -311,6 +310,7 @@ class NASTuner(kt.Tuner):
         path = Path(self.get_trial_dir(trial.trial_id)) / "history.json"
         self._history = TrialHistory(path, TrialHistory.read(path))
         self._budget.begin_trial(self._history.content["seconds"])
+        self._calls = 0
         self._donor = self.checkpoints.donor(trial) if self.inherit else None
         if self._progress:
             self._progress.begin_trial(self._number(trial))
