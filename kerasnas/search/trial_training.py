@@ -19,6 +19,7 @@ from kerasnas.search.batches import Batches
 from kerasnas.search.beginnings import check_beginnings, forget_beginnings
 from kerasnas.search.best_epoch import BestEpoch, load_weights
 from kerasnas.search.epoch_state import EpochState, EpochStateFile
+from kerasnas.search.fit_input import takes
 from kerasnas.search.inheritance import inherit
 from kerasnas.search.resumable_fit import ResumableFit
 from kerasnas.search.time_budget import TimeBudget
@@ -103,6 +104,8 @@ class TrialTraining:
             path = self.history.path  # which tells the epochs of later calls, too
             check_beginnings(self._folder, TrialHistory(path, TrialHistory.read(path)).epochs)
         kwargs = dict(kwargs)
+        if kwargs.get("verbose") == 0 and not takes(tuner.hypermodel.fit, "verbose"):
+            del kwargs["verbose"]  # the default of the search
         given = kwargs.pop("callbacks", None) or []
         known = self.history.content
         # One that was stopped, and killed before it could say so, tells its results all the same.

@@ -27,6 +27,7 @@ from kerasnas.search.data_check import check_data, check_input_shape, check_obje
 from kerasnas.search.execution import choose_execution
 from kerasnas.search.failures import retold
 from kerasnas.search.first_points import explore
+from kerasnas.search.fit_input import takes
 from kerasnas.search.isolation import TrialProcess
 from kerasnas.search.limits import Limits
 from kerasnas.search.live_log import LiveLog
@@ -216,7 +217,7 @@ class NASTuner(kt.Tuner):
 
     def _run_trials(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> None:
         # kt.Tuner.search with a clock, and without its busy waiting.
-        fit_kwargs = fit_kwargs | {"verbose": 0}
+        fit_kwargs = ({"verbose": 0} if takes(self.run_trial, "verbose") else {}) | fit_kwargs
         if isinstance(self.oracle, StrategyOracle):
             epochs = epochs_of(fit_args, fit_kwargs) * self.executions_per_trial
             self.time_ceiling = TimeCeiling(self._budget, Path(self.project_dir), epochs, self.oracle)

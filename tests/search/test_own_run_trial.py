@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import cloudpickle
 import keras
+import keras_tuner as kt
 import numpy as np
 import pytest
 
@@ -24,8 +25,8 @@ def build(hp):
 def own(tmp_path):
     """Make a tuner of a class of one's own."""
 
-    def make(tuner, hypermodel=build, objective="val_loss", max_trials=1, name="p", **kwargs):
-        oracle = RandomOracle(objective=objective, max_trials=max_trials, seed=0)
+    def make(tuner, hypermodel=build, objective="val_loss", max_trials=1, name="p", initial_points=None, **kwargs):
+        oracle = RandomOracle(objective=objective, max_trials=max_trials, seed=0, initial_points=initial_points)
         return tuner(hypermodel, oracle, directory=tmp_path, project_name=name, **kwargs)
 
     return make
@@ -169,3 +170,35 @@ def test_a_fold_that_is_stopped_does_not_stop_the_others_nor_foretell_the_score(
     (trial,) = tuner.record().trials
     assert trial.stopped == {"rule": "first", "reason": "enough", "details": {}, "expected": None}
     assert trial.score == pytest.approx(np.mean([min(curve["val_loss"]) for curve in trial.curves]))
+
+
+# -- what is passed on --
+
+
+class OwnFit(kt.HyperModel):
+    def build(self, hp):
+        return build(hp)
+
+    def fit(self, hp, model, x, y, validation_data, callbacks=None):
+        return model.fit(x, y, validation_data=validation_data, callbacks=callbacks)
+
+
+class Three(NASTuner):
+    def run_trial(self, trial, x, y, val):
+        return super().run_trial(trial, x, y, validation_data=val)
+
+
+class Listens(NASTuner):
+    def run_trial(self, trial, x, y, val, verbose):
+        assert verbose == 0
+        return super().run_trial(trial, x, y, validation_data=val, verbose=verbose)
+
+
+@pytest.mark.parametrize("hypermodel", [build, OwnFit()])
+@pytest.mark.parametrize("kind", [NASTuner, Three, Listens])
+def test_verbose_comes_only_where_it_is_taken_and_all_is_silent(kind, hypermodel, own, points, capsys):
+    tuner = own(kind, hypermodel)
+    name = "validation_data" if kind is NASTuner else "val"
+    tuner.search(*points, **{name: points}, verbose=0)
+    assert [trial.message for trial in tuner.record().trials] == [None]
+    assert capsys.readouterr().out == ""
