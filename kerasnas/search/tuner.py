@@ -138,13 +138,13 @@ class NASTuner(kt.Tuner):
         self._ends = ends_of_trials(folder)
         self.checkpoints = Checkpoints(self, keep_checkpoints)
         self._curves = TrialCurves(Path(self.project_dir), self.oracle.objective)
-        self._screening, self._waiting = Screening(self), WaitingTrials(self)
+        own = any(getattr(type(self), name) is not getattr(NASTuner, name) for name in ("run_trial", "_build_and_fit_model"))
+        self._screening, self._waiting = Screening(self, identifies=not own), WaitingTrials(self)
         self.time_ceiling: TimeCeiling | None = None  # until trials run in this process
         self.tensorboard = LiveLog(self) if tensorboard else None
-        self._isolate = isolate
+        self._isolate, self._calls = isolate, 0  # calls of run_trial in the present trial
         self._process: TrialProcess | None = None
         self._donor: Any = None
-        self._calls = 0  # of run_trial in the present trial
         self._seed, self._oracle_name = oracle.seed, type(oracle).__name__
         self._sample_shape: tuple[int, ...] | None = None
         self._history = TrialHistory(Path(self.project_dir) / "history.json")
@@ -235,6 +235,7 @@ class NASTuner(kt.Tuner):
                 if self.time_ceiling is not None and self.time_ceiling.lift():
                     continue  # nothing is left but what takes long
                 self._waiting.forget()
+                self._screening.say_exhausted()
                 break
             if trial.status == "IDLE":
                 time.sleep(0.1)
@@ -363,7 +364,7 @@ class NASTuner(kt.Tuner):
             self.oracle.update_space(hp)
         else:
             super()._populate_initial_space()
-            if isinstance(self.oracle, StrategyOracle):
+            if isinstance(self.oracle, StrategyOracle) and self.hypermodel is not None:
                 explore(self.hypermodel, self.oracle, self.oracle.first_points)
 
     def _run_and_update_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> None:
@@ -384,8 +385,7 @@ class NASTuner(kt.Tuner):
         model = super()._build_hypermodel(hp)
         if not isinstance(model, keras.Model):
             return model  # reported by kt.Tuner
-        own_fit = type(self.hypermodel).fit is not kt.HyperModel.fit
-        if not model.compiled and not own_fit:
+        if not model.compiled and type(self.hypermodel).fit is kt.HyperModel.fit:
             raise InvalidArgument(
                 "The model that the HyperModel built is not compiled. Call model.compile(optimizer, loss, metrics) in build()."
             )

@@ -202,3 +202,47 @@ def test_verbose_comes_only_where_it_is_taken_and_all_is_silent(kind, hypermodel
     tuner.search(*points, **{name: points}, verbose=0)
     assert [trial.message for trial in tuner.record().trials] == [None]
     assert capsys.readouterr().out == ""
+
+
+class Batch(NASTuner):
+    def run_trial(self, trial, *args, **kwargs):
+        size = trial.hyperparameters.Int("batch_size", 8, 48, step=8)
+        return super().run_trial(trial, *args, batch_size=size, **kwargs)
+
+
+class BatchOfFit(NASTuner):
+    def _build_and_fit_model(self, trial, *args, **kwargs):
+        size = trial.hyperparameters.Int("batch_size", 8, 48, step=8)
+        return super()._build_and_fit_model(trial, *args, batch_size=size, **kwargs)
+
+
+def same(hp):
+    """One network alone."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.01), "mse", run_eagerly=True)
+    return model
+
+
+@pytest.mark.parametrize("kind", [Batch, BatchOfFit])
+def test_what_is_drawn_while_a_trial_runs_is_searched(kind, own, points, capsys):
+    tuner = own(kind, same, max_trials=8)
+    tuner.search(*points, validation_data=points, epochs=1)
+    trials = tuner.record().trials
+    assert sorted(trial.values["batch_size"] for trial in trials) == [8, 16, 24, 32, 40, 48]
+    assert len({trial.score for trial in trials}) == 6
+    assert capsys.readouterr().out.splitlines()[-1] == "Nothing new is left to try after 6 of 8 trials."
+
+
+class Draws(NASTuner):
+    def run_trial(self, trial, *args, **kwargs):
+        v = trial.hyperparameters.Float("v", -2.0, 2.0)
+        return v * v + 2 * v + 1
+
+
+def test_what_builds_no_network_needs_no_hypermodel(own):
+    tuner = own(Draws, None, kt.Objective("score", "min"), max_trials=8, initial_points=[{"v": 0.5}])
+    tuner.search(verbose=0)
+    record = tuner.record()
+    assert [trial.status for trial in record.trials] == ["COMPLETED"] * 8
+    assert len({trial.values["v"] for trial in record.trials}) == 8
+    assert all(trial.score == pytest.approx((trial.values["v"] + 1) ** 2) for trial in record.trials)
