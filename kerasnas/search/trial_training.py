@@ -106,7 +106,7 @@ class TrialTraining:
         kwargs = dict(kwargs)
         if kwargs.get("verbose") == 0 and not takes(tuner.hypermodel.fit, "verbose"):
             del kwargs["verbose"]  # the default of the search
-        given = kwargs.pop("callbacks", None) or []
+        given = keras.tree.flatten(kwargs.pop("callbacks", None) or [])  # as Keras takes them: lists in lists, or a single one
         known = self.history.content
         # One that was stopped, and killed before it could say so, tells its results all the same.
         while not self._results or (len(self._results) < tuner.executions_per_trial and known["stopped"] is None):

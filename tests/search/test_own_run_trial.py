@@ -240,7 +240,7 @@ class Draws(NASTuner):
 
 
 def test_what_builds_no_network_needs_no_hypermodel(own):
-    tuner = own(Draws, None, kt.Objective("score", "min"), max_trials=8, initial_points=[{"v": 0.5}])
+    tuner = own(Draws, None, kt.Objective("score", "min"), max_trials=8, initial_points=[{"v": 0.5}], inherit=True)
     tuner.search(verbose=0)
     record = tuner.record()
     assert [trial.status for trial in record.trials] == ["COMPLETED"] * 8
