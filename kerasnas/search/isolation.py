@@ -1,12 +1,14 @@
 """Trials in a process of their own, so that one that runs out of memory does not end the search."""
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
@@ -37,7 +39,8 @@ class TrialProcess:
 
     def __init__(self, folder: Path) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix=".data.", dir=folder))
-        self._files: dict[int, tuple[np.ndarray, str]] = {}  # the array is kept, so that its id stays its own
+        self._known: dict[int, tuple[weakref.ref[np.ndarray], str]] = {}
+        self._files: dict[tuple[str, str, tuple[int, ...]], str] = {}  # by content: folds are cut anew in each trial
 
     def run(self, function: Callable[..., Any], *arguments: Any, watch: Callable[[], None] = lambda: None) -> Any:
         """Return what `function` returns in the child; `watch` is called twice a second meanwhile.
@@ -92,11 +95,16 @@ class TrialProcess:
             return value
         if value.dtype.hasobject:
             raise InvalidArgument("Expected arrays of numbers for trials in a process of their own, got an array of objects.")
-        if id(value) not in self._files:
-            path = self._folder / f"{len(self._files)}.npy"
-            np.save(path, value, allow_pickle=False)
-            self._files[id(value)] = value, str(path)
-        return _ArrayFile(self._files[id(value)][1])
+        known, path = self._known.get(id(value), (None, ""))
+        if known is None or known() is not value:
+            plain = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+            content = hashlib.blake2b(plain.data).hexdigest(), value.dtype.str, value.shape
+            path = self._files.get(content) or str(self._folder / f"{len(self._files)}.npy")
+            if content not in self._files:
+                np.save(path, value, allow_pickle=False)
+                self._files[content] = path
+            self._known[id(value)] = weakref.ref(value), path
+        return _ArrayFile(path)
 
 
 def _train(tuner: Any, trial: Any, call: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Any]:
