@@ -16,7 +16,7 @@ import numpy as np
 from kerasnas.search.batches import Batches, as_fast_input
 from kerasnas.search.execution import needs_single_steps
 
-__all__ = ["bound_arguments", "no_retracing_warnings", "read_in_order", "steady_input"]
+__all__ = ["bound_arguments", "no_retracing_warnings", "read_in_order", "steady_input", "takes"]
 
 
 @contextmanager
@@ -61,6 +61,15 @@ def bound_arguments(fit: Callable[..., Any], args: Sequence[Any], kwargs: Mappin
     own.pop(rest.get(inspect.Parameter.VAR_POSITIONAL, ""), None)
     own |= own.pop(rest.get(inspect.Parameter.VAR_KEYWORD, ""), {})
     return ChainMap(own, {each.name: each.default for each in of_keras})
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Return whether a function may be called with an argument of that name."""
+    parameters = inspect.signature(function).parameters.values()
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return any(
+        each.kind is inspect.Parameter.VAR_KEYWORD or (each.name == name and each.kind in by_name) for each in parameters
+    )
 
 
 def read_in_order(

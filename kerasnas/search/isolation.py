@@ -1,12 +1,14 @@
 """Trials in a process of their own, so that one that runs out of memory does not end the search."""
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
@@ -21,7 +23,7 @@ from loky.process_executor import TerminatedWorkerError
 
 from kerasnas.errors import InfeasibleArchitecture, InvalidArgument
 from kerasnas.search.trial_history import TrialHistory
-from kerasnas.search.trial_training import TrialTraining
+from kerasnas.search.trial_training import TrialTraining, train_trial
 
 __all__ = ["TrialProcess"]
 
@@ -37,7 +39,8 @@ class TrialProcess:
 
     def __init__(self, folder: Path) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix=".data.", dir=folder))
-        self._files: dict[int, tuple[np.ndarray, str]] = {}  # the array is kept, so that its id stays its own
+        self._known: dict[int, tuple[weakref.ref[np.ndarray], str]] = {}
+        self._files: dict[tuple[str, str, tuple[int, ...]], str] = {}  # by content: folds are cut anew in each trial
 
     def run(self, function: Callable[..., Any], *arguments: Any, watch: Callable[[], None] = lambda: None) -> Any:
         """Return what `function` returns in the child; `watch` is called twice a second meanwhile.
@@ -62,8 +65,8 @@ class TrialProcess:
                 "module that can be imported, or pass isolate=False."
             ) from error
 
-    def run_trial(self, tuner: Any, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-        """Return the results of a trial of a `NASTuner` that is trained in the child, whose history is shown; see `run`."""
+    def run_trial(self, tuner: Any, trial: Any, call: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Return the results of `train_trial` in the child, and show the history meanwhile; see `run`."""
         path, shown = tuner._history.path, tuner._history.epochs
 
         def watch() -> None:
@@ -74,7 +77,7 @@ class TrialProcess:
                 tuner._progress.end_epoch(shown, history.last)
 
         try:
-            results, trial.hyperparameters = self.run(_train, tuner, trial, args, kwargs, watch=watch)
+            results, trial.hyperparameters = self.run(_train, tuner, trial, call, args, kwargs, watch=watch)
         except Exception as error:
             trial.hyperparameters = getattr(error, "hyperparameters", trial.hyperparameters)
             raise
@@ -92,17 +95,23 @@ class TrialProcess:
             return value
         if value.dtype.hasobject:
             raise InvalidArgument("Expected arrays of numbers for trials in a process of their own, got an array of objects.")
-        if id(value) not in self._files:
-            path = self._folder / f"{len(self._files)}.npy"
-            np.save(path, value, allow_pickle=False)
-            self._files[id(value)] = value, str(path)
-        return _ArrayFile(self._files[id(value)][1])
+        known, path = self._known.get(id(value), (None, ""))
+        if known is None or known() is not value:
+            plain = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+            content = hashlib.blake2b(plain.data).hexdigest(), value.dtype.str, value.shape
+            path = self._files.get(content) or str(self._folder / f"{len(self._files)}.npy")
+            if content not in self._files:
+                np.save(path, value, allow_pickle=False)
+                self._files[content] = path
+            self._known[id(value)] = weakref.ref(value), path
+        return _ArrayFile(path)
 
 
-def _train(tuner: Any, trial: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Any]:
+def _train(tuner: Any, trial: Any, call: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Any]:
     """Run in the process of a trial; return results that can be sent back, and what hyperparameters there are now."""
     try:
-        results = tuner.run_trial(trial, *args, **kwargs)
+        # Not the tuner's run_trial: one that is overridden has been called already, in the process of the search.
+        results = train_trial(tuner, trial, call, args, kwargs)
     except Exception as error:
         error.hyperparameters = trial.hyperparameters  # type: ignore[attr-defined]  # what it discovered is not lost
         raise

@@ -61,6 +61,8 @@ class ResumableFit:
         check_validation_freq(arguments["validation_freq"])
         self._calls += 1
         self.epochs = int(arguments["epochs"])
+        if arguments["verbose"] == "auto":  # the search shows its own progress
+            arguments["verbose"] = 0
         if isinstance(arguments["callbacks"], keras.callbacks.CallbackList):
             return self._fit(**arguments.maps[0])
         steady = read_in_order(arguments, f"{self._seed}/{self._calls}", adjust=self._adjust)

@@ -47,10 +47,11 @@ class Screening:
 
     Args:
         tuner: the `NASTuner`.
+        identifies: False if it runs trials in its own way: no two of them are taken for the same training then.
     """
 
-    def __init__(self, tuner: Any) -> None:
-        self._tuner = tuner
+    def __init__(self, tuner: Any, *, identifies: bool = True) -> None:
+        self._tuner, self._identifies = tuner, identifies
         self._screened: dict[str, Screened] = {}
         # Excess and reason of what was rejected since the last trial, and how many of them were repairs.
         self._vain: list[tuple[tuple[float, float], str]] = []
@@ -59,6 +60,8 @@ class Screening:
 
     def __call__(self, hp: kt.HyperParameters) -> Rejection | None:
         """Return why `hp` is not to be tried; None if it is."""
+        if self._tuner.hypermodel is None:
+            return None
         screened = self.known(hp)
         if screened.violations:
             reason = "; ".join(screened.violations)
@@ -81,6 +84,16 @@ class Screening:
             # Counted as where the search gives up.
             count = f"{len(self._vain) - self._repairs} proposals in a row and {self._repairs} repairs of them"
             self._tuner._progress.say(f"{count} cost too much; the nearest to the limits: {min(self._vain)[1]}")
+
+    def say_exhausted(self) -> None:
+        """Say that the search ends before its last trial because nothing is left to try, where it does."""
+        oracle, progress = self._tuner.oracle, self._tuner._progress
+        if not (progress and isinstance(oracle, kt.Oracle)) or len(oracle.trials) >= (oracle.max_trials or 0):
+            return  # a worker has a proxy
+        rejected = getattr(oracle, "_rejected", None)
+        twins = sum(one.twin is not None for one in rejected.all) if rejected else 0
+        why = f"; {twins} proposals would have trained the same network as an earlier trial" if twins else ""
+        progress.say(f"Nothing new is left to try after {len(oracle.trials)} of {oracle.max_trials} trials{why}.")
 
     def known(self, hp: kt.HyperParameters, model: keras.Model | None = None) -> Screened:
         """Return what is known of the network of `hp`, which is built unless it is given."""
@@ -121,6 +134,8 @@ class Screening:
 
     def _identify(self, hp: kt.HyperParameters, model: keras.Model) -> str | None:
         hypermodel = self._tuner.hypermodel
+        if not self._identifies:
+            return None
         if type(hypermodel).fit is kt.HyperModel.fit:
             names: tuple[str, ...] = ()
         elif hasattr(hypermodel, "fit_hyperparameters"):

@@ -38,7 +38,7 @@ def write_search_file(tuner: Any, oracle_name: str) -> bool:
             "objectives": objectives,
             "max_trials": tuner.oracle.max_trials,
             "oracle": oracle_name,
-            "hypermodel": tuner.hypermodel.name or type(tuner.hypermodel).__name__,
+            "hypermodel": getattr(tuner.hypermodel, "name", None) or type(tuner.hypermodel).__name__,
         },
     )
     return bool(changed)

@@ -21,6 +21,7 @@ from kerasnas.search.batches import Batches
 from kerasnas.search.beginnings import check_beginnings, forget_beginnings
 from kerasnas.search.best_epoch import BestEpoch, load_weights
 from kerasnas.search.epoch_state import EpochState, EpochStateFile
+from kerasnas.search.fit_input import takes
 from kerasnas.search.inheritance import inherit
 from kerasnas.search.resumable_fit import ResumableFit
 from kerasnas.search.time_budget import TimeBudget
@@ -29,9 +30,9 @@ from kerasnas.search.trial_history import TrialHistory, as_number
 from kerasnas.search.trial_memory import no_gradients_left
 from kerasnas.stopping.learning_curve import expected_final
 
-__all__ = ["TAKEN_UP", "TrialTraining"]
+__all__ = ["TAKEN_UP", "TrialTraining", "train_trial"]
 
-_STATE = "epoch_state.npz"
+_STATE, _STATES = "epoch_state.npz", "epoch_state*.npz"
 # Says after how many epochs a trial had been stopped that goes on all the same.
 TAKEN_UP = "taken_up.json"
 
@@ -42,17 +43,20 @@ class TrialTraining:
     Args:
         tuner: the `NASTuner`, whose hooks are called as the training goes on.
         trial: the `kt.engine.trial.Trial`.
-        seed: what everything random in the trial follows from.
+        call: number, from 0, of the call of `NASTuner.run_trial` within the trial: an override may train several folds.
+        seed: what everything random in the call follows from.
         budget: the clocks.
     """
 
-    def __init__(self, tuner: Any, trial: Any, *, seed: str, budget: TimeBudget) -> None:
-        self._tuner, self._trial, self._seed, self._budget = tuner, trial, seed, budget
+    def __init__(self, tuner: Any, trial: Any, call: int, *, seed: str, budget: TimeBudget) -> None:
+        self._tuner, self._trial, self._call, self._seed, self._budget = tuner, trial, call, seed, budget
         self._folder = Path(tuner.get_trial_dir(trial.trial_id))
-        self._file = EpochStateFile(self._folder / _STATE, {"values": trial.hyperparameters.values})
+        name = _STATES.replace("*", f"-{call}") if call else _STATE
+        self._file = EpochStateFile(self._folder / name, {"values": trial.hyperparameters.values})
         self._saved: EpochState | None = self._unless_stopped(self._file.load())
         content = self._saved.content if self._saved else {}
-        self.history = TrialHistory(self._folder / "history.json", content.get("history"))
+        self._earlier = tuner._history.content if call else {"executions": [], "stopped": None}
+        self.history = TrialHistory(self._folder / "history.json", self._after_earlier(content.get("history")))
         self._results: list[Any] = [self.revived(result) for result in content.get("results", [])]
         self._best = BestEpoch(tuner.oracle.objective, self.history.content["costs"])
         self._execution_seed, self._begins = seed, True
@@ -68,7 +72,8 @@ class TrialTraining:
     @staticmethod
     def forget(folder: str) -> None:
         """Remove what a trial that has ended had kept to go on."""
-        (Path(folder) / _STATE).unlink(missing_ok=True)
+        for file in Path(folder).glob(_STATES):
+            file.unlink(missing_ok=True)
         forget_beginnings(Path(folder))
 
     @staticmethod
@@ -85,26 +90,39 @@ class TrialTraining:
         history = {**saved.content["history"], "stopped": None}
         return dataclasses.replace(saved, content={**saved.content, "ended": False, "history": history})
 
+    def _after_earlier(self, saved: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Return the history to go on with: after that of the earlier calls, whose trainings are those of this process."""
+        if not self._call:
+            return saved
+        executions = self._earlier["executions"]
+        if saved is None:  # whether they were stopped tells nothing of this one
+            return {**self._earlier, "stopped": None, "seconds": self._budget.trial_seconds}
+        return {**saved, "executions": [*executions, *saved["executions"][len(executions) :]]}
+
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Return the result of each execution: a `History`, or what the HyperModel's `fit` returned."""
         tuner, trial = self._tuner, self._trial
-        if tuner._is_worker():
-            check_beginnings(self._folder, self.history.epochs)
+        if tuner._is_worker() and not self._call:
+            path = self.history.path  # which tells the epochs of later calls, too
+            check_beginnings(self._folder, TrialHistory(path, TrialHistory.read(path)).epochs)
         kwargs = dict(kwargs)
-        given = kwargs.pop("callbacks", None) or []
+        if kwargs.get("verbose") == 0 and not takes(tuner.hypermodel.fit, "verbose"):
+            del kwargs["verbose"]  # the default of the search
+        given = keras.tree.flatten(kwargs.pop("callbacks", None) or [])  # as Keras takes them: lists in lists, or a single one
         known = self.history.content
         # One that was stopped, and killed before it could say so, tells its results all the same.
         while not self._results or (len(self._results) < tuner.executions_per_trial and known["stopped"] is None):
             execution = len(self._results)
+            number = self._call * tuner.executions_per_trial + execution
             seed = f"{self._seed}/{execution}" if execution else self._seed
             keras.utils.set_random_seed(zlib.crc32(seed.encode()))
             self._execution_seed = f"{seed}/{execution}"
             callbacks = tuner._deepcopy_callbacks(given)
             if any(type(callback).__name__ == "TensorBoard" for callback in callbacks):
-                tuner._configure_tensorboard_dir(callbacks, trial, execution)
+                tuner._configure_tensorboard_dir(callbacks, trial, number)
             if tuner.tensorboard is not None:
                 first = 0 if self._saved is None else self._saved.content.get("epoch", 0)
-                self._live = tuner.tensorboard.training(trial, execution, first)
+                self._live = tuner.tensorboard.training(trial, number, first)
                 callbacks.append(self._live)
             callbacks += [_hooks(tuner, trial), _Clock(self._budget), self._best]
             result = self._with_costs(tuner._build_and_fit_model(trial, *args, **kwargs, callbacks=callbacks))
@@ -112,6 +130,9 @@ class TrialTraining:
             self._saved = None
             if len(self._results) < tuner.executions_per_trial:
                 self._file.save(self._content(), callbacks=[self._best])  # the best weights are those of all executions
+        stopped = known["stopped"] or self._earlier["stopped"]
+        if self._call and stopped is not None:  # what one of several trainings would have come to is not the score
+            known["stopped"] = {**stopped, "expected": None}
         return self._results
 
     def fit(self, model: keras.Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -264,7 +285,7 @@ class TrialTraining:
 
     def _forget(self, problem: str) -> None:
         warnings.warn(f"The trial in {self._folder} begins again at its first epoch: {problem}.", stacklevel=2)
-        del self.history.content["executions"][len(self._results) :]
+        del self.history.content["executions"][len(self._earlier["executions"]) + len(self._results) :]
         self.history.content["inherited"] = None
 
     def _with_costs(self, result: Any) -> Any:
@@ -303,6 +324,17 @@ class TrialTraining:
             "results": [self.as_json(result) for result in self._results],
             "build_config": None if model is None else model.get_build_config(),
         }
+
+
+def train_trial(tuner: Any, trial: Any, call: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """Run a `TrialTraining` of a `NASTuner` in this process; return the results, and leave the history with the tuner."""
+    seed = f"{tuner._seed}/{trial.trial_id}" + (f"/call {call}" if call else "")
+    tuner._training = training = TrialTraining(tuner, trial, call, seed=seed, budget=tuner._budget)
+    tuner._history = training.history
+    try:
+        return training.run(args, kwargs)
+    finally:
+        tuner._training = None
 
 
 class _Clock(keras.callbacks.Callback):

@@ -27,6 +27,7 @@ from kerasnas.search.epoch_state import build_as
 from kerasnas.search.execution import choose_execution
 from kerasnas.search.failures import retold
 from kerasnas.search.first_points import explore
+from kerasnas.search.fit_input import takes
 from kerasnas.search.isolation import TrialProcess
 from kerasnas.search.limits import Limits
 from kerasnas.search.live_log import LiveLog
@@ -39,7 +40,7 @@ from kerasnas.search.time_budget import TimeBudget
 from kerasnas.search.time_ceiling import TimeCeiling
 from kerasnas.search.trial_curves import TrialCurves
 from kerasnas.search.trial_history import TrialHistory, as_number
-from kerasnas.search.trial_training import TrialTraining
+from kerasnas.search.trial_training import TrialTraining, train_trial
 from kerasnas.search.waiting_trials import WaitingTrials
 from kerasnas.stopping import StoppingRule
 from kerasnas.stopping.by_name import by_name
@@ -137,10 +138,11 @@ class NASTuner(kt.Tuner):
         self._ends = ends_of_trials(folder)
         self.checkpoints = Checkpoints(self, keep_checkpoints)
         self._curves = TrialCurves(Path(self.project_dir), self.oracle.objective)
-        self._screening, self._waiting = Screening(self), WaitingTrials(self)
+        own = any(getattr(type(self), name) is not getattr(NASTuner, name) for name in ("run_trial", "_build_and_fit_model"))
+        self._screening, self._waiting = Screening(self, identifies=not own), WaitingTrials(self)
         self.time_ceiling: TimeCeiling | None = None  # until trials run in this process
         self.tensorboard = LiveLog(self) if tensorboard else None
-        self._isolate = isolate
+        self._isolate, self._calls = isolate, 0  # calls of run_trial in the present trial
         self._process: TrialProcess | None = None
         self._donor: Any = None
         self._seed, self._oracle_name = oracle.seed, type(oracle).__name__
@@ -216,7 +218,7 @@ class NASTuner(kt.Tuner):
 
     def _run_trials(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> None:
         # kt.Tuner.search with a clock, and without its busy waiting.
-        fit_kwargs = fit_kwargs | {"verbose": 0}
+        fit_kwargs = ({"verbose": 0} if takes(self.run_trial, "verbose") else {}) | fit_kwargs
         if isinstance(self.oracle, StrategyOracle):
             epochs = epochs_of(fit_args, fit_kwargs) * self.executions_per_trial
             self.time_ceiling = TimeCeiling(self._budget, Path(self.project_dir), epochs, self.oracle)
@@ -234,6 +236,7 @@ class NASTuner(kt.Tuner):
                 if self.time_ceiling is not None and self.time_ceiling.lift():
                     continue  # nothing is left but what takes long
                 self._waiting.forget()
+                self._screening.say_exhausted()
                 break
             if trial.status == "IDLE":
                 time.sleep(0.1)
@@ -277,15 +280,13 @@ class NASTuner(kt.Tuner):
         return model
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
-        """Train the model of `trial`, from its last finished epoch if a process was killed; as in `kt.Tuner`."""
-        if self._process is not None:
-            return self._process.run_trial(self, trial, args, kwargs)
-        self._training = TrialTraining(self, trial, seed=f"{self._seed}/{trial.trial_id}", budget=self._budget)
-        self._history = self._training.history
-        try:
-            return self._training.run(args, kwargs)
-        finally:
-            self._training = None
+        """Train the model of `trial`, from its last finished epoch if a process was killed; as in `kt.Tuner`.
+
+        An override may call it several times, once for each fold: the weights kept are those of the last call's best epoch.
+        """
+        call, self._calls = self._calls, self._calls + 1
+        run = train_trial if self._process is None else self._process.run_trial
+        return run(self, trial, call, args, kwargs)
 
     def choose_execution(self, model: keras.Model, batches: Batches, single_steps: bool) -> None:
         """Let TensorFlow run a training on arrays as it is fastest on a CPU; see `kerasnas.search.execution`."""
@@ -311,6 +312,7 @@ class NASTuner(kt.Tuner):
         path = Path(self.get_trial_dir(trial.trial_id)) / "history.json"
         self._history = TrialHistory(path, TrialHistory.read(path))
         self._budget.begin_trial(self._history.content["seconds"])
+        self._calls = 0
         self._donor = self.checkpoints.donor(trial) if self.inherit else None
         if self._progress:
             self._progress.begin_trial(self._number(trial))
@@ -362,7 +364,7 @@ class NASTuner(kt.Tuner):
             self.oracle.update_space(hp)
         else:
             super()._populate_initial_space()
-            if isinstance(self.oracle, StrategyOracle):
+            if isinstance(self.oracle, StrategyOracle) and self.hypermodel is not None:
                 explore(self.hypermodel, self.oracle, self.oracle.first_points)
 
     def _run_and_update_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> None:
@@ -383,8 +385,7 @@ class NASTuner(kt.Tuner):
         model = super()._build_hypermodel(hp)
         if not isinstance(model, keras.Model):
             return model  # reported by kt.Tuner
-        own_fit = type(self.hypermodel).fit is not kt.HyperModel.fit
-        if not model.compiled and not own_fit:
+        if not model.compiled and type(self.hypermodel).fit is kt.HyperModel.fit:
             raise InvalidArgument(
                 "The model that the HyperModel built is not compiled. Call model.compile(optimizer, loss, metrics) in build()."
             )

@@ -122,5 +122,6 @@ class WaitingTrials:
 
 
 def _was_stopped(folder: Path) -> bool:
-    stopped = TrialHistory.read(folder / "history.json").get("stopped")
-    return isinstance(stopped, dict) and stopped.get("rule") != "time"
+    history = TrialHistory.read(folder / "history.json")
+    stopped, once = history.get("stopped"), len(history.get("executions", ())) < 2
+    return once and isinstance(stopped, dict) and stopped.get("rule") != "time"

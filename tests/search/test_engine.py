@@ -156,9 +156,13 @@ def test_the_cost_of_a_network_is_a_metric_of_its_trial(make, small, points):
         assert trial.metrics["activation_bytes"] > 0
 
 
-def test_no_network_is_trained_twice(make, points):
+def test_no_network_is_trained_twice(make, points, capsys):
     tuner = make(wide, objective="val_loss", max_trials=100, oracle=DynaOracle)
-    tuner.search(*points, validation_data=points, epochs=1, verbose=0)
+    tuner.search(*points, validation_data=points, epochs=1)
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "Nothing new is left to try after 24 of 100 trials; "
+        "12 proposals would have trained the same network as an earlier trial."
+    )
     record = tuner.record()
     built = [(t.values["units"], t.values["second"] if t.values["depth"] == 2 else None) for t in record.trials]
     assert len(set(built)) == len(built) == 6 + 18

@@ -255,10 +255,11 @@ def test_what_is_no_callback_is_refused_before_a_trial_begins(make, small, point
     assert not list((tmp_path / "p").glob("trial_*"))
 
 
-def test_callbacks_may_be_lists_in_lists_as_for_keras(make, small, points):
+@pytest.mark.parametrize("given", [lambda note: [[note], []], lambda note: note], ids=["lists in lists", "a single one"])
+def test_callbacks_may_be_given_as_for_keras(make, small, points, given):
     seen = []
     note = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
-    make(small(), objective="loss", max_trials=1).search(*points, callbacks=[[note], []], epochs=2, verbose=0)
+    make(small(), objective="loss", max_trials=1).search(*points, callbacks=given(note), epochs=2, verbose=0)
     assert seen == [0, 1]
 
 
