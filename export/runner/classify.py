@@ -405,15 +405,9 @@ def verify(path: Path, threads: int) -> int:
     Certificates and samples are described in kerasnas' export/CERTIFICATE.md.
     """
     place = path.with_suffix(".json") if path.suffix == ".onnx" else path.with_name(f"{path.name}.json")
-    try:
-        known = json.loads(place.read_text(encoding="utf-8"))
-        sha256, test, (told,) = known["file"]["sha256"], known["self_test"], known["self_test"]["outputs"].values()
-        rows, size, (low, high) = test["samples"], test["batch_size"], test["range"]
-        places, values, mean, atol = np.asarray(told["places"], int), np.asarray(told["values"]), told["mean"], test["atol"]
-    except OSError as error:
-        raise Problem(f"{place}: {error.strerror}; expected the certificate that was written beside {path.name}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Problem(f"{place}: no whole certificate of a classifier") from error
+    sha256, test, told = read_certificate(place, path)
+    rows, size, (low, high) = test["samples"], test["batch_size"], test["range"]
+    places, values, mean, atol = np.asarray(told["places"], int), np.asarray(told["values"]), told["mean"], test["atol"]
     digest = hashlib.sha256(read_model(path)).hexdigest()
     found = [(digest == sha256, f"file     SHA-256 {digest[:16]}..., certified was {sha256[:16]}...")]
     try:
@@ -437,6 +431,34 @@ def verify(path: Path, threads: int) -> int:
     else:
         found.append((False, f"outputs  expected shape {told['shape']}, got {list(answers.shape)}"))
     return say(path, found)
+
+
+def read_certificate(place: Path, path: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return the SHA-256 of a certificate, its self-test and what that gave for the one output; each as it has to be."""
+    try:
+        known = json.loads(place.read_text(encoding="utf-8"))
+        sha256, test, (told,) = known["file"]["sha256"], known["self_test"], known["self_test"]["outputs"].values()
+        rows, size, (low, high), shape = test["samples"], test["batch_size"], test["range"], told["shape"]
+        counts = [rows, size, test["seed"], *shape, *told["places"]]
+        numbers = [low, high, told["mean"], test["atol"], *told["values"]]
+        whole = (
+            isinstance(sha256, str)
+            and all(type(one) is int and one >= 0 for one in counts)
+            and all(type(one) in (int, float) and abs(one) <= sys.float_info.max for one in numbers)
+            and low <= high
+            and shape[0] == rows > 0  # also says how many samples there can be
+            and size > 0
+            and rows % size == 0
+            and len(told["places"]) == len(told["values"])
+            and all(one < math.prod(shape) for one in told["places"])
+        )
+    except OSError as error:
+        raise Problem(f"{place}: {error.strerror}; expected the certificate that was written beside {path.name}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise Problem(f"{place}: no whole certificate of a classifier") from error
+    if not whole:
+        raise Problem(f"{place}: no whole certificate of a classifier")
+    return sha256, test, told
 
 
 def say(path: Path, found: list[tuple[bool, str]]) -> int:

@@ -176,6 +176,7 @@ def compress(
 ) -> dict[str, Any]:
     """Prune the model of `run` to zeros, half of the weights unless told; return what was measured before and after."""
     data = run.required_data
+    run.make_folder()
     settings: dict[str, Any] = {"sparsity": sparsity} if pattern is None else {"pattern": pattern}
     pruned = run.classifier.compress(data.x_train, data.y_train, epochs=epochs, seed=seed, **settings)
     result = {
@@ -197,6 +198,7 @@ def cluster(run: "Run", *, clusters: int, epochs: int, seed: int = 0) -> dict[st
     from kerasnas.compress import sparsity_report
 
     data = run.required_data
+    run.make_folder()
     pruned = next((variant for variant in run.variants() if variant.name == f"{run.name}-pruned"), None)
     start = run.classifier if pruned is None else pruned.classifier
     clustered = start.compress(

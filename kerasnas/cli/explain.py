@@ -75,10 +75,10 @@ def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = (), trust:
         map_method(method)  # a mistake is told before the work
 
     data, classifier = run.required_data, run.classifier
+    folder = run.make_folder(run.explanations)
     pictures, codes = to_images(data.x_test), to_codes(data.y_test, classifier.classes_)
     probabilities = classifier.predict_proba(pictures)
     chosen = _choose(codes, probabilities, count)
-    folder = run.folder / run.explanations
     entries: list[dict[str, Any]] = [
         {
             "test_index": int(i),

@@ -1,5 +1,6 @@
 """The certificates of exported files, and their rows of figures."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from kerasnas.cli.export_table import EXPLAINED
 if TYPE_CHECKING:
     import numpy as np
 
+    from kerasnas import explain
     from kerasnas.cli.export import Exported
     from kerasnas.cli.run_folder import Run
     from kerasnas.errors import ExportMismatch
@@ -20,13 +22,12 @@ def certified_rows(run: "Run", exported: "list[Exported]") -> "tuple[list[dict[s
     from kerasnas.cli.run_folder import remove_exported
     from kerasnas.compress import sparsity_report
     from kerasnas.errors import ExportMismatch
-    from kerasnas.explain import drift
     from kerasnas.export import benchmark, certify
     from kerasnas.export.certificate import certificate_path
     from kerasnas.image_data import to_codes
 
     data, provenance = run.data, run.provenance()
-    maps = None if data is None else run.uncompressed().explain(some(data.x_test, EXPLAINED), method="occlusion")
+    maps = _maps(run)
     x = None if data is None else pixels(data.x_test)
     y = None if data is None else to_codes(data.y_test, run.classifier.classes_)
     # Side by side and five times each, the quietest counts: another process must not decide which file looks faster.
@@ -67,12 +68,35 @@ def certified_rows(run: "Run", exported: "list[Exported]") -> "tuple[list[dict[s
             "keras_accuracy": accuracy["model"],
             "samples": accuracy.get("samples"),
             "verification": certificate.parity,
-            "drift": None if maps is None else drift(maps, one.path).to_dict(),
+            "drift": _same_maps(maps, one),
             "latency": certificate.latency,
             **one.facts,
         }
         rows.append(row)
     return rows, failures
+
+
+def _maps(run: "Run") -> "explain.Attribution | None":
+    """Return what the Keras model looks at; None without data, or of a model that cannot be explained."""
+    from kerasnas.errors import InvalidArgument
+
+    if run.data is None:
+        return None
+    try:
+        return run.uncompressed().explain(some(run.data.x_test, EXPLAINED), method="occlusion")
+    except InvalidArgument:  # figures about a file must not stand in its way
+        return None
+
+
+def _same_maps(maps: "explain.Attribution | None", one: "Exported") -> "Mapping[str, float] | None":
+    """Return how far the file looks at the same as the Keras model does; None where that cannot be had."""
+    from kerasnas.errors import InvalidArgument
+    from kerasnas.explain import drift
+
+    try:
+        return None if maps is None else drift(maps, one.path).to_dict()
+    except InvalidArgument:
+        return None
 
 
 def _judged(one: "Exported") -> tuple[Any, dict[str, str]] | None:

@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ _RESULTS = (
 )
 _EXPORTED = ("model.onnx", "model-*.onnx", "model-*.tflite")  # with their certificates
 _OF_A_SEARCH = ("classifier.json", "evaluation.json", "structure.json")
+# Names of models whose certificates, or figures, would be taken for these files, or overwrite them.
+_RESERVED = {"run", *(name.removesuffix(".json") for name in (*_RESULTS, *_OF_A_SEARCH) if name.endswith(".json"))}
 _FOLDERS = ("explanations", "model-*-explanations", "compression", "path")
 # Of the winner, by `kerasnas compress`, and the files that tell of it.
 _MADE = {"pruned": "pruning", "clustered": "clustering", "compressed": "compression"}
@@ -76,7 +79,7 @@ def remove_exported(path: Path) -> None:
     """Remove an exported file and its certificate, where they are."""
     path.unlink(missing_ok=True)
     certificate = certificate_path(path)
-    if certificate.is_file() and "kerasnas_certificate" in certificate.read_text(encoding="utf-8", errors="replace"):
+    if _is_certificate(certificate):
         certificate.unlink()
 
 
@@ -125,11 +128,16 @@ class Run:
         for that network with the data of the run.
 
         Raises:
-            InvalidArgument: if `model` is neither.
+            InvalidArgument: if `model` is neither, or its name is that of a file of kerasnas.
         """
         if not model.is_dir() and model.suffix != ".keras":
             raise InvalidArgument(f"Expected a run folder of `kerasnas search` or a .keras file, got {str(model)!r}.")
-        beside = not model.is_dir() and (model.parent / "classifier.json").is_file()
+        if not model.is_dir() and model.stem in _RESERVED:
+            raise InvalidArgument(
+                f"Expected a model of another name than {model.name}, whose files would be taken for kerasnas' own "
+                f"{model.stem}.json. Rename it."
+            )
+        beside = not model.is_dir() and _is_run(model.parent)
         if beside and model.name == "model.keras":
             model = model.parent
         of_the_run = model.is_dir() or (beside and model.name in [f"model-{done}.keras" for done in _MADE])
@@ -163,6 +171,22 @@ class Run:
             raise InvalidArgument("Expected data for this model, got none. Pass --data NAME, FOLDER or FILE.npz.")
         return self.data
 
+    def make_folder(self, name: str = "") -> Path:
+        """Make the folder of the results, or one in it, and try to write there: before the work, not after.
+
+        Raises:
+            InvalidArgument: if nothing can be written there.
+        """
+        folder = self.folder / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError as error:
+            raise InvalidArgument(
+                f"Expected a folder that can be written to, got {folder}: {error.strerror}. Pass another --out."
+            ) from error
+
     def figures(self, what: str) -> str:
         """Name the file that tells of the "pruning", "clustering" or "compression" of the model.
 
@@ -173,7 +197,7 @@ class Run:
     @property
     def explanations(self) -> str:
         """Name the folder of the explanations: in a run folder "explanations" is that of the winner."""
-        of_another = self.name != "model" and (self.folder / "classifier.json").is_file()
+        of_another = self.name != "model" and _is_run(self.folder)
         return f"{self.name}-explanations" if of_another else "explanations"
 
     def uncompressed(self) -> ImageClassifier:
@@ -292,6 +316,16 @@ class Run:
     def write(self, name: str, content: Any) -> None:
         """Write a JSON file into the folder."""
         write_json(self.folder / name, content)
+
+
+def _is_certificate(path: Path) -> bool:
+    return path.is_file() and "kerasnas_certificate" in path.read_text(encoding="utf-8", errors="replace")
+
+
+def _is_run(folder: Path) -> bool:
+    """Tell whether a classifier was saved there; the certificate of a classifier.onnx has the same name."""
+    path = folder / "classifier.json"
+    return path.is_file() and not _is_certificate(path)
 
 
 def _figures(stem: str, what: str) -> str:

@@ -120,16 +120,20 @@ def _build_twin(
     centroid_optimizer = tf_keras.optimizers.Adam(learning_rate)
     names = [f"kernel_{number}" for number in range(len(kernels))]
     penalties: list[Any] = []
+    ours = {id(kernel) for kernel in kernels}
+    # In the scope Keras asks the mapping, and nothing else, for what a regularizer weighs.
+    weighed = [one for one in model.trainable_variables if one.regularizer is not None and id(one) not in ours]
 
     def compute(bridge: Any, inputs: Any, training: bool) -> Any:
         mapping = [(kernel, getattr(bridge, name)) for kernel, name in zip(kernels, names, strict=True)]
+        mapping += [(variable, variable.value) for variable in weighed]
         with keras.StatelessScope(state_mapping=mapping) as scope:
             outputs = model(inputs, training=training)
             penalties[:] = model.losses
         if training:  # what the layers keep for themselves: moving statistics, random states
             for variable in model.non_trainable_variables:
                 value = scope.get_current_value(variable)
-                if value is not None and not any(variable is kernel for kernel in kernels):
+                if value is not None and id(variable) not in ours:
                     variable.assign(value)
         return outputs
 

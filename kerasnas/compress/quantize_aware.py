@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 
 import kerasnas
 from kerasnas.atomic import atomic_path
+from kerasnas.compress.channels.scratch import class_indices
 from kerasnas.compress.checks import check_converged, check_model, check_parity, check_settings
 from kerasnas.compress.objective import choose_objective
 from kerasnas.compress.tfmot import load_tfmot
@@ -96,7 +97,7 @@ def quantize_aware(
         model: a built Keras 3 Sequential or Functional model with one input and one output of shape (batch, classes), on the
             TensorFlow backend; left unchanged.
         x: training inputs, shape (n, ...) as the model takes them.
-        y: classes, n of them, or one-hot rows.
+        y: classes, n of them, or one-hot rows, a single 1 in each.
         path: where the file goes; must end in .tflite.
         validation_data: (x, y) to measure on; None keeps a fifth of the samples, stratified, back from training for it.
         preserve_sparsity: whether weights that are zero stay zero, for a model that `prune` made.
@@ -184,13 +185,12 @@ def _split(model: keras.Model, x: Any, y: Any, validation: Any, seed: int | None
     else:
         if (number := len(inputs) // 5) < 1:
             raise InvalidArgument(f"Expected at least 5 samples, got {len(inputs)}. Pass the training data.")
-        classes = labels.argmax(axis=1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
+        classes = class_indices(labels, model.output_shape)
         counts = np.unique(classes, return_counts=True)[1]
         stratify = classes if counts.min() >= 2 and number >= len(counts) else None
         ours, held = train_test_split(np.arange(len(inputs)), test_size=number, random_state=seed or 0, stratify=stratify)
         x_train, y_train, x_test, y_test = inputs[ours], labels[ours], inputs[held], labels[held]
-    one_hot = y_test.ndim == 2 and y_test.shape[1] > 1
-    return x_train, y_train, np.asarray(x_test, "float32"), y_test.argmax(axis=1) if one_hot else y_test.reshape(-1)
+    return x_train, y_train, np.asarray(x_test, "float32"), class_indices(y_test, model.output_shape)
 
 
 def trainable_twin(model: keras.Model) -> Any:

@@ -127,12 +127,14 @@ def _remake(operation: keras.Operation) -> list[Any]:
     if kind is None or not isinstance(operation, keras.Layer) or not type(operation).__module__.startswith("keras."):
         return []
     known = {*inspect.signature(kind.__init__).parameters, "name", "trainable"} - {"dtype"}
+    if isinstance(operation, keras.layers.ActivityRegularization):
+        return [kind(name=operation.name)]  # its l1 and l2 are a regularizer's: a penalty in training, nothing else
     config = {key: value for key, value in operation.get_config().items() if key in known and not key.endswith(_LEFT_OUT)}
     if isinstance(operation, keras.layers.LeakyReLU):
         config["alpha"] = operation.negative_slope  # as tf_keras calls it
     try:
         return [kind.from_config(config)]
-    except (ValueError, TypeError):  # such as an activation that Keras 3 alone has
+    except (ValueError, TypeError, KeyError):  # such as an activation that Keras 3 alone has, or the function of a Lambda
         return []
 
 

@@ -360,7 +360,8 @@ def _check(max_trials: Any, max_time: Any, epochs: Any, batch_size: Any, held_ou
 def _examine(bench: Bench, journal: Journal, original: Candidate, chosen: Candidate, exam: tuple[Any, Any]) -> dict[str, float]:
     right, left = (bench.right(journal.path(row), *exam) for row in (original, chosen))
     figures = {"n": len(right), "original": float(right.mean()), "chosen": float(left.mean())}
-    return {**figures, "loss": figures["original"] - figures["chosen"], "loss_error": paired_error(right, left)}
+    error = 0.0 if chosen == original else paired_error(right, left)  # a file against itself loses nothing, surely
+    return {**figures, "loss": figures["original"] - figures["chosen"], "loss_error": error}
 
 
 def _reason(goal: Goal, chosen: Candidate, rows: Sequence[Candidate], n_held_out: int) -> str:

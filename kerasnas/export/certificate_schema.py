@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +84,7 @@ _WORDS = {
     "count": ("a whole number >= 0", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 0),
     "number": (
         "a finite number",
-        lambda v: isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v),
+        lambda v: isinstance(v, int | float) and not isinstance(v, bool) and abs(v) <= sys.float_info.max,
     ),
     "sha256": ("64 hexadecimal digits", lambda v: isinstance(v, str) and re.fullmatch("[0-9a-f]{64}", v) is not None),
     "anything": ("anything", lambda _: True),
@@ -138,7 +139,10 @@ def _problem(kind: Any, value: Any, place: str) -> str | None:
 
 
 def _disagreement(content: Mapping[str, Any]) -> str | None:
-    """Return what does not fit together in a self-test of the right types, or None."""
+    """Return what does not fit together in a certificate of the right types, or None."""
+    parity = content["parity"]
+    if parity is not None and all(one is None for one in parity["max_abs_difference"].values()):
+        return f"expected a number at parity.max_abs_difference, got {parity['max_abs_difference']!r:.60}"
     test = content["self_test"]
     if len(test["range"]) != 2 or test["range"][0] > test["range"][1]:
         return f"expected [lowest, highest] at self_test.range, got {test['range']!r:.60}"

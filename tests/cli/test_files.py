@@ -116,6 +116,23 @@ def test_export_to_litert(digits_net, tmp_path, capsys):
     assert "net-int8.tflite and its certificate net-int8.tflite.json" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_model_of_whole_pixels_is_exported_whether_or_not_its_maps_can_be_had(known, tmp_path, monkeypatch):
+    keras.utils.set_random_seed(0)
+    stack = [keras.layers.Rescaling(1 / 16), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]
+    keras.Sequential([keras.Input((8, 8, 1), dtype="uint8"), *stack]).save(tmp_path / "whole.keras")
+    if not known:
+
+        def refuses(*_):
+            raise InvalidArgument("Expected another file.")
+
+        monkeypatch.setattr(kerasnas.explain, "drift", refuses)
+    assert main(["export", str(tmp_path / "whole.keras"), "--data", "digits"]) == 0
+    (row,) = _read(tmp_path / "verification.json")["files"]
+    assert (row["drift"]["rank_correlation"] > 0.9) if known else (row["drift"] is None)
+    assert main(["verify", str(tmp_path / "whole.onnx"), "--no-latency"]) == 0
+
+
 @pytest.mark.parametrize("kind", [ExportMismatch, KerasNASError])
 def test_a_format_that_cannot_be_kept_leaves_the_others_certified(kind, digits_net, tmp_path, capsys, monkeypatch):
     whole = export._to_litert

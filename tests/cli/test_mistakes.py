@@ -12,6 +12,7 @@ import kerasnas.cli
 import kerasnas.cli.explain
 import kerasnas.cli.search
 from kerasnas.cli import main
+from kerasnas.cli.run_folder import Run
 from kerasnas.errors import InvalidArgument
 
 
@@ -100,6 +101,35 @@ def test_a_damaged_description_of_a_run(content, run, tmp_path, capsys):
     shutil.copy(run / "model.keras", tmp_path)
     (tmp_path / "classifier.json").write_text(content)
     assert "classifier.json is damaged" in _error(capsys, ["export", str(tmp_path)])
+
+
+@pytest.mark.parametrize("name", ["classifier", "verification", "run", "compression", "evaluation"])
+def test_a_model_with_the_name_of_a_file_of_kerasnas(name, tmp_path, capsys):
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()]).save(tmp_path / f"{name}.keras")
+    said = _error(capsys, ["export", str(tmp_path / f"{name}.keras")])
+    assert f"another name than {name}.keras" in said
+    assert said.endswith("Rename it.")
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.keras"]
+
+
+def test_the_certificate_of_a_file_is_not_taken_for_a_run(tmp_path):
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()]).save(tmp_path / "model.keras")
+    (tmp_path / "classifier.json").write_text('{"kerasnas_certificate": 1}')
+    run = Run.open(tmp_path / "model.keras", data=None, image_size=None, out=None)
+    assert run.is_bare
+    assert run.explanations == "explanations"
+
+
+@pytest.mark.parametrize("command", [["compress", "--sparsity", "0.5"], ["compress", "--clusters", "4"], ["explain"]])
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(command, tmp_path, capsys, monkeypatch):
+    stack = [keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]
+    keras.Sequential([keras.Input((8, 8, 1)), *stack]).save(tmp_path / "small.keras")
+    for work in ("compress", "predict_proba"):
+        monkeypatch.setattr(kerasnas.ImageClassifier, work, lambda *_, **__: pytest.fail("it worked for nothing"))
+    first, *options = command
+    out = tmp_path / "small.keras" / "out"
+    said = _error(capsys, [first, str(tmp_path / "small.keras"), "--data", "digits", *options, "--out", str(out)])
+    assert f"Expected a folder that can be written to, got {out}" in said
 
 
 def test_an_impossible_output_folder(run, tmp_path, capsys):

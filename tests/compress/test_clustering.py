@@ -138,6 +138,18 @@ def test_training_moves_the_values_towards_the_loss():
     np.testing.assert_allclose(kernel[:, 0], [-2] * 4 + [3] * 4, atol=0.02)
 
 
+def test_regularizers_of_what_is_not_clustered_are_trained_with():
+    stack = [layers.Dense(32, "relu", kernel_regularizer="l2"), layers.BatchNormalization(gamma_regularizer="l2")]
+    stack += [layers.Dense(3, kernel_regularizer="l2", bias_regularizer=keras.regularizers.L2(10.0)), layers.Dense(1)]
+    model = keras.Sequential([layers.Input((8,)), *stack])
+    model.layers[2].bias.assign([1.0, -1.0, 1.0])
+    model.compile(loss="mse")
+    x = np.random.default_rng(0).normal(size=(64, 8))
+    clustered = cluster(model, x, x.sum(axis=1, keepdims=True), clusters=24, epochs=15, learning_rate=0.1, seed=0)
+    assert [kernel.distinct <= 24 for kernel in sparsity_report(clustered).kernels] == [True] * 3
+    assert np.abs(clustered.layers[2].bias.numpy()).max() < 0.1  # of so heavy a penalty little is left
+
+
 def test_same_seed_same_weights(dense_model):
     model, x, y = dense_model
     first, second = (cluster(model, x, y, clusters=4, seed=3).get_weights() for _ in range(2))

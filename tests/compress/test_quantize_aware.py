@@ -153,6 +153,27 @@ def test_activations_that_tfmot_does_not_take_are_all_named(tmp_path):
     assert "fine" not in str(raised.value)
 
 
+def test_a_lambda_is_named_and_a_penalty_on_activities_passes():
+    x = np.random.default_rng(0).normal(size=(3, 6)).astype("float32")
+    model = keras.Sequential([layers.Input((6,)), layers.Lambda(lambda x: 2 * x, name="own"), layers.Dense(3)])
+    with pytest.raises(InvalidArgument, match=r"'own' \(Lambda\) is unknown there"):
+        translate(model, takes_all)
+    model = keras.Sequential([layers.Input((6,)), layers.ActivityRegularization(l1=0.1, l2=0.1), layers.Dense(3)])
+    twin = translate(model, takes_all)
+    np.testing.assert_allclose(twin(x), model(x), rtol=1e-5)
+    assert not np.any(twin.losses)
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_several_classes_at_once_are_refused_before_training(held, dense_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["kerasnas.compress.quantize_aware"], "_fit", lambda *_: pytest.fail("trained"))
+    model, x, _ = dense_model
+    several = np.ones((len(x), 3)) * [1, 0, 1]
+    validation = (x, several) if held else None
+    with pytest.raises(InvalidArgument, match=r"rows that sum to 2 to 2\. Accuracy .* \(multi-label\)"):
+        quantize_aware(model, x, several, tmp_path / "m.tflite", validation_data=validation)
+
+
 def test_one_batch_of_a_dataset_does_not_stand_for_all(dense_model, tmp_path):
     import tensorflow as tf
 

@@ -1,7 +1,10 @@
 """The edge kit's runner on files that the exporter wrote: the probabilities of Keras, the maps of `kerasnas.explain`."""
 
+import copy
+import functools
 import importlib.util
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -195,6 +198,31 @@ def test_a_device_checks_the_certificate_as_kerasnas_does(runner, scramble, pict
         paper.unlink() if content is None else paper.write_text(content)
         assert runner.main([str(path), "--verify"]) == 2
         assert expected in capsys.readouterr().err
+
+
+def test_a_damaged_certificate_checks_nothing(runner, scramble, tmp_path, capsys):
+    path = tmp_path / "m.onnx"
+    certify(to_onnx(conv_net(scramble, 5, "softmax"), path, labels=list("abcde")))
+    whole = json.loads(certificate_path(path).read_text())
+    ((output, _),) = whole["self_test"]["outputs"].items()
+    places = [("file", "sha256"), *(("self_test", key) for key in whole["self_test"])]
+    places += [("self_test", "outputs", output, key) for key in ("shape", "places", "values", "mean")]
+    for *way, key in places:
+        for wrong in (None, "gone", 0, -1, [], ["x", 1], {}, math.nan, 10**400):
+            if (key, wrong) in (("seed", 0), ("seed", 10**400), ("atol", 0), ("mean", 0), ("atol", -1), ("mean", -1)):
+                continue  # such may stand there
+            told = copy.deepcopy(whole)
+            holder = functools.reduce(lambda inner, name: inner[name], way, told)
+            if wrong == "gone":
+                del holder[key]
+            else:
+                holder[key] = wrong
+            certificate_path(path).write_text(json.dumps(told))
+            assert runner.main([str(path), "--verify"]) == 2, (key, wrong)
+            said = capsys.readouterr()
+            assert "no whole certificate of a classifier" in said.err
+            assert said.out == ""
+            assert said.err.count("\n") == 1
 
 
 def test_how_networks_end(runner, scramble, tmp_path):

@@ -59,7 +59,9 @@ def differences(
 
     The masked model is `model` itself, computed call by call: wherever a tensor is made, its removed channels are set to zero
     before anything reads it. No weight is sliced for it. Its outputs are compared, and the kept channels of all tensors
-    between layers; a difference is a share of the largest value of the tensor.
+    between layers; a difference is a share of the largest value of the tensor. Each layer of `smaller` is given what the one of
+    the masked model is given: else the roundings before it would count as its own, and by much where two tensors that are
+    nearly alike are subtracted.
     """
     channels = dependencies.bundles.of_channel
     old = np.ones(dependencies.bundles.count, bool) if before is None else before
@@ -88,12 +90,14 @@ def differences(
 
     def shrunk(call: Call) -> list[Any]:
         made = _run(call, [])
-        for value, expected in zip(made, values[call.key], strict=True):
-            found.append((_relative(expected, keras.ops.convert_to_numpy(value)), call.operation.name))
+        for place, expected in enumerate(values[call.key]):
+            found.append((_relative(expected, keras.ops.convert_to_numpy(made[place])), call.operation.name))
+            made[place] = _replaced(made[place], expected)
         return made
 
-    expected = replay(model, inputs, masked)
+    replay(model, inputs, masked)
     replay(smaller, inputs, shrunk)
+    expected = replay(smaller, inputs, lambda call: _run(call, []))  # of the layers that were compared, one after the other
     whole = keras.tree.pack_sequence_as(inner_graph(smaller)._inputs_struct, inputs)
     for value, made in zip(expected, keras.tree.flatten(smaller(whole, training=False)), strict=True):
         share = _relative(keras.ops.convert_to_numpy(value), keras.ops.convert_to_numpy(made))
@@ -143,6 +147,17 @@ def _zeroed(value: Any, axis: int, gone: NDArray[np.bool_]) -> Any:
     if hasattr(value, "_keras_mask"):
         zeroed._keras_mask = value._keras_mask
     return zeroed
+
+
+def _replaced(value: Any, expected: NDArray[Any]) -> Any:
+    """Return the numbers that are expected in the place of a tensor, if it could be them."""
+    kind = keras.backend.standardize_dtype(value.dtype)
+    if tuple(value.shape) != expected.shape or not keras.backend.is_float_dtype(kind):
+        return value
+    replaced = keras.ops.convert_to_tensor(expected, kind)
+    if hasattr(value, "_keras_mask"):
+        replaced._keras_mask = value._keras_mask
+    return replaced
 
 
 def _relative(a: NDArray[Any], b: NDArray[Any]) -> float:

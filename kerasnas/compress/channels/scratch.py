@@ -210,8 +210,16 @@ def class_indices(labels: NDArray[Any], output_shape: tuple[int | None, ...]) ->
 
 
 def paired_error(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Return the standard error of the difference of two accuracies on the same samples."""
-    difference = one.astype(float) - other.astype(float)
+    """Return the standard error of the difference of two accuracies on the same samples; never 0.
+
+    That two networks disagree on none of few samples does not show that they never do: it is counted as if they disagreed on
+    one more in each direction.
+
+    Source:
+        Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions"; a whole sample in each
+        direction, as Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions".
+    """
+    difference = np.concatenate([one.astype(float) - other.astype(float), (1.0, -1.0)])
     return float(difference.std() / math.sqrt(len(difference)))
 
 

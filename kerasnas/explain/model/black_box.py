@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -50,7 +51,8 @@ def scores_of(model: Any, images: ArrayLike) -> Scores:
         return ScoreView(model, images)
     if isinstance(model, str | os.PathLike):
         file = _of_images(model)
-        return BlackBox(lambda x: file([x]), images, file.inputs[0].shape, rounding=file.rounding, sigmoid=file.sigmoid)
+        run = partial(_answers_of, file)
+        return BlackBox(run, images, file.inputs[0].shape, rounding=file.rounding, sigmoid=file.sigmoid)
     if callable(model):
         return BlackBox(model, images, sigmoid=isinstance(model, Answers) and model_threshold(model.model) > 0)
     raise InvalidArgument(
@@ -148,6 +150,14 @@ def _of_images(path: str | os.PathLike[str]) -> FileClassifier:
             f"{', '.join(f'{one.name} {one.shape}' for one in file.inputs)}. Wrap it in a function of images."
         )
     (images,) = file.inputs
-    if images.dtype is None or images.dtype.kind != "f":
-        raise InvalidArgument(f"Expected a file that takes floats; {file.path.name} takes {images.kind}. Wrap it.")
+    if images.dtype is None or images.dtype.kind not in "iuf":
+        raise InvalidArgument(f"Expected a file that takes numbers; {file.path.name} takes {images.kind}. Wrap it.")
     return file
+
+
+def _answers_of(file: FileClassifier, x: np.ndarray) -> np.ndarray:
+    """Return what a file answers to images; of integers it is given the nearest that it takes."""
+    kind = file.inputs[0].dtype
+    if kind is not None and kind.kind in "iu":
+        x = np.clip(np.rint(x), np.iinfo(kind).min, np.iinfo(kind).max)
+    return file([x])

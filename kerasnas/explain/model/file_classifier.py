@@ -73,6 +73,10 @@ class FileClassifier:
         is_litert = self.path.suffix == ".tflite"
         if not self.path.is_file():
             raise InvalidArgument(f"Expected {'a LiteRT' if is_litert else 'an ONNX'} file; there is none at {self.path}.")
+        if self.path.suffix in (".keras", ".h5"):
+            raise InvalidArgument(
+                f"Expected an ONNX or LiteRT file; {self.path.name} is a Keras model. Pass keras.models.load_model(path)."
+            )
         opened = _litert(self.path) if is_litert else _onnx(self.path)
         if len(opened.outputs) != 1:
             raise InvalidArgument(

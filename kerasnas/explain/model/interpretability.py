@@ -62,7 +62,7 @@ def interpretability(model: Any, *, attributions: Sequence[Any] = ()) -> Interpr
     """Measure what makes a model easy or hard to read; nothing is run but for `attributions` that tell their model.
 
     Structure, over the calls of the graph that the outputs depend on, nested models opened:
-        depth_layers: the most layers with a kernel (a weight of at least two axes) on a path from an input to an output; as
+        depth_layers: the most layers with a kernel (as below) on a path from an input to an output; as
             in the name of ResNet-50, normalisations do not count.
         paths_count: paths from the inputs to the outputs.
         branches_count: values that more than one call reads.
@@ -71,7 +71,8 @@ def interpretability(model: Any, *, attributions: Sequence[Any] = ()) -> Interpr
         unique_operators_count: kinds of layers and operations, by class.
         parameters_count, macs_count: as `kerasnas.cost.cost_of` counts them, MACs for one sample.
 
-    Parameters, over the kernels (weights of at least two axes), NaN if there are none:
+    Parameters, over the kernels (weights that are called kernel, recurrent_kernel and the like, or embeddings; so no biases of
+    attention, and no slopes of PReLU, which have two axes, too), NaN if there are none:
         kernel_zeros_share: share of exact zeros in all kernels together.
         kernel_kurtosis_mean: mean over the kernels of the excess kurtosis: high if few weights carry much.
         kernel_stable_rank_mean: mean over the kernels, from 1.
@@ -188,7 +189,12 @@ def _skips(read: list[set[int]], makers: dict[int, int]) -> int:
 
 
 def _has_kernel(call: Call) -> bool:
-    return any(len(weight.shape) > 1 for weight in getattr(call.operation, "weights", ()))
+    return any(_is_kernel(weight.name) for weight in getattr(call.operation, "weights", ()))
+
+
+def _is_kernel(name: str) -> bool:
+    """Tell a kernel by what its layer calls it: "kernel", "query/kernel", "depthwise_kernel", "embeddings"."""
+    return name.endswith(("kernel", "embeddings"))
 
 
 def _cost(model: Any) -> dict[str, float]:
@@ -197,7 +203,7 @@ def _cost(model: Any) -> dict[str, float]:
 
 
 def _parameters(model: Any) -> dict[str, float]:
-    kernels = [row for row in weight_statistics(model).rows if row.axes > 1]
+    kernels = [row for row in weight_statistics(model).rows if _is_kernel(row.part)]
     count = sum(row.count for row in kernels)
     return {
         "kernel_zeros_share": sum(row.zeros_share * row.count for row in kernels) / count if count else float("nan"),

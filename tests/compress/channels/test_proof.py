@@ -55,6 +55,30 @@ def test_channels_in_the_wrong_order_are_found(halved):
         prove(model, smaller, dependencies, other)
 
 
+def test_the_difference_of_tensors_that_are_nearly_alike_is_no_reason_to_refuse():
+    # Sums over so many channels are rounded otherwise in the smaller model: by 1e-7 of them, but 1e-3 of their difference.
+    inputs, shared = layers.Input((20,)), [layers.Dense(3000, "relu"), layers.Dense(16)]
+    one, other = (shared[1](shared[0](x)) for x in (inputs, inputs * 1.0001))
+    difference = layers.Subtract()([one, other])
+    model = keras.Model(inputs, layers.Dense(1)(layers.Dense(4, "relu")(keras.ops.abs(difference))))
+    small = prune_channels(model, ratio=0.5)
+    assert small.count_params() < 0.6 * model.count_params()
+
+
+def test_a_wrong_layer_behind_such_a_difference_is_found():
+    inputs, shared = layers.Input((20,)), layers.Dense(16, name="shared")
+    difference = layers.Subtract()([shared(inputs), shared(inputs * 1.0001)])
+    model = keras.Model(inputs, layers.Dense(1)(layers.Dense(8, "relu", name="behind")(difference)))
+    dependencies = dependencies_of(model)
+    kept = np.ones(dependencies.bundles.count, bool)
+    kept[dependencies.bundles.groups[0][::2]] = False
+    smaller = rebuild(model, dependencies, kept)
+    assert prove(model, smaller, dependencies, kept) <= 1e-5
+    smaller.get_layer("behind").kernel.assign(smaller.get_layer("behind").kernel * 1.0001)
+    with pytest.raises(KerasNASError, match="'behind' differs by"):
+        prove(model, smaller, dependencies, kept)
+
+
 def test_a_rule_that_is_wrong_is_found(monkeypatch, shake):
     def as_if_channels_were_alone(tracer, call, x):
         tracer.use(call, call.operation.gamma, -1, x.channels, "along")

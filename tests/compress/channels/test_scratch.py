@@ -143,8 +143,15 @@ def test_held_out_samples_that_cannot_judge_are_refused_before_the_training(task
 
 def test_the_error_of_a_paired_difference():
     one, other = np.array([1, 1, 1, 0], bool), np.array([1, 0, 1, 1], bool)
-    assert paired_error(one, other) == pytest.approx(np.std([0, 1, 0, -1]) / 2)
-    assert paired_error(one, one) == 0
+    # One more disagreement in each direction: shares of 2 and 2 of 6 (Bonett and Price 2012, equation 5).
+    assert paired_error(one, other) == pytest.approx(np.sqrt((2 + 2 - 0) / 6 / 6))
+
+
+@pytest.mark.parametrize("samples", [15, 30, 500])
+def test_no_disagreement_on_few_samples_does_not_show_that_there_is_none(samples):
+    right = np.ones(samples, bool)
+    # The rule of three: of a true rate of 3 / n none is seen in 1 of 20 times.
+    assert 1.96 * paired_error(right, right) == pytest.approx(3 / samples, rel=0.2)
 
 
 @pytest.mark.parametrize(

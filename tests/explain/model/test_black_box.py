@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain import confusion, grad_cam, layer_importance, occlusion, shap_values
+from kerasnas.explain import confusion, grad_cam, layer_importance, occlusion, rise, shap_values
 from kerasnas.explain.model.black_box import BlackBox, scores_of
 from kerasnas.explain.model.score_view import ScoreView
 
@@ -111,6 +111,24 @@ def test_an_onnx_file_of_any_batch_size(onnx_file, images, batch):
     np.testing.assert_allclose(found.values, expected.repeat(3, axis=1).repeat(3, axis=2), atol=1e-5)
 
 
+@pytest.mark.parametrize("method", [occlusion, rise])
+def test_a_file_of_whole_pixels_is_given_the_nearest(method, tmp_path):
+    from onnx import TensorProto, helper, save
+
+    nodes = [helper.make_node("Cast", ["x"], ["float"], to=TensorProto.FLOAT)]
+    nodes.append(helper.make_node("ReduceMean", ["float"], ["scores"], axes=[1, 2], keepdims=0))
+    start = helper.make_tensor_value_info("x", TensorProto.UINT8, ["batch", 6, 6, 3])
+    end = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 3])
+    model = helper.make_model(helper.make_graph(nodes, "box", [start], [end]), opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    save(model, path := tmp_path / "whole.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
+    nearest = lambda x: np.clip(np.rint(x), 0, 255).mean(axis=(1, 2))  # noqa: E731
+    for baseline in ("mean", -3.0, 255.6):  # what is between or beyond the pixels that it takes
+        found, expected = (method(one, images, target=1, baseline=baseline).values for one in (path, nearest))
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
 @pytest.mark.parametrize("batch", ["batch", 2])
 def test_shapley_values_of_an_onnx_file_and_of_a_function_have_the_closed_form(onnx_file, images, batch):
     pytest.importorskip("shap")
@@ -123,19 +141,18 @@ def test_shapley_values_of_an_onnx_file_and_of_a_function_have_the_closed_form(o
 
 
 def test_files_that_are_no_classifier_of_images(onnx_file, images, tmp_path):
-    from onnx import TensorProto
-
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
     broken_litert = tmp_path / "broken.tflite"
     broken_litert.write_bytes(b"no model")
+    (tmp_path / "model.keras").write_bytes(b"PK")
     for path, message in (
         (tmp_path / "none.onnx", "there is none at"),
         (broken, "onnxruntime cannot load"),
         (tmp_path / "none.tflite", "a LiteRT file; there is none at"),
+        (tmp_path / "model.keras", r"ONNX or LiteRT file; model.keras is a Keras .* Pass keras.models.load_model\(path\)"),
         (broken_litert, "can load, but broken.tflite stopped it"),
         (onnx_file(outputs=2), "one output.*scores, twice"),
-        (onnx_file(kind=TensorProto.INT32), r"takes floats.*tensor\(int32\)"),
     ):
         with pytest.raises(InvalidArgument, match=message):
             occlusion(path, images)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.explain import weight_statistics
 from kerasnas.explain.model.gini import gini
 from kerasnas.explain.model.interpretability import Interpretability, interpretability
 
@@ -106,6 +107,21 @@ def test_parameters_are_aggregated_over_the_kernels():
     p, row = 0.25, rank_one.ravel().astype(float)
     other = ((row - row.mean()) ** 4).mean() / row.var() ** 2 - 3
     assert found["kernel_kurtosis_mean"] == pytest.approx(((1 - 6 * p * (1 - p)) / (p * (1 - p)) + other) / 2)
+
+
+def test_biases_of_attention_and_slopes_are_no_kernels():
+    inputs = keras.Input((4, 6))
+    x = keras.layers.MultiHeadAttention(2, 3)(inputs, inputs)
+    x = keras.layers.PReLU()(keras.layers.LSTM(3)(x))
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    rows = [row for row in weight_statistics(model).rows if row.part.rpartition("/")[2] in ("kernel", "recurrent_kernel")]
+    assert len(rows) == 4 + 2 + 1
+    found = interpretability(model)
+    assert found["kernel_zeros_share"] == 0  # of the biases all are zero
+    assert found["kernel_norm"] == pytest.approx(np.sqrt(sum(row.frobenius_norm**2 for row in rows)))
+    assert found["depth_layers"] == 3  # attention, LSTM, Dense
+    words = keras.Sequential([keras.Input((4,)), keras.layers.Embedding(5, 2), keras.layers.Flatten(), keras.layers.PReLU()])
+    assert interpretability(words)["depth_layers"] == 1
 
 
 def test_a_model_without_kernels_has_no_number_for_them():
