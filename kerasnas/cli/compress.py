@@ -242,7 +242,7 @@ def search(run: "Run", *, goal: str, **settings: Any) -> "Compression":
         goal=goal,
         held_out=(data.x_test[judges], data.y_test[judges]),
         test=(data.x_test[last], data.y_test[last]),
-        directory=run.folder / "compression",
+        directory=run.compression_search,
         **settings,
     )
     return _leave(run, smaller.compression_)
@@ -267,7 +267,7 @@ def prune_channels(run: "Run", **settings: Any) -> "Compression":
     facts = classifier.export_facts()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AlreadyWithinTarget)  # the result says so
-        found = prune_and_measure(classifier.model_, *pairs, export=facts, directory=run.folder / "compression", **settings)
+        found = prune_and_measure(classifier.model_, *pairs, export=facts, directory=run.compression_search, **settings)
     return _leave(run, found)
 
 

@@ -41,7 +41,7 @@ _EXPORTED = ("model.onnx", "model-*.onnx", "model-*.tflite")  # with their certi
 _OF_A_SEARCH = ("classifier.json", "evaluation.json", "structure.json")
 # Names of models whose certificates, or figures, would be taken for these files, or overwrite them.
 _RESERVED = {"run", *(name.removesuffix(".json") for name in (*_RESULTS, *_OF_A_SEARCH) if name.endswith(".json"))}
-_FOLDERS = ("explanations", "model-*-explanations", "compression", "path")
+_FOLDERS = ("explanations", "model-*-explanations", "compression", "model-*-compression", "path")
 # Of the winner, by `kerasnas compress`, and the files that tell of it.
 _MADE = {"pruned": "pruning", "clustered": "clustering", "compressed": "compression"}
 
@@ -200,6 +200,11 @@ class Run:
         of_another = self.name != "model" and _is_run(self.folder)
         return f"{self.name}-explanations" if of_another else "explanations"
 
+    @property
+    def compression_search(self) -> Path:
+        """The folder of the search for a smaller network: each network has its own."""
+        return self.folder / ("compression" if self.name == "model" else f"{self.name}-compression")
+
     def uncompressed(self) -> ImageClassifier:
         """Return the classifier before it was made smaller: that of `NAME.keras` beside a `NAME-pruned.keras` and the like."""
         stem, _ = self._made_of
@@ -208,10 +213,10 @@ class Run:
     def other_rows(self, rows: Sequence[dict[str, Any]], *, failed: bool) -> list[dict[str, Any]]:
         """Return the rows of verification.json that stay beside those of the files that were just exported.
 
-        They are those of other networks where a `NAME-pruned.keras` or the like is exported by itself, and those of files that
-        a failure has left as they were.
+        They are those of other networks where a .keras file is exported by itself, and those of files that a failure has left
+        as they were.
         """
-        if not self._made_of[0] and not failed:
+        if self.model.is_dir() and not failed:
             return []
         gone = {row["file"] for row in rows} | set(() if failed else _exported(self.name))
         told = _read_if_there(self.folder / "verification.json")

@@ -208,7 +208,8 @@ def test_a_pruned_network_by_itself_keeps_its_history_and_the_rows_of_others(dig
     (tmp_path / "net-clustering.json").unlink()  # it only bears the name
     named = Run.open(tmp_path / "net-clustered.keras", data=None, image_size=None, out=None)
     assert named.uncompressed() is named.classifier
-    assert named.other_rows([], failed=False) == []
+    assert [row["file"] for row in named.other_rows([], failed=False)] == ["net.onnx", "net-pruned.onnx"]
+    assert named.compression_search.name == "net-clustered-compression"
 
 
 def test_what_a_search_chose_is_not_replaced_unasked(digits_net, tmp_path, capsys):
@@ -305,7 +306,10 @@ def test_two_networks_in_a_folder_keep_their_own_figures(digits_net, tmp_path):
             main(["compress", str(tmp_path / f"{name}.keras"), "--data", "digits", "--sparsity", sparsity, "--epochs", "1"])
             == 0
         )
-    assert main(["export", str(tmp_path / "a.keras"), "--data", "digits"]) == 0
+    for name in "ba":
+        assert main(["export", str(tmp_path / f"{name}.keras"), "--data", "digits"]) == 0
+    files = [row["file"] for row in _read(tmp_path / "verification.json")["files"]]
+    assert files == ["b.onnx", "b-pruned.onnx", "a.onnx", "a-pruned.onnx"]
     (step,) = _read(tmp_path / "a-pruned.json")["compression"]
     assert step["sparsity"] == _read(tmp_path / "a-pruning.json")["sparsity"] == pytest.approx(0.5, abs=0.02)
     assert _read(tmp_path / "b-pruning.json")["sparsity"] == pytest.approx(0.9, abs=0.02)
