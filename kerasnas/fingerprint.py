@@ -1,6 +1,7 @@
 """When two compiled models are one training problem."""
 
 import hashlib
+import inspect
 import json
 import types
 from collections.abc import Callable
@@ -219,9 +220,15 @@ def _describe_object(value: Any) -> Any:
 
 def _config_of(value: Any) -> Any:
     try:
-        return value.get_config()
+        config = value.get_config()
     except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
         raise _NoClaimError from error
+    if not _is_of_keras(type(value).__init__):
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        named = {each.name for each in inspect.signature(type(value)).parameters.values() if each.kind in kinds}
+        if not named <= config.keys():  # an argument that the class's own `get_config` forgets may tell two apart
+            raise _NoClaimError
+    return config
 
 
 def _functions_of(value: Any) -> dict[str, str]:

@@ -38,6 +38,26 @@ class Scale(layers.Layer):
         return super().get_config() | {"factor": self.factor}
 
 
+@keras.saving.register_keras_serializable("test_no_claim")
+class Forgets(layers.Dense):
+    """Its configuration is that of a Dense layer."""
+
+    def __init__(self, units, times=1.0, **kwargs):
+        super().__init__(units, **kwargs)
+        self.times = times
+
+    def call(self, x):
+        return self.times * super().call(x)
+
+
+@keras.saving.register_keras_serializable("test_no_claim")
+class Known(keras.losses.Loss):
+    """Has the arguments of every loss."""
+
+    def call(self, a, b):
+        return a - b
+
+
 class Own(keras.Model):
     def train_step(self, data):
         return {}
@@ -98,6 +118,7 @@ def subclassed():
         lambda: with_layer(layers.Reshape((1, 3)), layers.TimeDistributed(layers.Dense(2, activation=gelu))),
         lambda: with_layer(layers.Dense(2, kernel_regularizer=Penalty())),
         lambda: with_layer(Custom()),
+        lambda: with_layer(Forgets(2, times=3.0)),
         lambda: with_layer(layers.Dense(2), loss=lambda a, b: a - b),
         lambda: with_layer(layers.Dense(2), loss=Loss()),
         lambda: with_layer(layers.Dense(2), loss="no_such_loss"),
@@ -119,3 +140,4 @@ def test_what_is_registered_is_taken_at_its_word():
     activation = fingerprint(with_layer(layers.Dense(2, activation=known)))
     assert activation is not None
     assert activation != fingerprint(with_layer(layers.Dense(2)))
+    assert fingerprint(with_layer(layers.Dense(2), loss=Known())) is not None
