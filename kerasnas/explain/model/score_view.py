@@ -150,8 +150,10 @@ class ScoreView(Scores):
 
         compiled = tf.function(run).get_concrete_function(self._batch_spec, tf.TensorSpec((), tf.int32))
         if not all(found):
+            kind = keras.backend.standardize_dtype(self._graph.inputs[0].dtype)
+            came = "rounds or compares" if "int" not in kind else f"takes {kind}, whole numbers, for which there is none"
             raise InvalidArgument(
-                "Expected a model whose score has a gradient by the image; came one that rounds or compares. "
+                f"Expected a model whose score has a gradient by the image; came one that {came}. "
                 "Use occlusion or RISE, which need none."
             )
         return lambda x, label: compiled(tf.constant(x), tf.constant(label))

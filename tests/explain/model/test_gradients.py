@@ -116,6 +116,14 @@ def test_a_score_without_a_gradient(rng):
         vanilla_gradients(model, rng.random((1, 4, 4, 1)), target=0)
 
 
+def test_a_model_of_whole_numbers_has_no_gradient_and_says_so(rng):
+    inputs = keras.Input((6, 6, 1), dtype="uint8")
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 3)(keras.layers.Rescaling(1 / 255)(inputs)))
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    with pytest.raises(InvalidArgument, match="came one that takes uint8, whole numbers"):
+        vanilla_gradients(model, rng.integers(0, 256, (2, 6, 6, 1)).astype("uint8"))
+
+
 @pytest.mark.parametrize(
     "settings", [{"steps": 0}, {"steps": 2.5}, {"steps": True}, {"baseline": "black"}, {"baseline": np.nan}]
 )
