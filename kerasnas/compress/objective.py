@@ -73,8 +73,8 @@ def _check_places(model: keras.Model, labels: np.ndarray, sparse: bool) -> None:
         got = got[:-1] if len(got) == len(rows) and got[-1] == 1 else got
     if len(got) != len(wanted) or any(length not in (None, came) for length, came in zip(wanted, got, strict=True)):
         raise InvalidArgument(
-            f"Expected {what} of shape (n, {', '.join(map(str, wanted))}) for the loss that '{model.name}' is compiled with, got "
-            f"labels of shape {labels.shape}: {other}."
+            f"Expected {what} of shape (n, {', '.join(map(str, wanted))}) for the loss that '{model.name}' is compiled with, "
+            f"got labels of shape {labels.shape}: {other}."
         )
 
 
