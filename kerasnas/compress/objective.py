@@ -64,6 +64,20 @@ def _check_classes(labels: np.ndarray, classes: int) -> None:
         )
 
 
+def _check_places(model: keras.Model, labels: np.ndarray, sparse: bool) -> None:
+    """Check labels of an output with a class for each of several places, such as the pixels of a U-Net, as Keras takes them."""
+    rows, got = model.output_shape[1:], labels.shape[1:]
+    wanted, what, other = rows, "one-hot rows", "keras.ops.one_hot makes them of class indices"
+    if sparse:
+        wanted, what, other = rows[:-1], "class indices", "argmax(axis=-1) makes them of one-hot rows"
+        got = got[:-1] if len(got) == len(rows) and got[-1] == 1 else got
+    if len(got) != len(wanted) or any(length not in (None, came) for length, came in zip(wanted, got, strict=True)):
+        raise InvalidArgument(
+            f"Expected {what} of shape (n, {', '.join(map(str, wanted))}) for the loss that '{model.name}' is compiled with, "
+            f"got labels of shape {labels.shape}: {other}."
+        )
+
+
 def choose_objective(model: keras.Model, labels: np.ndarray) -> tuple[Any, Callable[[Any], Any]]:
     """Return the loss to train with, and the function that brings labels into its shape.
 
@@ -92,6 +106,7 @@ def choose_objective(model: keras.Model, labels: np.ndarray) -> tuple[Any, Calla
             return call, lambda y: keras.ops.reshape(y, (-1, 1))  # as Keras' own fit does
         return call, lambda y: y
     if len(model.output_shape) != 2:
+        _check_places(model, labels, sparse)
         return call, lambda y: y
     classes = model.output_shape[-1]
     indices = labels.ndim == 1 or labels.shape[1:] == (1,)

@@ -66,7 +66,7 @@ def translate(model: keras.Model, supports: Callable[[Any, Any], bool]) -> Any:
     if refused:
         raise InvalidArgument(
             f"Expected layers that tfmot can train for 8 bits, but {'; '.join(refused)}. Replace them, or quantise the trained "
-            "model with kerasnas.export.to_litert(format='int8'), which takes them."
+            "model with kerasnas.export.to_litert(format='int8'), which takes them, recurrent layers if built with unroll=True."
         )
     inputs = tf_keras.Input(model.input_shape[1:], name=model.inputs[0]._keras_history.operation.name)
     values = {0: inputs}

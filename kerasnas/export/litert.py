@@ -69,7 +69,7 @@ def to_litert(
         labels: names of the classes in the order of the output's columns.
         preprocessing: what goes in, as for `to_onnx`.
         batch_size: size that the file is fixed to; None leaves it free. Fixed to 1 the file needs fewer operators, which
-            microcontrollers want and recurrent layers need.
+            microcontrollers want and recurrent layers need, unless built with unroll=True, as integer formats ask of them.
         atol: largest absolute difference of real formats, in the units of the outputs, > 0; 1e-4 for float32, 1e-2 for float16.
         max_loss: largest loss of accuracy that integer formats may have, a share of the samples in [0, 1].
         min_agreement: least agreement that they must have, in [0, 1].
@@ -99,6 +99,8 @@ def to_litert(
     tolerance = ATOL.get(format) if atol is None else atol
     view = functional_view(model)
     check_computation(model)
+    if format in _INTEGERS:
+        _check_unrolled(model, format)
     names = check_class_names(labels, columns_of(view))
     check_preprocessing(preprocessing)
     seen, samples, classes = _check_data(view, format, calibration, x, y)
@@ -143,6 +145,20 @@ def to_litert(
         raise
     except KerasNASError as error:
         raise _named(error, model, format, batch_size, tolerance) from error
+
+
+def _check_unrolled(model: keras.Model, format: str) -> None:
+    """Refuse loops over time: TensorFlow, measuring their ranges, ends the whole process."""
+    loops = [
+        f"{layer.name!r} ({type(layer).__name__})"
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, keras.layers.RNN) and not layer.unroll
+    ]
+    if loops:
+        raise InvalidArgument(
+            f"Expected recurrent layers without a loop for {format}, got {', '.join(loops)}. Build the model with unroll=True "
+            "there and copy the weights, or take float32 or float16."
+        )
 
 
 def _check_data(

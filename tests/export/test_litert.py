@@ -156,6 +156,25 @@ def test_whole_numbers_go_in_as_they_are(tmp_path):
     assert min(file.verification.top1_agreement.values()) >= 0.9
 
 
+def loops(inputs):
+    nested = keras.Sequential([layers.Input((6, 4)), layers.Bidirectional(layers.LSTM(2, name="inside"))])
+    plain = layers.RNN(layers.SimpleRNNCell(2), name="cells")(inputs)
+    return layers.Concatenate()([nested(inputs), plain, layers.GRU(2, unroll=True, name="fine")(inputs)])
+
+
+@pytest.mark.parametrize("format", ["int8", "int16"])
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_loops_over_time_are_refused_for_integers_and_end_no_process(format, batch_size, tmp_path):
+    inputs = layers.Input((6, 4))
+    model = keras.Model(inputs, layers.Dense(3)(loops(inputs)))
+    x = np.ones((8, 6, 4), "float32")
+    with pytest.raises(InvalidArgument, match=r"unroll=True") as raised:
+        to_litert(model, tmp_path / "m.tflite", format=format, calibration=x, batch_size=batch_size)
+    for name in ("'forward_inside' (LSTM)", "'backward_inside' (LSTM)", "'cells' (RNN)"):
+        assert name in str(raised.value)
+    assert "fine" not in str(raised.value)
+
+
 def test_a_fixed_batch_needs_fewer_operators_and_recurrent_layers_need_it(tmp_path, model):
     free, fixed = (to_litert(model, tmp_path / "m.tflite", batch_size=size).operators for size in (None, 1))
     assert set(free) - set(fixed) == {"SHAPE", "STRIDED_SLICE", "PACK"}
