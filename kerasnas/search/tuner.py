@@ -135,14 +135,13 @@ class NASTuner(kt.Tuner):
             )
         if lost and not self._is_worker():
             self._populate_initial_space()
-        self._ends = ends_of_trials(folder)
-        self.checkpoints = Checkpoints(self, keep_checkpoints)
+        self._ends, self.checkpoints = ends_of_trials(folder), Checkpoints(self, keep_checkpoints)
         self._curves = TrialCurves(Path(self.project_dir), self.oracle.objective)
         own = any(getattr(type(self), name) is not getattr(NASTuner, name) for name in ("run_trial", "_build_and_fit_model"))
         self._screening, self._waiting = Screening(self, identifies=not own), WaitingTrials(self)
         self.time_ceiling: TimeCeiling | None = None  # until trials run in this process
         self.tensorboard = LiveLog(self) if tensorboard else None
-        self._isolate, self._calls = isolate, 0  # calls of run_trial in the present trial
+        self._isolate, self._calls = isolate, dict[str, int]()  # calls of run_trial in the present trial, by its id
         self._process: TrialProcess | None = None
         self._donor: Any = None
         self._seed, self._oracle_name = oracle.seed, type(oracle).__name__
@@ -284,7 +283,8 @@ class NASTuner(kt.Tuner):
 
         An override may call it several times, once for each fold: the weights kept are those of the last call's best epoch.
         """
-        call, self._calls = self._calls, self._calls + 1
+        call = self._calls.get(trial.trial_id, 0)
+        self._calls = {trial.trial_id: call + 1}
         run = train_trial if self._process is None else self._process.run_trial
         return run(self, trial, call, args, kwargs)
 
@@ -312,7 +312,7 @@ class NASTuner(kt.Tuner):
         path = Path(self.get_trial_dir(trial.trial_id)) / "history.json"
         self._history = TrialHistory(path, TrialHistory.read(path))
         self._budget.begin_trial(self._history.content["seconds"])
-        self._calls = 0
+        self._calls = {}
         self._donor = self.checkpoints.donor(trial) if self.inherit else None
         if self._progress:
             self._progress.begin_trial(self._number(trial))

@@ -161,6 +161,14 @@ def test_folds_go_on_where_the_search_was_broken_off(executions, at, own, points
         assert np.array_equal(a, b)
 
 
+def test_trials_that_run_without_a_search_are_told_apart(own, points):
+    tuner = own(NASTuner)
+    for trial_id in "01":
+        trial = kt.engine.trial.Trial(tuner.oracle.get_space(), trial_id)
+        tuner.run_trial(trial, *points, validation_data=points)
+        assert len(tuner._history.content["executions"]) == 1
+
+
 class FirstFold(StoppingRule):
     """Stops the first training of a trial after an epoch, and asks to go on with whatever waits."""
 
