@@ -373,5 +373,18 @@ def _reason(goal: Goal, chosen: Candidate, rows: Sequence[Candidate], n_held_out
         f"{text}: {times(chosen.reduction, 'smaller', 'larger')} and "
         f"{times(chosen.speedup, 'faster', 'slower')} than the original's float file, with "
         f"{loss_text(chosen.loss, chosen.loss_error)} on {n_held_out:,} held-out samples, which also chose it."
-        f"{gain_caveat(chosen)}"
+        f"{gain_caveat(chosen)}{_too_few(goal, n_held_out)}"
+    )
+
+
+def _too_few(goal: Goal, n_held_out: int) -> str:
+    """Say that so few samples cannot show that a file keeps the bound on the loss, if that is so."""
+    agree = np.ones(n_held_out, bool)
+    least = paired_error(agree, agree)
+    if goal.best == "most accurate" or least <= goal.max_loss:
+        return ""
+    enough = f"keep at least {math.ceil(math.sqrt(2) / goal.max_loss) - 2:,} apart, or " if goal.max_loss else ""
+    return (
+        f" {n_held_out:,} samples are too few to show so small a loss: that of a file which agrees on all of them has a "
+        f"standard error of {100 * least:.2f} points. To have more than the original, {enough}allow a larger max_loss."
     )
