@@ -221,11 +221,12 @@ def _describe_object(value: Any) -> Any:
 def _config_of(value: Any) -> Any:
     try:
         config = value.get_config()
+        arguments = inspect.signature(type(value)).parameters.values()
     except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
         raise _NoClaimError from error
     if not _is_of_keras(type(value).__init__):
         kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        named = {each.name for each in inspect.signature(type(value)).parameters.values() if each.kind in kinds}
+        named = {each.name for each in arguments if each.kind in kinds}
         if not named <= config.keys():  # an argument that the class's own `get_config` forgets may tell two apart
             raise _NoClaimError
     return config

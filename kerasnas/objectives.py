@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,14 +15,16 @@ from kerasnas.errors import InvalidArgument
 __all__ = ["MnasNetReward", "direction_of", "largest_value", "with_direction"]
 
 # Metrics of Keras that are larger for better networks and at most 1.
-_SHARES = {"acc", "accuracy", "auc", "precision", "recall", "f1_score", "fbeta_score"}
+_SHARES = {"acc", "accuracy", "auc", "precision", "recall", "f1_score", "fbeta_score", "f_beta_score"}
 _SHARES |= {f"{kind}_accuracy" for kind in ("binary", "categorical", "sparse_categorical")}
 _SHARES |= {"top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy"}
 _SHARES |= {"io_u", "mean_io_u", "binary_io_u", "one_hot_io_u", "one_hot_mean_io_u"}
 _SHARES |= {"precision_at_recall", "recall_at_precision", "sensitivity_at_specificity", "specificity_at_sensitivity"}
 _SHARES |= {"r2_score", "cosine_similarity", "pearson_correlation", "concordance_correlation"}
 _LARGER = _SHARES | {"true_positives", "true_negatives"}
-_SMALLER = {"loss", "crossentropy", "ce", "false_positives", "false_negatives", "root_mean_squared_error", "logcosh"}
+_SMALLER = {"loss", "crossentropy", "ce", "false_positives", "false_negatives", "root_mean_squared_error"}
+_SMALLER |= {"logcosh", "log_cosh_error"}
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def direction_of(metric: str) -> str | None:
@@ -70,7 +73,8 @@ def with_direction(objective: Any) -> Any:
 
 
 def _plain(metric: str) -> str:
-    return metric.removeprefix("val_").removeprefix("weighted_")
+    # Keras tells a metric that was given as "F1Score" by that name.
+    return _WORDS.sub("_", metric.removeprefix("val_").removeprefix("weighted_")).lower()
 
 
 class MnasNetReward(kt.Objective):  # type: ignore[misc]  # KerasTuner has no types

@@ -131,6 +131,12 @@ def test_keras_tuner_finds_the_best_epoch_by_it_and_an_oracle_is_reloaded(tmp_pa
         ("val_mean_absolute_error", "min", math.inf),
         ("val_root_mean_squared_error", "min", math.inf),
         ("false_negatives", "min", math.inf),
+        ("val_F1Score", "max", 1.0),  # as Keras names metrics that are given so
+        ("val_CosineSimilarity", "max", 1.0),
+        ("OneHotMeanIoU", "max", 1.0),
+        ("val_AUC", "max", 1.0),
+        ("RootMeanSquaredError", "min", math.inf),
+        ("FalsePositives", "min", math.inf),
         ("sum", None, math.inf),  # KerasTuner would minimise it
         ("val_my_metric", None, math.inf),
         ("latency_ms", None, math.inf),

@@ -185,12 +185,19 @@ def _split(model: keras.Model, x: Any, y: Any, validation: Any, seed: int | None
     else:
         if (number := len(inputs) // 5) < 1:
             raise InvalidArgument(f"Expected at least 5 samples, got {len(inputs)}. Pass the training data.")
-        classes = class_indices(labels, model.output_shape)
+        classes = _classes(labels, model.output_shape)
         counts = np.unique(classes, return_counts=True)[1]
         stratify = classes if counts.min() >= 2 and number >= len(counts) else None
         ours, held = train_test_split(np.arange(len(inputs)), test_size=number, random_state=seed or 0, stratify=stratify)
         x_train, y_train, x_test, y_test = inputs[ours], labels[ours], inputs[held], labels[held]
-    return x_train, y_train, np.asarray(x_test, "float32"), class_indices(y_test, model.output_shape)
+    return x_train, y_train, np.asarray(x_test, "float32"), _classes(y_test, model.output_shape)
+
+
+def _classes(labels: np.ndarray, output_shape: tuple[int | None, ...]) -> np.ndarray:
+    """Return labels as class indices; of soft ones, rows that add up to 1, the likeliest class."""
+    if labels.ndim == 2 and labels.shape[1] > 1 and np.all(labels >= 0) and np.allclose(labels.sum(axis=1), 1, atol=1e-3):
+        return np.asarray(labels.argmax(axis=1))
+    return np.asarray(class_indices(labels, output_shape))
 
 
 def trainable_twin(model: keras.Model) -> Any:

@@ -34,7 +34,8 @@ class Candidate:
         original_ms: the same of the original's float file in the same rounds.
         accuracy: share of the held-out samples that the file gets right, in [0, 1].
         loss: how much less that is than of the original's float file; negative where it is more.
-        loss_error: standard error of `loss`, from the samples on which the two disagree.
+        loss_error: standard error of `loss`, from the samples on which the two disagree and one more in each direction; 0 of
+            the original's float file.
         parameters: numbers in the weights.
         macs: multiply-accumulates for one sample.
         original_bytes: size of the original's float file.

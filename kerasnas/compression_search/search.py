@@ -369,11 +369,12 @@ def _reason(goal: Goal, chosen: Candidate, rows: Sequence[Candidate], n_held_out
     text = f"The goal was the {goal}: {fit} of {len(rows)} measured files keep these bounds, this is the {goal.best} of them"
     if goal.excess(chosen):
         text = f"NONE OF THE {len(rows)} MEASURED FILES KEEPS THE BOUNDS ({goal}); this one comes nearest"
+    too_few = _too_few(goal, n_held_out) if goal.excess(chosen) or chosen == rows[0] else ""  # else some gained by more
     return (
         f"{text}: {times(chosen.reduction, 'smaller', 'larger')} and "
         f"{times(chosen.speedup, 'faster', 'slower')} than the original's float file, with "
         f"{loss_text(chosen.loss, chosen.loss_error)} on {n_held_out:,} held-out samples, which also chose it."
-        f"{gain_caveat(chosen)}{_too_few(goal, n_held_out)}"
+        f"{gain_caveat(chosen)}{too_few}"
     )
 
 

@@ -47,10 +47,12 @@ def check_data(fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> tuple[i
     shape = None
     for name, inputs, targets in pairs:
         if _holds_nan(inputs):
-            raise InvalidArgument(f"Expected finite numbers in {name}, got NaN or infinity. Clean or fill them first.")
+            if isinstance(inputs, np.ndarray):
+                raise InvalidArgument(f"Expected finite numbers in {name}, got NaN or infinity. Clean or fill them first.")
+            warnings.warn(f"One of {name} holds NaN or infinity: unless a layer fills them, all will be NaN.", stacklevel=3)
         if _holds_nan(targets):
             warnings.warn(
-                f"The labels of {name} hold NaN or infinity: unless the loss passes over them, it will be NaN.", stacklevel=4
+                f"The labels of {name} hold NaN or infinity: unless the loss passes over them, it will be NaN.", stacklevel=3
             )
         if not isinstance(inputs, np.ndarray):
             continue

@@ -41,7 +41,7 @@ class EpochState:
         Returns:
             None if the state fits.
         """
-        if not model.built and self.content["build_config"]:
+        if not model.built:
             build_as(model, self.content["build_config"])
         if not model.built or (optimizer and getattr(model, "optimizer", None) is None):
             return "its model is not built or not compiled before fit is called"
@@ -132,9 +132,10 @@ class EpochStateFile:
         self.path.unlink(missing_ok=True)
 
 
-def build_as(model: keras.Model, config: Mapping[str, Any]) -> None:
+def build_as(model: keras.Model, config: Mapping[str, Any] | None) -> None:
     """Make the weights of a model that was not built yet, from what `get_build_config` told of one that was."""
-    model.build_from_config(config)
+    if config:
+        model.build_from_config(config)
     # Keras makes those of a subclass that has no `build` of its own, and does not say so.
     model.built = model.built or bool(model.weights)
 

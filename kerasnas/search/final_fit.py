@@ -17,7 +17,7 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.record import TrialRecord
 from kerasnas.search.ensemble import average, greedy_selection
 from kerasnas.search.final_epochs import final_epochs
-from kerasnas.search.fit_input import steady_input
+from kerasnas.search.fit_input import steady_input, takes
 from kerasnas.search.trial_history import as_number
 from kerasnas.search.tuner import NASTuner
 
@@ -169,14 +169,15 @@ class _Fit:
         known = tuner.oracle.get_trial(trial.trial_id)
         keras.utils.set_random_seed((tuner.oracle.seed + seed) % 2**32)
         model = tuner.load_model(known) if trial.inherited else hypermodel.build(known.hyperparameters)
-        with steady_input(model, f"{tuner.oracle.seed}/final/{seed}", adjust=partial(tuner.choose_execution, model)):
+        adjust = partial(tuner.choose_execution, model)
+        with steady_input(model, f"{tuner.oracle.seed}/final/{seed}", adjust=adjust, verbose=self._bar):
             history = hypermodel.fit(
                 known.hyperparameters,
                 model,
                 *data,
                 epochs=epochs,
                 batch_size=self._batch_size,
-                verbose=self._bar,
+                **({"verbose": self._bar} if takes(hypermodel.fit, "verbose") else {}),
                 **self._how,
                 **kwargs,
             )

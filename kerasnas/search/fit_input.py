@@ -20,18 +20,23 @@ __all__ = ["bound_arguments", "no_retracing_warnings", "read_in_order", "steady_
 
 
 @contextmanager
-def steady_input(model: keras.Model, seed: str, *, adjust: Callable[[Batches, bool], None] = lambda *_: None) -> Iterator[None]:
+def steady_input(
+    model: keras.Model, seed: str, *, adjust: Callable[[Batches, bool], None] = lambda *_: None, verbose: int | str = "auto"
+) -> Iterator[None]:
     """Let the `fit` of a model read arrays in the order that follows from `seed`, and fast, while the context lasts.
 
     Args:
         model: a compiled model.
         seed: what the order follows from.
         adjust: as in `read_in_order`.
+        verbose: what stands for the "auto" of `fit`.
     """
     fit = model.fit
 
     def steady_fit(*args: Any, **kwargs: Any) -> keras.callbacks.History:
         arguments = bound_arguments(fit, args, kwargs)
+        if arguments["verbose"] == "auto" and takes(fit, "verbose"):
+            arguments["verbose"] = verbose
         if not isinstance(arguments["callbacks"], keras.callbacks.CallbackList):
             callback = read_in_order(arguments, seed, adjust=adjust)
             arguments["callbacks"] = [callback, *keras.tree.flatten(arguments["callbacks"] or [])]

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
@@ -39,7 +38,6 @@ class TrialProcess:
 
     def __init__(self, folder: Path) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix=".data.", dir=folder))
-        self._known: dict[int, tuple[weakref.ref[np.ndarray], str]] = {}
         self._files: dict[tuple[str, str, tuple[int, ...]], str] = {}  # by content: folds are cut anew in each trial
 
     def run(self, function: Callable[..., Any], *arguments: Any, watch: Callable[[], None] = lambda: None) -> Any:
@@ -95,16 +93,14 @@ class TrialProcess:
             return value
         if value.dtype.hasobject:
             raise InvalidArgument("Expected arrays of numbers for trials in a process of their own, got an array of objects.")
-        known, path = self._known.get(id(value), (None, ""))
-        if known is None or known() is not value:
-            plain = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-            content = hashlib.blake2b(plain.data).hexdigest(), value.dtype.str, value.shape
-            path = self._files.get(content) or str(self._folder / f"{len(self._files)}.npy")
-            if content not in self._files:
-                np.save(path, value, allow_pickle=False)
-                self._files[content] = path
-            self._known[id(value)] = weakref.ref(value), path
-        return _ArrayFile(path)
+        # Each time: an array may have been changed in place since.
+        plain = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        content = hashlib.blake2b(plain.data).hexdigest(), value.dtype.str, value.shape
+        if content not in self._files:
+            path = str(self._folder / f"{len(self._files)}.npy")
+            np.save(path, value, allow_pickle=False)
+            self._files[content] = path
+        return _ArrayFile(self._files[content])
 
 
 def _train(tuner: Any, trial: Any, call: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Any]:

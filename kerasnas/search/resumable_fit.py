@@ -8,7 +8,7 @@ import keras
 from kerasnas.search.batches import Batches
 from kerasnas.search.data_check import check_validation_freq
 from kerasnas.search.epoch_state import EpochState, EpochStateFile
-from kerasnas.search.fit_input import bound_arguments, no_retracing_warnings, read_in_order
+from kerasnas.search.fit_input import bound_arguments, no_retracing_warnings, read_in_order, takes
 from kerasnas.search.trial_history import as_number
 
 __all__ = ["ResumableFit"]
@@ -61,7 +61,7 @@ class ResumableFit:
         check_validation_freq(arguments["validation_freq"])
         self._calls += 1
         self.epochs = int(arguments["epochs"])
-        if arguments["verbose"] == "auto":  # the search shows its own progress
+        if arguments["verbose"] == "auto" and takes(self._fit, "verbose"):  # the search shows its own progress
             arguments["verbose"] = 0
         if isinstance(arguments["callbacks"], keras.callbacks.CallbackList):
             return self._fit(**arguments.maps[0])

@@ -92,7 +92,9 @@ class Screening:
             return  # a worker has a proxy
         rejected = getattr(oracle, "_rejected", None)
         twins = sum(one.twin is not None for one in rejected.all) if rejected else 0
+        others = len(rejected.all) - twins if rejected else 0
         why = f"; {twins} proposals would have trained the same network as an earlier trial" if twins else ""
+        why += f"; {others} were rejected for other reasons, which the record tells" if others else ""
         progress.say(f"Nothing new is left to try after {len(oracle.trials)} of {oracle.max_trials} trials{why}.")
 
     def known(self, hp: kt.HyperParameters, model: keras.Model | None = None) -> Screened:

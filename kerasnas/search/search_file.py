@@ -22,11 +22,15 @@ def write_search_file(tuner: Any, oracle_name: str) -> bool:
     path, objective, limits = Path(tuner.project_dir) / "search.json", tuner.oracle.objective, tuner.limits.as_json()
     known = TrialHistory.read(path)
     objectives = [{"name": o.name, "direction": o.direction} for o in getattr(objective, "objectives", [objective])]
-    if tuner.oracle.trials and known.get("objectives", objectives) != objectives:
-        before, now = (", ".join(f"{o['name']} ({o['direction']})" for o in some) for some in (known["objectives"], objectives))
+    reward = objective.get_config() if hasattr(objective, "get_config") else None
+    before, now = (
+        [*sorted(f"{o['name']} ({o['direction']})" for o in some), *([str(weighed)] if weighed else [])]
+        for some, weighed in ((known.get("objectives", objectives), known.get("reward", reward)), (objectives, reward))
+    )
+    if before != now and any(trial.status == "COMPLETED" for trial in tuner.oracle.trials.values()):
         raise InvalidArgument(
-            f"The trials in {path.parent} were scored by {before}, this search by {now}. Choose another project_name, or begin "
-            "anew with overwrite=True."
+            f"The trials in {path.parent} were scored by {', '.join(before)}, this search by {', '.join(now)}. Choose another "
+            "project_name, or begin anew with overwrite=True."
         )
     changed = known.get("limits", limits) != limits
     write_json(
@@ -36,6 +40,7 @@ def write_search_file(tuner: Any, oracle_name: str) -> bool:
             "objective": objective.name,
             "direction": objective.direction,
             "objectives": objectives,
+            "reward": reward,
             "max_trials": tuner.oracle.max_trials,
             "oracle": oracle_name,
             "hypermodel": getattr(tuner.hypermodel, "name", None) or type(tuner.hypermodel).__name__,

@@ -159,6 +159,7 @@ class TrialTraining:
             content["fit_seconds"] = spent = self._fit_seconds()
             self._fit_seconds = lambda: spent
             fit.remove()
+        model.built = model.built or bool(model.weights)  # one that trains its parts is never called itself
         if model.built:
             content["parameters"] = model.count_params()
             write_json(self._folder / "build_config.json", model.get_build_config())
@@ -241,7 +242,9 @@ class TrialTraining:
         value, _ = expected_final(curve, others, epochs=self._epochs)
         if not np.isfinite(value):
             return None
-        return min(value, largest_value(objective.name)) if objective.direction == "max" else -value
+        # A metric of one's own may bear the name of one of Keras, and be in percent.
+        most = max(largest_value(objective.name), float(np.nanmax(curve)))
+        return min(value, most) if objective.direction == "max" else -value
 
     @staticmethod
     def as_json(result: Any) -> dict[str, Any]:

@@ -158,8 +158,8 @@ class NASTuner(kt.Tuner):
             verbose: 0 for silence; anything else shows progress.
             **fit_kwargs: `validation_data`, `epochs`, `callbacks`, ... as for `fit`.
         Raises:
-            InvalidArgument: for data that no trial can be trained on, an oracle's initial points that are not in the space, or
-                if another search is running in the folder.
+            InvalidArgument: for data that no trial can be trained on, an oracle's initial points that are not in the space, a
+                folder of trials that another objective scored, or if another search is running in the folder.
             DiskFull: if no space is left; nothing is lost, the same call goes on.
         """
         if type(self).run_trial is NASTuner.run_trial:

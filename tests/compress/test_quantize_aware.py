@@ -174,6 +174,15 @@ def test_several_classes_at_once_are_refused_before_training(held, dense_model, 
         quantize_aware(model, x, several, tmp_path / "m.tflite", validation_data=validation)
 
 
+def test_of_soft_labels_the_likeliest_class_counts(dense_model):
+    split = sys.modules["kerasnas.compress.quantize_aware"]._split
+    model, x, y = dense_model
+    hard = keras.utils.to_categorical(y, 3)
+    *_, told = split(model, x, 0.9 * hard + 0.1 / 3, None, 0)
+    *_, classes = split(model, x, hard, None, 0)
+    assert np.array_equal(told, classes)
+
+
 def test_one_batch_of_a_dataset_does_not_stand_for_all(dense_model, tmp_path):
     import tensorflow as tf
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -17,10 +18,10 @@ from sklearn.datasets import load_digits
 from kerasnas.compress import AlreadyWithinTarget
 from kerasnas.compress.channels.scratch import paired_error
 from kerasnas.compression_search import compress, prune_and_measure
-from kerasnas.compression_search.compression import times
+from kerasnas.compression_search.compression import Candidate, times
 from kerasnas.compression_search.goal import Goal
 from kerasnas.compression_search.results import write_chosen
-from kerasnas.compression_search.search import _too_few
+from kerasnas.compression_search.search import _reason, _too_few
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export import Certificate
 from kerasnas.litert import open_litert
@@ -409,3 +410,7 @@ def test_samples_that_are_too_few_for_the_bound_are_told():
     assert "keep at least 140 apart, or allow a larger max_loss" in _too_few(goal, enough - 1)
     assert "To have more than the original, allow a larger" in _too_few(Goal("smallest", 0.0), 9)
     assert _too_few(Goal("most accurate", 0.01, max_bytes=9.0), 9) == ""
+    rows = [Candidate(0, "float32", 40, 40, 1.0, 1.0, 0.5, 0.0, 0.0, 10, 10, 40)]
+    gains = replace(rows[0], trial=1, loss=-0.06, loss_error=0.04)
+    assert "too few" not in _reason(goal, gains, [*rows, gains], 50)
+    assert "50 samples are too few" in _reason(goal, rows[0], [*rows, gains], 50)

@@ -135,3 +135,18 @@ def test_an_ensemble_of_single_units(make, small, points):
     final = final_fit(tuner, points, points, ensemble=3, **SETTINGS)
     assert final.model.output_shape == (None, 1)
     assert sum(final.weights.values()) == pytest.approx(1.0)
+
+
+def test_a_fit_of_ones_own_that_takes_no_verbose_makes_the_final_training_too(make, small, points, capsys):
+    class Own(kt.HyperModel):
+        def build(self, hp):
+            return small().build(hp)
+
+        def fit(self, hp, model, x, y, validation_data=None, epochs=1, batch_size=32, callbacks=None):
+            return model.fit(x, y, validation_data=validation_data, epochs=epochs, batch_size=batch_size, callbacks=callbacks)
+
+    tuner = make(Own(), objective="val_accuracy", max_trials=1)
+    tuner.search(*points, validation_data=points, epochs=1, verbose=0)
+    final = final_fit(tuner, points, points, **SETTINGS)
+    assert len(final.history["loss"]) == final.epochs == 1
+    assert capsys.readouterr().out == ""

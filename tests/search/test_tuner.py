@@ -9,6 +9,7 @@ import pytest
 from actions import raises
 
 from kerasnas.errors import InfeasibleArchitecture, InvalidArgument, SearchFailed
+from kerasnas.objectives import MnasNetReward
 from kerasnas.oracles import RandomOracle, ReinforceOracle
 from kerasnas.search import NASTuner, SearchRecord
 
@@ -354,6 +355,25 @@ def test_limits_that_no_network_keeps_are_told_while_they_are_searched(make, cap
         assert repairs
         assert line.startswith(start)
     assert "300 parameters" in said[-1]
+
+
+def test_an_objective_that_no_trial_was_scored_by_can_be_corrected(make, small, points):
+    data = {"validation_data": points, "epochs": 1, "verbose": 0}
+    with pytest.raises(InvalidArgument, match="val_mean_squared_error"):
+        make(small(), objective="val_mean_squared_error", max_trials=2).search(*points, **data)
+    tuner = make(small(), objective="val_accuracy", max_trials=2)
+    tuner.search(*points, **data)
+    assert len(tuner.record().completed) == 2
+
+
+def test_the_order_of_objectives_does_not_matter_and_the_weights_of_a_reward_do(make, small, points):
+    data = {"validation_data": points, "epochs": 1, "verbose": 0}
+    several = ["val_loss", "val_accuracy"]
+    make(small(), objective=several, max_trials=1, project_name="several").search(*points, **data)
+    make(small(), objective=several[::-1], max_trials=2, project_name="several").search(*points, **data)
+    make(small(), objective=MnasNetReward(cost="macs", target=9.0), max_trials=1).search(*points, **data)
+    with pytest.raises(InvalidArgument, match=r"'target': 9.0.*this search by.*'target': 8.0"):
+        make(small(), objective=MnasNetReward(cost="macs", target=8.0), max_trials=2).search(*points, **data)
 
 
 def test_trials_that_another_objective_scored_are_not_gone_on_with(make, fake):

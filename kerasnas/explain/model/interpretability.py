@@ -189,12 +189,12 @@ def _skips(read: list[set[int]], makers: dict[int, int]) -> int:
 
 
 def _has_kernel(call: Call) -> bool:
-    return any(_is_kernel(weight.name) for weight in getattr(call.operation, "weights", ()))
+    return any(_is_kernel(weight.name, len(weight.shape)) for weight in getattr(call.operation, "weights", ()))
 
 
-def _is_kernel(name: str) -> bool:
-    """Tell a kernel by what its layer calls it: "kernel", "query/kernel", "depthwise_kernel", "embeddings"."""
-    return name.endswith(("kernel", "embeddings"))
+def _is_kernel(name: str, axes: int) -> bool:
+    """Tell a kernel from the biases of attention, the slopes of PReLU and the like, which may have several axes, too."""
+    return axes > 1 and not name.endswith(("bias", "alpha", "gamma", "beta", "mean", "variance"))
 
 
 def _cost(model: Any) -> dict[str, float]:
@@ -203,7 +203,7 @@ def _cost(model: Any) -> dict[str, float]:
 
 
 def _parameters(model: Any) -> dict[str, float]:
-    kernels = [row for row in weight_statistics(model).rows if _is_kernel(row.part)]
+    kernels = [row for row in weight_statistics(model).rows if _is_kernel(row.part, row.axes)]
     count = sum(row.count for row in kernels)
     return {
         "kernel_zeros_share": sum(row.zeros_share * row.count for row in kernels) / count if count else float("nan"),

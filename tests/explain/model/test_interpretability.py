@@ -124,6 +124,19 @@ def test_biases_of_attention_and_slopes_are_no_kernels():
     assert interpretability(words)["depth_layers"] == 1
 
 
+def test_a_kernel_of_a_layer_of_ones_own_need_not_be_named():
+    class Own(layers.Layer):
+        def build(self, shape):
+            self.w, self.b = self.add_weight(shape=(shape[-1], 4)), self.add_weight(shape=(4,))
+
+        def call(self, x):
+            return x @ self.w + self.b
+
+    found = interpretability(keras.Sequential([keras.Input((3,)), own := Own()]))
+    assert found["depth_layers"] == 1
+    assert found["kernel_norm"] == pytest.approx(np.linalg.norm(own.w.numpy()))
+
+
 def test_a_model_without_kernels_has_no_number_for_them():
     found = interpretability(keras.Sequential([keras.Input((4, 4, 3)), layers.GlobalAveragePooling2D()]))
     assert found["depth_layers"] == found["macs_count"] == 0
