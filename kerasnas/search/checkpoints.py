@@ -4,12 +4,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import keras
+import keras_tuner as kt
+
 from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.oracles import StrategyOracle
 from kerasnas.oracles.best_first import best_first
 from kerasnas.search.inheritance import most_similar
 
-__all__ = ["Checkpoints"]
+__all__ = ["Checkpoints", "build_aside"]
 
 
 class Checkpoints:
@@ -61,3 +64,13 @@ class Checkpoints:
         if scored and hasattr(oracle.objective, "objectives"):
             number = max(number, sum(trial.score < 1 for trial in ranked))  # the scores of the first front
         return ranked[:number]
+
+
+def build_aside(hypermodel: kt.HyperModel, hp: kt.HyperParameters) -> keras.Model:
+    """Build another network than the one that is trained next, of which a HyperModel may remember something for its `fit`."""
+    remembered = dict(vars(hypermodel))
+    try:
+        return hypermodel.build(hp)
+    finally:
+        vars(hypermodel).clear()
+        vars(hypermodel).update(remembered)

@@ -20,6 +20,7 @@ from kerasnas.objectives import largest_value
 from kerasnas.search.batches import Batches
 from kerasnas.search.beginnings import check_beginnings, forget_beginnings
 from kerasnas.search.best_epoch import BestEpoch, load_weights
+from kerasnas.search.checkpoints import build_aside
 from kerasnas.search.epoch_state import EpochState, EpochStateFile
 from kerasnas.search.fit_input import takes
 from kerasnas.search.inheritance import inherit
@@ -186,7 +187,7 @@ class TrialTraining:
         for again in (knows, False):
             if tuner._donor is None:
                 break
-            parent = _build_aside(tuner.hypermodel, tuner._donor.hyperparameters.copy())
+            parent = build_aside(tuner.hypermodel, tuner._donor.hyperparameters.copy())
             try:
                 load_weights(parent, tuner._get_checkpoint_fname(tuner._donor.trial_id))
             except (InvalidArgument, OSError):  # another worker's trial was better since, perhaps just now
@@ -375,16 +376,6 @@ class _BatchHooks(_EpochHooks):
 
     def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._tuner.on_batch_end(self._trial, self.model, batch, logs)
-
-
-def _build_aside(hypermodel: kt.HyperModel, hp: kt.HyperParameters) -> keras.Model:
-    """Build another network than the one that is trained next, of which a HyperModel may remember something for its `fit`."""
-    remembered = dict(vars(hypermodel))
-    try:
-        return hypermodel.build(hp)
-    finally:
-        vars(hypermodel).clear()
-        vars(hypermodel).update(remembered)
 
 
 def _measured(objective: Any) -> dict[str, str]:
