@@ -195,7 +195,8 @@ def _split(model: keras.Model, x: Any, y: Any, validation: Any, seed: int | None
 
 def _classes(labels: np.ndarray, output_shape: tuple[int | None, ...]) -> np.ndarray:
     """Return labels as class indices; of soft ones, rows that add up to 1, the likeliest class."""
-    if labels.ndim == 2 and labels.shape[1] > 1 and np.all(labels >= 0) and np.allclose(labels.sum(axis=1), 1, atol=1e-3):
+    of_all = labels.ndim == 2 and labels.shape[1:] == output_shape[1:] and labels.shape[1] > 1
+    if of_all and np.all(labels >= 0) and np.allclose(labels.sum(axis=1), 1, atol=1e-3):
         return np.asarray(labels.argmax(axis=1))
     return np.asarray(class_indices(labels, output_shape))
 
