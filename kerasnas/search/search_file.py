@@ -1,5 +1,6 @@
 """A search's `search.json`: what is searched for, for whoever reads the project folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,15 @@ def write_search_file(tuner: Any, oracle_name: str) -> bool:
     """
     path, objective, limits = Path(tuner.project_dir) / "search.json", tuner.oracle.objective, tuner.limits.as_json()
     known = TrialHistory.read(path)
-    objectives = [{"name": o.name, "direction": o.direction} for o in getattr(objective, "objectives", [objective])]
-    reward = objective.get_config() if hasattr(objective, "get_config") else None
-    before, now = (
-        [*sorted(f"{o['name']} ({o['direction']})" for o in some), *([str(weighed)] if weighed else [])]
-        for some, weighed in ((known.get("objectives", objectives), known.get("reward", reward)), (objectives, reward))
-    )
+    told = {
+        "objectives": [{"name": o.name, "direction": o.direction} for o in getattr(objective, "objectives", [objective])],
+        "reward": objective.get_config() if hasattr(objective, "get_config") else None,
+    }
+    before, now = _in_words({**told, **known}), _in_words(told)
     if before != now and any(trial.status == "COMPLETED" for trial in tuner.oracle.trials.values()):
         raise InvalidArgument(
-            f"The trials in {path.parent} were scored by {', '.join(before)}, this search by {', '.join(now)}. Choose another "
-            "project_name, or begin anew with overwrite=True."
+            f"The trials in {path.parent} were scored by {before}, this search by {now}. Choose another project_name, or begin "
+            "anew with overwrite=True."
         )
     changed = known.get("limits", limits) != limits
     write_json(
@@ -39,11 +39,16 @@ def write_search_file(tuner: Any, oracle_name: str) -> bool:
             "limits": limits,
             "objective": objective.name,
             "direction": objective.direction,
-            "objectives": objectives,
-            "reward": reward,
+            **told,
             "max_trials": tuner.oracle.max_trials,
             "oracle": oracle_name,
             "hypermodel": getattr(tuner.hypermodel, "name", None) or type(tuner.hypermodel).__name__,
         },
     )
     return bool(changed)
+
+
+def _in_words(told: Mapping[str, Any]) -> str:
+    """Name what scores the trials, whatever the order of several objectives."""
+    parts = sorted(f"{one['name']} ({one['direction']})" for one in told["objectives"])
+    return ", ".join(parts + [f"{told['reward']}"] * bool(told["reward"]))

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -16,12 +15,8 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from kerasnas.compress import AlreadyWithinTarget
-from kerasnas.compress.channels.scratch import paired_error
 from kerasnas.compression_search import compress, prune_and_measure
-from kerasnas.compression_search.compression import Candidate, times
-from kerasnas.compression_search.goal import Goal
 from kerasnas.compression_search.results import write_chosen
-from kerasnas.compression_search.search import _reason, _too_few
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export import Certificate
 from kerasnas.litert import open_litert
@@ -394,23 +389,3 @@ def test_a_share_of_less_than_a_channel_is_told(model, digits, tmp_path):
     assert "the network as it was, no channel was removed: the share is less than one channel of each layer, in" in same.reason
     assert "target" not in same.reason
     assert same.chosen.accuracy == same.original.accuracy
-
-
-def test_less_than_once_as_fast_is_slower():
-    assert times(0.8, "faster", "slower") == "1.25 times slower"
-    assert times(3.14, "faster", "slower") == "3.1 times faster"
-
-
-def test_samples_that_are_too_few_for_the_bound_are_told():
-    goal, enough = Goal("smallest", 0.01), 140
-    assert paired_error(np.ones(enough, bool), np.ones(enough, bool)) <= 0.01
-    assert paired_error(np.ones(enough - 1, bool), np.ones(enough - 1, bool)) > 0.01
-    assert _too_few(goal, enough) == ""
-    assert "139 samples are too few" in _too_few(goal, enough - 1)
-    assert "keep at least 140 apart, or allow a larger max_loss" in _too_few(goal, enough - 1)
-    assert "To have more than the original, allow a larger" in _too_few(Goal("smallest", 0.0), 9)
-    assert _too_few(Goal("most accurate", 0.01, max_bytes=9.0), 9) == ""
-    rows = [Candidate(0, "float32", 40, 40, 1.0, 1.0, 0.5, 0.0, 0.0, 10, 10, 40)]
-    gains = replace(rows[0], trial=1, loss=-0.06, loss_error=0.04)
-    assert "too few" not in _reason(goal, gains, [*rows, gains], 50)
-    assert "50 samples are too few" in _reason(goal, rows[0], [*rows, gains], 50)

@@ -71,8 +71,8 @@ def interpretability(model: Any, *, attributions: Sequence[Any] = ()) -> Interpr
         unique_operators_count: kinds of layers and operations, by class.
         parameters_count, macs_count: as `kerasnas.cost.cost_of` counts them, MACs for one sample.
 
-    Parameters, over the kernels (weights that are called kernel, recurrent_kernel and the like, or embeddings; so no biases of
-    attention, and no slopes of PReLU, which have two axes, too), NaN if there are none:
+    Parameters, over the kernels (weights of at least two axes but for those that are called bias, alpha, gamma, beta, mean or
+    variance, such as biases of attention and slopes of PReLU), NaN if there are none:
         kernel_zeros_share: share of exact zeros in all kernels together.
         kernel_kurtosis_mean: mean over the kernels of the excess kurtosis: high if few weights carry much.
         kernel_stable_rank_mean: mean over the kernels, from 1.

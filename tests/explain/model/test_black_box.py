@@ -123,7 +123,10 @@ def test_a_file_of_whole_pixels_is_given_the_nearest(method, tmp_path):
     model.ir_version = 8
     save(model, path := tmp_path / "whole.onnx")
     images = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
-    nearest = lambda x: np.clip(np.rint(x), 0, 255).mean(axis=(1, 2))  # noqa: E731
+
+    def nearest(x):
+        return np.clip(np.rint(x), 0, 255).mean(axis=(1, 2))
+
     for baseline in ("mean", -3.0, 255.6):  # what is between or beyond the pixels that it takes
         found, expected = (method(one, images, target=1, baseline=baseline).values for one in (path, nearest))
         np.testing.assert_allclose(found, expected, atol=1e-3)
