@@ -109,12 +109,13 @@ def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = (), trust:
             entry["files"][method] = shown
             if "picture" not in entry["files"]:
                 entry["files"]["picture"] = save(attribution.to_image(k, alpha=0.0), f"{k:02d}-picture.png")
-    run.write(f"{run.explanations}/explanations.json", {"methods": details, "pictures": entries})
-    run.write(f"{run.explanations}/trust.json", verdicts)
+    name = folder.name
+    run.write(f"{name}/explanations.json", {"model": run.name, "methods": details, "pictures": entries})
+    run.write(f"{name}/trust.json", verdicts)
     _look_inside(classifier, pictures, codes, chosen, folder)
     measures = interpretability(classifier.model_, attributions=attributions)
     finite = {name: value if math.isfinite(value) else None for name, value in measures.items()}
-    run.write(f"{run.explanations}/measures.json", finite)
+    run.write(f"{name}/measures.json", finite)
     return folder
 
 

@@ -196,8 +196,9 @@ class Run:
 
     @property
     def explanations(self) -> str:
-        """Name the folder of the explanations: in a run folder "explanations" is that of the winner."""
-        of_another = self.name != "model" and _is_run(self.folder)
+        """Name the folder of the explanations: "explanations" is that of a run's winner, or of the first network here."""
+        told = _read_if_there(self.folder / "explanations" / "explanations.json")
+        of_another = self.name != "model" and (_is_run(self.folder) or told.get("model", self.name) != self.name)
         return f"{self.name}-explanations" if of_another else "explanations"
 
     @property

@@ -368,6 +368,10 @@ def test_explanations_of_another_network_of_a_run_are_not_those_of_the_winner(tm
     command = ["explain", str(tmp_path / "model-pruned.keras"), "--data", "digits"]
     assert main(command) == 0
     assert (tmp_path / "explanations").is_dir()  # of the only network here
+    network.save(tmp_path / "other.keras")
+    assert main(["explain", str(tmp_path / "other.keras"), "--data", "digits"]) == 0
+    assert _read(tmp_path / "explanations" / "explanations.json")["model"] == "model-pruned"
+    assert _read(tmp_path / "other-explanations" / "explanations.json")["model"] == "other"
     shutil.rmtree(tmp_path / "explanations")
     (tmp_path / "classifier.json").write_text("{}")
     assert main(command) == 0

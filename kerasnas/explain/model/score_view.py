@@ -296,6 +296,19 @@ def _require_scores(graph: Any) -> None:
             raise InvalidArgument(
                 f"Expected channels last; layer {layer.name!r} came with data_format='channels_first'. Rebuild it."
             )
+    for operation in graph.operations:
+        axes = (0, *getattr(operation, "dims", ())) if isinstance(operation, keras.layers.Permute) else _axes(operation)
+        takes = [tensor for node in operation._inbound_nodes for tensor in node.input_tensors]
+        if axes == (0, 2, 3, 1) and any(tensor is graph.inputs[0] for tensor in takes):
+            raise InvalidArgument(
+                f"Expected channels last; {operation.name!r} came, which puts the first axis of the images there. Explain the "
+                "model behind it, on images with channels last."
+            )
+
+
+def _axes(operation: Any) -> tuple[int, ...]:
+    """Return the order in which a `keras.ops.transpose` puts the axes; none of another operation."""
+    return tuple(getattr(operation, "axes", None) or ()) if type(operation).__name__ == "Transpose" else ()
 
 
 def nested_graph(operation: Any) -> Any:

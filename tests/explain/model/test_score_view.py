@@ -176,3 +176,11 @@ def test_a_dropout_that_is_always_on_is_off_as_in_predict(explain, rng):
 def test_what_has_no_gradients_is_sent_to_what_explains_it(model, advice):
     with pytest.raises(InvalidArgument, match=f"Expected a Keras 3 model.*{advice}"):
         ScoreView(model, np.zeros((1, 4, 4, 1)))
+
+
+@pytest.mark.parametrize("last", [keras.layers.Permute((2, 3, 1)), lambda x: keras.ops.transpose(x, (0, 2, 3, 1))])
+def test_channels_that_a_model_puts_last_itself_are_refused(last):
+    inputs = keras.Input((3, 8, 6))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(last(inputs)))
+    with pytest.raises(InvalidArgument, match="puts the first axis of the images there"):
+        ScoreView(keras.Model(inputs, keras.layers.Dense(2)(x)), np.ones((1, 3, 8, 6)))
