@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
@@ -28,9 +29,11 @@ __all__ = ["TrialProcess"]
 
 
 class TrialProcess:
-    """A child process that runs one trial after the other; a new one is started only when it has died.
+    """A child process that runs one trial after the other; a new one is started only when it has died, or has grown.
 
-    Arrays are handed over once, as files that both processes map into memory.
+    TensorFlow keeps kernels and working memory of each network that it has met until its process ends. A child that holds 300
+    MB more than after its first trial (loky's rule; `LOKY_MAX_MEMORY_LEAK_SIZE` in the environment is another number of bytes)
+    is therefore ended after its trial. Arrays are handed over once, as files that both processes map into memory.
 
     Args:
         folder: where those files lie while the search runs.
@@ -49,9 +52,12 @@ class TrialProcess:
         """
         sent = keras.tree.map_structure(self._to_file, arguments)
         executor = loky.get_reusable_executor(max_workers=1, timeout=None, kill_workers=False)
-        future = executor.submit(_run, os.getpid(), _settings(), function, sent)
-        while not wait([future], timeout=0.5).done:
-            watch()
+        with warnings.catch_warnings():
+            # That a child has grown is expected, and nobody's mistake.
+            warnings.filterwarnings("ignore", "A worker (was restarted|stopped) while some jobs were given", UserWarning)
+            future = executor.submit(_run, os.getpid(), _settings(), function, sent)
+            while not wait([future], timeout=0.5).done:
+                watch()
         try:
             return future.result()
         except TerminatedWorkerError as error:

@@ -71,8 +71,8 @@ class NASTuner(kt.Tuner):
             "activation_bytes" and "latency_ms". A proposal that breaks one is replaced, without a trial or a failure; needs
             an oracle of kerasnas.
         tensorboard: True writes logs for TensorBoard into `project_name/tensorboard`, on every backend.
-        isolate: True runs the trials in a process of its own, which is reused: one that uses up the memory, or crashes, is
-            then a failed trial and not the end. Data must be arrays.
+        isolate: True runs the trials in a process of its own, which is reused until it has grown by 300 MB: a trial that uses
+            up the memory, or crashes, is then a failed trial and not the end. Data must be arrays.
         keep_checkpoints: weights are kept for this many best trials, >= 1; with several objectives, for the front at least.
         directory: folder of all searches; the working folder by default.
         project_name: folder of this search.

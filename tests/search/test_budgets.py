@@ -234,6 +234,23 @@ def test_a_process_is_reused_until_it_dies(process):
         process.run(double, np.asarray([None, 1]), 1)
 
 
+def keep(mib):
+    sys.modules.setdefault("kept", []).append(bytearray(os.urandom(2**20) * mib))
+    time.sleep(1.1)  # loky looks at most once a second
+    return os.getpid()
+
+
+@pytest.mark.slow
+def test_a_process_that_has_grown_is_renewed_without_a_word(process, recwarn):
+    first = process.run(keep, 1)  # what it holds after this is what it is compared with
+    assert process.run(keep, 20) == first
+    assert process.run(keep, 400) == first
+    second = process.run(keep, 1)
+    assert second != first
+    assert process.run(keep, 1) == second
+    assert not [warning for warning in recwarn if "worker" in str(warning.message)]
+
+
 @pytest.mark.slow
 def test_a_search_in_a_process_of_its_own_is_the_same_and_survives(make, small, points):
     cloudpickle.register_pickle_by_value(sys.modules[small.__module__])
