@@ -22,8 +22,8 @@ __all__ = ["ModelCheck", "RewardPosterior"]
 
 Array = NDArray[np.float64]
 
-# The far-out fence of Tukey's box plot: a diverged training says "bad", and not how far the others are apart.
-_FENCE = 3.0
+# A diverged training says "bad", and not how far the others are apart: farther from the best than so many times what is usual.
+_FAR, _FEWEST = 10.0, 10
 # Of the best of three models that were tuned on the same trials: see `ModelCheck`.
 _QUANTILE = 3.0
 
@@ -55,12 +55,15 @@ class ModelCheck:
             with as many hyperparameters as trials that alone raises the correlation: without the shuffles scores of noise were
             taken for reliable in 22 % of 300 searches of 30 trials in ConvDense.tiny, with them in 6.5 % of 200
             (benchmarks/model_check.py).
+        raised: how many of the trials were so far below the others that they count as the lowest of these, see
+            `RewardPosterior`.
     """
 
     trials: int
     correlation: float
     low: float
     by_luck: float = 1.0
+    raised: int = 0
 
     @property
     def is_reliable(self) -> bool:
@@ -69,6 +72,8 @@ class ModelCheck:
 
     def __str__(self) -> str:
         rests = f"rank correlation {self.correlation:.2f} with held-out trials, at least {self.low:.2f}"
+        if self.raised:
+            rests += f"; {self.raised} so far below the others that they count as the lowest of these"
         if self.is_reliable:
             return f"Predicted from {self.trials} trials ({rests})."
         if self.low > 0:
@@ -79,9 +84,11 @@ class ModelCheck:
 class RewardPosterior:
     """The Gaussian processes of the flagship's reward model, on the scores themselves.
 
-    The flagship works with ranks; here differences have a unit, and what is additive stays so. Scores below the far-out fence
-    of the box plot (three quartile distances under the lower quartile) are raised to it; failed trials are left out. Of the
-    three kernels those are averaged that rank held-out trials as well as the best does (`RewardEnsemble`).
+    The flagship works with ranks; here differences have a unit, and what is additive stays so. A score that is more than ten
+    times as far from the best as the median trial counts as the lowest of the others. The median is that of all trials, or of
+    the quarter that lies farthest apart in the space, whichever is farther: a search that has converged holds many that are
+    close to the best. Failed trials are left out. Of the three kernels those are averaged that rank held-out trials as well as
+    the best does (`RewardEnsemble`).
 
     Args:
         evidence: the trials.
@@ -93,14 +100,15 @@ class RewardPosterior:
         chosen: names of the kernels in use.
         encoding: the space.
     Source:
-        Rasmussen & Williams 2006, eq. 2.24 (joint posterior); Bonett & Wright 2000 (interval of Spearman's correlation).
+        Rasmussen & Williams 2006, eq. 2.24 (joint posterior); Bonett & Wright 2000 (interval of Spearman's correlation);
+        Gonzalez 1985 (trials that lie far apart: the farthest one next).
     """
 
     def __init__(self, evidence: Evidence, *, kernels: Sequence[str] = tuple(_KERNELS), units: Array | None = None) -> None:
         self.encoding = Encoding(evidence.decisions)
         self.units = self.encoding.encode(evidence.choices) if units is None else units
-        low, high = np.quantile(evidence.scores, [0.25, 0.75])
-        scores = np.maximum(evidence.scores, low - _FENCE * (high - low)) if high > low else evidence.scores
+        scores = np.maximum(evidence.scores, _lowest(evidence.scores, self.units))
+        self._raised = int((scores > evidence.scores).sum())
         self._centre, self._scale = float(scores.mean()), float(scores.std()) or 1.0
         self._features, self._kernels = FeatureMaps(self.encoding), tuple(kernels)
         self._targets = (scores - self._centre) / self._scale
@@ -118,7 +126,7 @@ class RewardPosterior:
     @cached_property
     def check(self) -> ModelCheck:
         """Whether the model ranks held-out trials."""
-        check = _check(len(self._targets), self._correlation)
+        check = replace(_check(len(self._targets), self._correlation), raised=self._raised)
         return replace(check, by_luck=self._by_luck()) if check.low > 0 else check
 
     @one_thread
@@ -188,6 +196,25 @@ class _JointProcess(GaussianProcess):
         prior, _ = themselves._kernel(scaled)
         half = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
         return np.asarray(cross @ self._weights), np.asarray(prior - half.T @ half)
+
+
+def _lowest(scores: Array, units: Array) -> float:
+    """Return the lowest score that is still usual, as which anything lower counts."""
+    distances = scores.max() - scores
+    apart = distances[_far_apart(units, max(_FEWEST, len(scores) // 4))]
+    usual = [float(np.median(some[some > 0])) for some in (distances, apart) if (some > 0).any()]
+    return float(scores[distances <= _FAR * max(usual, default=0.0)].min())
+
+
+def _far_apart(units: Array, count: int) -> list[int]:
+    """Return up to `count` rows, from the first one on always that which is farthest from those before it."""
+    places = np.nan_to_num(units, nan=-0.5)  # a decision that is not made is another place
+    chosen = [0]
+    nearest = np.linalg.norm(places - places[0], axis=1)
+    while len(chosen) < min(count, len(places)):
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, np.linalg.norm(places - places[chosen[-1]], axis=1))
+    return chosen
 
 
 def _root(covariance: Array) -> Array:

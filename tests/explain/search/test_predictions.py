@@ -122,6 +122,35 @@ def test_counterfactuals_of_a_planted_score_are_within_their_deviations(additive
     assert "with kernel 3 instead of 5 the model predicts -" in str(told)
 
 
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_a_search_that_has_converged_does_not_make_its_beginning_an_outlier(additive, make_record, direction):
+    rng, sign = np.random.default_rng(0), 1 if direction == "max" else -1
+    began = [dict(trial.values) for trial in additive(10, seed=1).trials]
+    converged = [{"rate": rng.uniform(0.97, 1.0), "kernel": 5, "norm": True} for _ in range(60)]
+    rows = [{"rate": 0.0, "kernel": 3, "norm": False}, *began, *converged]  # the default first
+    scores = [sign * (additive.score(values) + 0.01 * rng.normal()) for values in rows]
+    path = ablation_path(make_record(additive(4).space, rows, scores, direction=direction))
+    assert path.gain == pytest.approx(3.4, rel=0.05)
+    assert path.check.raised == 0
+    by_name = {step.name: step.gain for step in path.steps}
+    assert by_name == pytest.approx({"rate": 1.0, "kernel": 2.0, "norm": 0.4}, abs=0.2)
+
+
+def test_a_training_that_has_diverged_does_not_hide_what_the_others_say(additive, make_record):
+    record = additive(40, noise=0.05)
+    rows, scores = [dict(trial.values) for trial in record.trials], [trial.score for trial in record.trials]
+    rows += [{"rate": rate, "kernel": 7, "norm": False} for rate in (0.2, 0.4, 0.9)]
+    told = counterfactuals(make_record(record.space, rows, [*scores, -1e3, -1e5, -2e7]))
+    assert told.check.raised == 3
+    assert told.check.is_reliable
+    assert "3 so far below the others that they count as the lowest of these" in str(told.check)
+    five = [item for item in told.items if item.name == "kernel" and item.instead == 3]
+    assert len(five) == 1
+    assert abs(five[0].difference + 2.0) < 2 * five[0].std < 2.0
+    same = counterfactuals(make_record(record.space, rows[:4], [1.0, 1.0, 1.0, 1.0]))
+    assert same.check.raised == 0
+
+
 def test_the_deviation_of_a_difference_is_not_the_sum_of_two(additive):
     record = additive(40, noise=0.2)
     posterior = RewardPosterior(Evidence.of(record))
