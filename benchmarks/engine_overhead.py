@@ -1,7 +1,7 @@
 """What the tuner itself costs: time outside of Keras' own work, and memory over many trials.
 
     python benchmarks/engine_overhead.py --trials 200
-    python benchmarks/engine_overhead.py --trials 200 --isolate --side 48 --width 128 --epochs 1 --samples 500
+    python benchmarks/engine_overhead.py --trials 200 --isolate --side 48 --width 128 --epochs 1 --samples 300
 
 Small networks are searched on random pictures. Of the time of the search, on the wall and of the
 CPU, which other work on the machine changes less, it tells the share spent outside of the HyperModel's `fit`, and the share

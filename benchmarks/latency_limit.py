@@ -2,10 +2,11 @@
 
     python benchmarks/latency_limit.py --limit 10000 --budget 900 --seeds 3
 
-A search without limits finds a winner, whose latency is measured. A second search of the same budget may take half of that.
-The alternative is the first winner with fewer channels: the widest that keeps the limit, all widths in proportion, trained from
-scratch as a trial is. Both searches are of ConvDense with widths from 3 up, so that the space holds narrow networks, too. Every
-latency in the table is measured again in the end, the three networks in turn, the fastest of three rounds.
+A search without limits finds a winner, whose latency is measured. A second search of the same budget may take half of that;
+it learns from the trials of the first and begins with its winner, brought within the limit. The alternative is the first
+winner with fewer channels: the widest that keeps the limit, all widths in proportion, trained from scratch as a trial is.
+Both searches are of ConvDense with widths from 3 up, so that the space holds narrow networks, too. Every latency in the table
+is measured again in the end, the three networks in turn, the fastest of three rounds.
 """
 
 import json
@@ -27,6 +28,7 @@ def run(name: str, limit: int | None, budget: float, seed: int) -> dict[str, Any
 
     from kerasnas.image_data import channel_statistics
     from kerasnas.oracles import DynaOracle
+    from kerasnas.record import SearchRecord
     from kerasnas.search import NASTuner
     from kerasnas.search.latency import measure_latency
     from kerasnas.spaces import ConvDense
@@ -39,15 +41,15 @@ def run(name: str, limit: int | None, budget: float, seed: int) -> dict[str, Any
     def stop(**settings: Any) -> keras.callbacks.Callback:
         return keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=PATIENCE, **settings)
 
-    def search(folder: str, limits: dict[str, float]) -> tuple[keras.Model, dict[str, Any], int, int]:
-        oracle = DynaOracle(objective="val_accuracy", max_trials=None, seed=seed, initial_points=[{}])
+    def search(folder: str, limits: dict[str, float], earlier: SearchRecord | None) -> tuple[keras.Model, SearchRecord]:
+        points = [{}] if earlier is None else [dict(earlier.best.values), {}]
+        oracle = DynaOracle(objective="val_accuracy", max_trials=None, seed=seed, initial_points=points, warm_start=earlier)
         tuner = NASTuner(
             space, oracle, max_time=budget, stopping="learning-curve", limits=limits, directory=folder, project_name=str(limits)
         )
         settings = {"epochs": EPOCHS, "batch_size": BATCH, "callbacks": [stop()], "validation_data": valid, "verbose": 0}
         tuner.search(*train, **settings)
-        record = tuner.record()
-        return tuner.get_best_models()[0], dict(record.best.values), len(record.trials), len(record.rejected)
+        return tuner.get_best_models()[0], tuner.record()
 
     def narrowed(values: dict[str, Any], factor: float) -> kt.HyperParameters:
         widths = {key: value for key, value in values.items() if key == "filters" or key.endswith("_units")}
@@ -56,10 +58,11 @@ def run(name: str, limit: int | None, budget: float, seed: int) -> dict[str, Any
         return hp
 
     with tempfile.TemporaryDirectory() as folder:
-        free, values, free_trials, _ = search(folder, {})
+        free, first = search(folder, {}, None)
         allowed = measure_latency(free) / 2
         print(f"  unlimited winner: {2 * allowed:.3f} ms", file=sys.stderr, flush=True)
-        limited, _, limited_trials, rejected = search(folder, {"latency_ms": allowed})
+        limited, second = search(folder, {"latency_ms": allowed}, first)
+    values = dict(first.best.values)
     low, high = 0.0, 1.0  # of the first winner's widths: within the limit, and beyond it
     for _ in range(6):
         middle = (low + high) / 2
@@ -85,8 +88,8 @@ def run(name: str, limit: int | None, budget: float, seed: int) -> dict[str, Any
         "latency_ms": {key: min(rounds) for key, rounds in latencies.items()},
         "test": accuracies,
         "parameters": {key: model.count_params() for key, model in models.items()},
-        "trials": {"unlimited": free_trials, "limited": limited_trials},
-        "rejected": rejected,
+        "trials": {"unlimited": len(first.trials), "limited": len(second.trials)},
+        "rejected": len(second.rejected),
         "factor": low,
     }
 
