@@ -67,6 +67,7 @@ def remove_results(folder: Path) -> list[str]:
 
     The winner goes with it, but is not named: another takes its place.
     """
+    (folder / "model.keras").unlink(missing_ok=True)  # first: a folder that has one is complete
     exported, results, folders = (
         sorted({path for name in names for path in folder.glob(name)}) for names in (_EXPORTED, _RESULTS, _FOLDERS)
     )
@@ -76,8 +77,7 @@ def remove_results(folder: Path) -> list[str]:
         path.unlink()
     for path in folders:
         shutil.rmtree(path, ignore_errors=True)
-    files = [path.name for path in (*exported, *results) if path.name != "model.keras"]
-    return [*files, *(f"{path.name}/" for path in folders)]
+    return [*(path.name for path in (*exported, *results)), *(f"{path.name}/" for path in folders)]
 
 
 def remove_exported(path: Path) -> None:
