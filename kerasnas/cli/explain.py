@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ _INSTEAD = {"grad_cam": "integrated_gradients"}
 _MOST = 500  # pictures that are looked at for what needs many
 _FEW = 200  # for what takes a prediction of each for every layer, or every part of a picture
 _CLASSES = 16  # that a picture is made for
+_NUMBERED = re.compile(r"\d{2,}-")  # how the maps of a single picture begin
 
 
 @click.command(cls=BackendCommand, short_help="Show where in test pictures the evidence lies.")
@@ -53,12 +55,13 @@ def command(
     from kerasnas.cli.run_folder import Run
 
     run = Run.open(model, data=data, image_size=image_size or None, out=out)
-    folder = explain(run, count=count, methods=methods, trust=trust)
-    click.echo(f"wrote {', '.join(sorted(file.name for file in folder.iterdir() if file.name[0].isalpha()))} in {folder}")
+    written = explain(run, count=count, methods=methods, trust=trust)
+    told = ", ".join(sorted(file.name for file in written if not _NUMBERED.match(file.name)))
+    click.echo(f"wrote {told} in {written[0].parent}")
 
 
-def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = (), trust: bool = True) -> Path:
-    """Write the explanations of the model and of `count` test pictures, and return their folder.
+def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = (), trust: bool = True) -> list[Path]:
+    """Write the explanations of the model and of `count` test pictures, and return the files; maps made earlier go.
 
     Without `methods` the usual ones are taken. On tiny pictures the last feature map may be a place or two, which tell
     nothing of where: where Grad-CAM marks nothing, or is no better than chance, integrated gradients stand in for it.
@@ -95,11 +98,12 @@ def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = (), trust:
             Image.fromarray(pixels).save(draft)
         return name
 
-    details, verdicts, attributions = {}, {}, []
+    details, verdicts, attributions, sheets = {}, {}, [], []
     for attribution, verdict in _maps(classifier, np.asarray(pictures[chosen]), methods, trust):
         method = attribution.method
         attributions.append(attribution)
         attribution.save(folder / f"{method}.png")
+        sheets.append(f"{method}.png")
         details[method] = {key: value for key, value in attribution.details.items() if isinstance(value, str | int | float)}
         if verdict is not None:
             verdicts[method] = verdict.to_dict()
@@ -112,11 +116,23 @@ def explain(run: "Run", *, count: int = 8, methods: "Sequence[str]" = (), trust:
     name = folder.name
     run.write(f"{name}/explanations.json", {"model": run.name, "methods": details, "pictures": entries})
     run.write(f"{name}/trust.json", verdicts)
-    _look_inside(classifier, pictures, codes, chosen, folder)
+    maps = {*sheets, *(file for entry in entries for file in entry["files"].values() if file)}
+    _remove_other_maps(folder, maps)
+    inside = _look_inside(classifier, pictures, codes, chosen, folder)
     measures = interpretability(classifier.model_, attributions=attributions)
     finite = {name: value if math.isfinite(value) else None for name, value in measures.items()}
     run.write(f"{name}/measures.json", finite)
-    return folder
+    return [folder / file for file in ("explanations.json", "trust.json", "measures.json", *sorted(maps), *inside)]
+
+
+def _remove_other_maps(folder: Path, maps: set[str]) -> None:
+    """Remove the sheets and single pictures of earlier explanations, of which explanations.json no longer tells."""
+    from kerasnas.explain.by_name import METHODS
+
+    known = {"picture", *(method.__name__ for method in METHODS)}
+    for path in list(folder.glob("*.png")):
+        if path.name not in maps and _NUMBERED.sub("", path.stem) in known:
+            path.unlink()
 
 
 def _maps(classifier: Any, images: Any, methods: "Sequence[str]", trust: bool) -> "Iterator[tuple[Any, Any]]":
@@ -146,8 +162,11 @@ def _maps(classifier: Any, images: Any, methods: "Sequence[str]", trust: bool) -
         yield maps, verdict
 
 
-def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder: Path) -> None:
-    """Draw what the model is made of, and what it makes of the test pictures; what a model has no picture of is told."""
+def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder: Path) -> list[str]:
+    """Draw what the model is made of, and what it makes of the test pictures; return the names of the pictures.
+
+    What a model has no picture of is told.
+    """
     import numpy as np
 
     from kerasnas import explain
@@ -173,6 +192,7 @@ def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder
         "confusion.png": lambda: explain.confusion(model, pictures, codes, labels=labels, explain=because),
         "regions.png": lambda: explain.decision_boundary(model, pictures[some], codes[some], labels=labels),
     }
+    drawn = []
     for name, make in makers.items():
         click.echo(f"  {name}", err=True)
         try:
@@ -182,6 +202,8 @@ def _look_inside(classifier: Any, pictures: Any, codes: Any, chosen: Any, folder
             (folder / name).unlink(missing_ok=True)  # one of an earlier model
         else:
             made.save(folder / name)
+            drawn.append(name)
+    return drawn
 
 
 def _structure(model: Any, x: Any) -> Any:

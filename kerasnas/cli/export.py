@@ -259,8 +259,7 @@ def _to_litert(run: "Run", variant: "Variant", format: "Format") -> Exported:
     settings: dict[str, Any] = {"format": format, "x": some(data.x_test, _COMPARED)}
     if format.startswith("int"):
         settings |= {"calibration": some(data.x_train, _CALIBRATED), "x": some(data.x_test, _CALIBRATED)}
-        if classifier.model_.output_shape[-1] > 1:
-            settings["y"] = to_codes(some(data.y_test, _CALIBRATED), classifier.classes_)
+        settings["y"] = to_codes(some(data.y_test, _CALIBRATED), classifier.classes_)
     file = classifier.export(path, **settings)
     return Exported(variant, file, {"format": format} if format.startswith("int") else {})
 
@@ -300,11 +299,9 @@ def _quantize(run: "Run", plain: Exported, goal: "Goal") -> Exported | None:
     if plain.variant.file is not None:
         return None
     x, y = some(data.x_train, _CALIBRATED), some(data.y_train, _CALIBRATED)
-    several = classifier.model_.output_shape[-1] > 1
-    codes = to_codes(y, classifier.classes_) if several else None
     path = run.folder / f"{plain.variant.name}-quantized.onnx"
     remove_exported(path)  # one of an earlier goal
-    result = quantize(plain.file, pixels(x), y=codes, goal=goal, path=path)
+    result = quantize(plain.file, pixels(x), y=to_codes(y, classifier.classes_), goal=goal, path=path)
     if result.chosen.name == "float32":
         plain.facts["reason"] = f"Not quantised: {result.reason}"
         return None

@@ -62,17 +62,22 @@ def check_own(folder: Path) -> None:
         )
 
 
-def remove_results(folder: Path) -> None:
-    """Remove what the commands have made of an earlier winner in a run folder; the search itself stays."""
-    for name in _EXPORTED:
-        for path in list(folder.glob(name)):
-            remove_exported(path)
-    for name in _RESULTS:
-        for path in list(folder.glob(name)):
-            path.unlink()
-    for name in _FOLDERS:
-        for path in list(folder.glob(name)):
-            shutil.rmtree(path, ignore_errors=True)
+def remove_results(folder: Path) -> list[str]:
+    """Remove what the commands have made of an earlier winner in a run folder, and return its names; the search stays.
+
+    The winner goes with it, but is not named: another takes its place.
+    """
+    (folder / "model.keras").unlink(missing_ok=True)  # first: a folder that has one is complete
+    exported, results, folders = (
+        sorted({path for name in names for path in folder.glob(name)}) for names in (_EXPORTED, _RESULTS, _FOLDERS)
+    )
+    for path in exported:
+        remove_exported(path)
+    for path in results:
+        path.unlink()
+    for path in folders:
+        shutil.rmtree(path, ignore_errors=True)
+    return [*(path.name for path in (*exported, *results)), *(f"{path.name}/" for path in folders)]
 
 
 def remove_exported(path: Path) -> None:

@@ -1,13 +1,17 @@
 """`kerasnas search`."""
 
+import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kerasnas.cli.backend_command import BackendCommand
 from kerasnas.cli.options import image_size_option
+
+if TYPE_CHECKING:
+    from kerasnas.estimators import ImageClassifier
 
 __all__ = ["ORACLES", "STOPPING", "command", "search"]
 
@@ -47,7 +51,8 @@ def command(data: str, out: Path, quiet: bool, **settings: Any) -> None:
     """Search for a classifier of DATA, train the winner on all training pictures and test it.
 
     DATA is digits, fashion_mnist, cifar10, a folder with one sub-folder of pictures per class, or an .npz file with x and y.
-    The same command resumes a search that was stopped or killed. Writes OUT/model.keras, classifier.json, evaluation.json,
+    The same command resumes a search that was stopped or killed. What was made of the winner in OUT stays as long as that
+    network wins, and is removed when another does. Writes OUT/model.keras, classifier.json, evaluation.json,
     structure.json and the search itself, OUT/search.
     """
     result = search(data, out, verbose=0 if quiet else 1, **settings)
@@ -82,7 +87,7 @@ def search(
     """Run a search into the run folder `out`; return its evaluation."""
     from kerasnas.atomic import write_json
     from kerasnas.cli.evaluation import evaluate
-    from kerasnas.cli.run_folder import check_own, remove_results
+    from kerasnas.cli.run_folder import check_own
     from kerasnas.datasets import load
     from kerasnas.errors import InvalidArgument
     from kerasnas.estimators import ImageClassifier
@@ -124,7 +129,7 @@ def search(
         raise
     result = evaluate(classifier, dataset)
     if (out / "run.json").exists():
-        remove_results(out)  # they are those of an earlier winner
+        _remove_outdated(out, classifier, result, overwrite=overwrite)
     source = data if data in ("digits", "fashion_mnist", "cifar10") else str(Path(data).resolve())
     # run.json first and model.keras last: a folder with a model is complete.
     write_json(
@@ -143,3 +148,32 @@ def search(
     write_json(out / "structure.json", layer_table(classifier.model_))
     classifier.write_files(out)
     return result
+
+
+def _remove_outdated(out: Path, classifier: "ImageClassifier", result: dict[str, Any], *, overwrite: bool) -> None:
+    """Remove, and tell, what was made of an earlier winner; of the same one only the page that tells of another search."""
+    from kerasnas.cli.run_folder import remove_results
+
+    earlier = _same_winner(out, classifier, result)
+    if earlier is None:
+        if removed := remove_results(out):
+            click.echo(f"removed {', '.join(removed)}, made of the earlier winner, which is another network")
+    elif (page := out / "report.html").exists() and (overwrite or earlier.get("trials_ended") != classifier._trials_ended):
+        page.unlink()
+        click.echo("removed report.html, which tells of the search before this one: `kerasnas report` makes it anew")
+
+
+def _same_winner(out: Path, classifier: "ImageClassifier", result: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what classifier.json in the folder tells, if its network is this one, with the same labels and test pictures."""
+    from kerasnas.errors import InvalidArgument
+    from kerasnas.export.model_digest import model_sha256
+    from kerasnas.keras_file import load_model
+
+    try:
+        told, judged = (json.loads((out / f"{name}.json").read_text("utf-8")) for name in ("classifier", "evaluation"))
+        digest = model_sha256(load_model(out / "model.keras"))
+        facts = (told["classes"], told["pixel_range"], judged)
+    except (InvalidArgument, OSError, ValueError, KeyError, TypeError):  # not there, or damaged
+        return None
+    same = facts == (classifier.classes_.tolist(), list(classifier.pixel_range_), result)
+    return told if same and digest is not None and digest == model_sha256(classifier.model_) else None

@@ -17,9 +17,9 @@ from kerasnas.explain.model.shap_values import shap_values
 from kerasnas.explain.model.smooth_grad import smooth_grad
 from kerasnas.explain.model.vanilla_gradients import vanilla_gradients
 
-__all__ = ["map_method"]
+__all__ = ["METHODS", "map_method"]
 
-_METHODS: tuple[Callable[..., Attribution], ...] = (
+METHODS: tuple[Callable[..., Attribution], ...] = (
     grad_cam,
     grad_cam_plus_plus,
     occlusion,
@@ -41,7 +41,7 @@ def map_method(name: str | None) -> Callable[..., Attribution]:
     """
     if name is None:
         return _usual
-    known = {method.__name__: method for method in _METHODS}
+    known = {method.__name__: method for method in METHODS}
     if name not in known:
         near = difflib.get_close_matches(str(name), known, 1)
         meant = f" Did you mean {near[0]!r}?" if near else ""

@@ -11,7 +11,7 @@ from kerasnas.decided_classes import Makers, decided_classes, model_threshold, s
 from kerasnas.export.functional_view import FunctionalView
 from kerasnas.litert import makers, read_facts
 
-__all__ = ["ending_facts", "file_classes"]
+__all__ = ["ending_facts", "file_classes", "file_threshold"]
 
 
 def ending_facts(view: FunctionalView) -> dict[str, float | str]:
@@ -33,14 +33,19 @@ def ending_facts(view: FunctionalView) -> dict[str, float | str]:
 def file_classes(file: str | os.PathLike[str], outputs: NDArray[Any]) -> NDArray[np.int64]:
     """Return the class of each row of what an ONNX or LiteRT file with one output gave.
 
-    Of a single column it is 1 above the threshold that the file tells; where it tells none, above 0.5 if the graph ends in a
-    sigmoid, else above 0.
+    Of a single column it is 1 above the threshold of the file.
     """
-    if outputs.shape[1] > 1:
-        return decided_classes(outputs, 0.0)
+    return decided_classes(outputs, 0.0 if outputs.shape[1] > 1 else file_threshold(file))
+
+
+def file_threshold(file: str | os.PathLike[str]) -> float:
+    """Return above what the single column of an ONNX or LiteRT file with one output means class 1.
+
+    It is what the file tells; where it tells nothing, 0.5 if the graph ends in a sigmoid, else 0.
+    """
     path = Path(os.fspath(file))
     told, (ends, found) = _litert(path) if path.suffix == ".tflite" else _onnx(path)
-    return decided_classes(outputs, told if told in (0.0, 0.5) else single_threshold(ends, found))
+    return float(told) if told in (0.0, 0.5) else single_threshold(ends, found)
 
 
 def _litert(path: Path) -> tuple[Any, tuple[list[int], Makers]]:

@@ -65,7 +65,8 @@ def to_litert(
             or more are good); several inputs as a list or a dict by name.
         x: samples to compare on, likewise. None takes every other sample of `calibration`, which then does not serve
             for the ranges; without `calibration` 32 random ones, as `to_onnx` does.
-        y: column of each sample's class, shape (samples,): of `x` if given, else of `calibration`.
+        y: column of each sample's class, shape (samples,), of a single column class 0 or 1: of `x` if given, else of
+            `calibration`.
         labels: names of the classes in the order of the output's columns.
         preprocessing: what goes in, as for `to_onnx`.
         batch_size: size that the file is fixed to; None leaves it free. Fixed to 1 the file needs fewer operators, which
@@ -175,8 +176,8 @@ def _check_data(
     classes = np.zeros(0, int)
     if y is not None:
         length = len(samples[0]) if samples is not None else len(seen[0]) if seen else 0
-        columns = next((int(shape[1] or 2**31) for _, shape, _ in view.outputs[:1] if len(shape) == 2), 1)
-        if columns == 1:
+        columns = next((int(shape[1] or 2**31) for _, shape, _ in view.outputs[:1] if len(shape) == 2), 0)
+        if columns == 0 or (columns == 1 and len(view.outputs) > 1):
             raise InvalidArgument("Expected an output of shape (batch, classes) to compare `y` with, got none. Leave out y.")
         classes = check_labels(y, length, columns)
     if samples is None and seen:

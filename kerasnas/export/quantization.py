@@ -17,11 +17,12 @@ class QuantizationCandidate:
         size_bytes: size of the file, bytes.
         gzip_bytes: its size after gzip at level 9, bytes.
         latency_ms: median of one call with one sample on one thread, milliseconds; the least of several rounds.
-        agreement: share of samples with the same largest column as the float file, in [0, 1]; of an output that is no
-            (batch, columns) 1 minus its relative difference, at least 0; the least over outputs and batch sizes.
+        agreement: share of samples with the same class as the float file, in [0, 1]: the largest column, or whether the only
+            one, if it is the probability of a sigmoid or there are labels, lies above its threshold; of any other output 1
+            minus its relative difference, at least 0; the least over outputs and batch sizes.
         relative_difference: root mean square difference from the float file over the standard deviation of its outputs;
             the largest over outputs and batch sizes.
-        accuracy: share of samples whose label has the largest column, in [0, 1], or None without labels.
+        accuracy: share of samples whose label is that class, in [0, 1], or None without labels.
         loss: of accuracy where there are labels, else of agreement; against the float file.
         kernels: operator -> how many onnxruntime runs after it has fused what it can on this machine.
         fused: "n of m": of the operators with weights, how many run in 8 bits; empty where none was to.

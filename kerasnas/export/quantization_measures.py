@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kerasnas.decided_classes import decided_classes
 from kerasnas.errors import KerasNASError
 from kerasnas.export.in_batches import run_in_batches
 from kerasnas.export.quantization import QuantizationCandidate
@@ -56,6 +57,7 @@ def measure(
     samples: Mapping[str, np.ndarray],
     labels: np.ndarray | None,
     *,
+    threshold: float | None = None,
     left_in_float: Sequence[str] = (),
 ) -> QuantizationCandidate:
     """Run a file beside what the float file gave; its latency is left at NaN and its loss is of agreement.
@@ -65,7 +67,8 @@ def measure(
         path: the file.
         expected: outputs of the float file.
         samples: input name -> shape (samples, ...).
-        labels: column of each sample, shape (samples,), or None.
+        labels: column of each sample, shape (samples,), or None; of a single column class 0 or 1.
+        threshold: above what the only column of the only output means class 1; None where there is no such output.
         left_in_float: names of nodes that were left in float.
 
     Raises:
@@ -80,10 +83,11 @@ def measure(
             spread = float(np.std(y)) or 1.0
             relative = float(np.sqrt(np.mean((y - z) ** 2))) / spread
             difference = max(difference, relative)
-            if y.ndim == 2 and y.shape[1] > 1:
-                agreement = min(agreement, float(np.mean(y.argmax(axis=1) == z.argmax(axis=1))))
+            if y.ndim == 2 and (y.shape[1] > 1 or threshold is not None):
+                expects, came = (decided_classes(scores, threshold or 0.0) for scores in (y, z))
+                agreement = min(agreement, float(np.mean(expects == came)))
                 if labels is not None:
-                    right = float(np.mean(z.argmax(axis=1) == labels))
+                    right = float(np.mean(came == labels))
                     accuracy = right if accuracy is None else min(accuracy, right)
             else:
                 agreement = min(agreement, max(0.0, 1 - relative))

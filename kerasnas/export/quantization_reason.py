@@ -17,6 +17,7 @@ def reason_for(
     instructions: str,
     exact: bool | None,
     n_measured: int,
+    by_class: bool,
 ) -> str:
     """Return why `chosen` was picked: its figures beside the float file's, what was fused, and what the processor has.
 
@@ -29,6 +30,7 @@ def reason_for(
         instructions: the processor's best for 8-bit arithmetic.
         exact: whether they sum without saturating; None if unknown.
         n_measured: samples on which the formats were compared.
+        by_class: whether agreement is a share of samples with the same class, by all outputs.
     """
     plain, others = candidates[0], [c for c in candidates[1:] if c.failure is None]
     what = {"latency": "the fastest", "size": "the smallest", "accuracy": "the one that loses least"}[goal]
@@ -40,12 +42,16 @@ def reason_for(
             else f"float32 stays: none of {len(others)} formats loses at most {max_loss:g}; nothing was written."
         )
     else:
+        alike = (
+            f"the same class for {chosen.agreement:.1%} of"
+            if by_class
+            else f"outputs that differ by {chosen.relative_difference:.1%} of their standard deviation (root mean square) on"
+        )
         lines.append(
             f"{chosen.name} is {what} of {len(fit)} of {len(others)} formats that lose at most {max_loss:g}: "
             f"{chosen.latency_ms:.3f} ms against {plain.latency_ms:.3f} ms in float32 "
             f"({plain.latency_ms / chosen.latency_ms:.2g} times the speed), {chosen.size_bytes / 1000:.1f} kB against "
-            f"{plain.size_bytes / 1000:.1f} kB, the same class for {chosen.agreement:.1%} of "
-            f"the {n_measured:,} samples that compared the formats."
+            f"{plain.size_bytes / 1000:.1f} kB, {alike} the {n_measured:,} samples that compared the formats."
         )
     shown = chosen if chosen.fused else min((c for c in others if c.fused), key=lambda c: c.latency_ms, default=None)
     if shown is not None:

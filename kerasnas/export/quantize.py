@@ -8,8 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from kerasnas.errors import InvalidArgument, KerasNASError
 from kerasnas.export.benchmark import benchmark
+from kerasnas.export.file_classes import file_threshold
 from kerasnas.export.instruction_set import instruction_set
 from kerasnas.export.quantization import Quantization, QuantizationCandidate
 from kerasnas.export.quantization_formats import FORMATS, prepare, write_quantized
@@ -50,8 +53,8 @@ def quantize(
         calibration: samples as the file takes them, shape (samples, ...), at least 4; several inputs as a list in the
             order of the file or a dict by name. A hundred or more of the kind that will come make good ranges.
         path: where the picked file goes, must end in .onnx; None puts it beside `file`, called NAME-quantized.onnx.
-        y: column of each sample's class, shape (samples,), in the one output of shape (batch, classes); then the loss is of
-            accuracy, else of agreement with `file`.
+        y: column of each sample's class, shape (samples,), in the one output of shape (batch, classes), or class 0 or 1 of
+            a single column; then the loss is of accuracy, else of agreement with `file`.
         goal: "latency", the least median; "size", the fewest bytes; "accuracy", the least loss of those that are smaller
             or faster than the float file.
         formats: names from `kerasnas.export.quantization_formats.FORMATS` to try.
@@ -83,26 +86,21 @@ def quantize(
         raise InvalidArgument(f"Expected at least 4 samples, got {len(arrays[0])}. Pass a hundred or more.")
     named = {name: array for (name, _, _), array in zip(session.inputs, arrays, strict=True)}
     seen, held = ({name: array[start::2] for name, array in named.items()} for start in (0, 1))
-    expected, truth = run_all(session, held, 32), None
-    if y is not None:
-        columns = [z.shape[1] for z in expected if z.ndim == 2 and z.shape[1] > 1]
-        if len(columns) != 1:
-            raise InvalidArgument(
-                f"Expected one output of shape (batch, classes) to compare `y` with, got {len(columns) or 'none'}. Leave out y."
-            )
-        truth = check_labels(y, len(arrays[0]), columns[0])[1::2]
+    expected = run_all(session, held, 32)
+    truth = None if y is None else _truth(y, len(arrays[0]), expected)[1::2]
+    threshold = _threshold(session, expected, truth)
     with tempfile.TemporaryDirectory(prefix="kerasnas-") as folder:
         work = Path(folder)
         weighted = prepare(session.path, work / "prepared.onnx")
         files = {"float32": session.path}
-        found = [measure("float32", session.path, expected, held, truth)]
+        found = [measure("float32", session.path, expected, held, truth, threshold=threshold)]
 
         def attempt(name: str, title: str, left: Sequence[str] = ()) -> QuantizationCandidate:
             made = work / f"{len(files)}.onnx"
             try:
                 write_quantized(work / "prepared.onnx", made, FORMATS[name], seen, left_in_float=left)
                 check_standard(made)
-                candidate = measure(title, made, expected, held, truth, left_in_float=left)
+                candidate = measure(title, made, expected, held, truth, threshold=threshold, left_in_float=left)
             except Exception as error:
                 return _failed(title, error)
             files[title] = made
@@ -127,6 +125,7 @@ def quantize(
             instructions=instructions,
             exact=exact,
             n_measured=len(held[session.inputs[0][0]]),
+            by_class=threshold is not None or all(z.ndim == 2 and z.shape[1] > 1 for z in expected),
         )
         if chosen.name != "float32":
             facts = {
@@ -179,6 +178,24 @@ def _check(session: Session, target: Path, goal: str, formats: Sequence[str], ro
     opset = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
     if opset < _LEAST_OPSET:
         raise InvalidArgument(f"Expected an opset of at least {_LEAST_OPSET}, got {opset}. Export the model again.")
+
+
+def _truth(y: Any, length: int, outputs: Sequence[np.ndarray]) -> np.ndarray:
+    """Return `y` as the class of each sample in the one output that has classes; a single column, alone, has two."""
+    columns = [z.shape[1] for z in outputs if z.ndim == 2 and (z.shape[1] > 1 or len(outputs) == 1)]
+    if len(columns) != 1:
+        raise InvalidArgument(
+            f"Expected one output of shape (batch, classes) to compare `y` with, got {len(columns) or 'none'}. Leave out y."
+        )
+    return check_labels(y, length, columns[0])
+
+
+def _threshold(session: Session, outputs: Sequence[np.ndarray], truth: np.ndarray | None) -> float | None:
+    """Return above what a single column, alone, means class 1; None of other outputs, and of what may be no class at all."""
+    if len(outputs) != 1 or outputs[0].ndim != 2 or outputs[0].shape[1] != 1:
+        return None
+    threshold = file_threshold(session.path)
+    return threshold if threshold > 0 or truth is not None else None  # without labels a score is a number like any other
 
 
 def _failed(name: str, error: Exception) -> QuantizationCandidate:

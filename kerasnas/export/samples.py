@@ -101,12 +101,14 @@ def check_samples(specs: Sequence[TensorSpec], x: Any) -> list[np.ndarray]:
 
 
 def check_labels(y: Any, length: int, columns: int) -> np.ndarray:
-    """Return `y` as the column of each sample's class, shape (length,); of a single column class 0 or 1.
+    """Return `y` as the column of each sample's class, shape (length,); of a single column class 0 or 1, also as (length, 1).
 
     Raises:
         InvalidArgument: if it is not one whole number for each sample, or a class that there is no column for.
     """
     labels = np.asarray(y)
+    if columns == 1 and labels.shape == (length, 1):
+        labels = labels[:, 0]
     if labels.shape != (length,) or not np.issubdtype(labels.dtype, np.integer):
         raise InvalidArgument(
             f"Expected y as {length} whole numbers, one for each sample, got shape {labels.shape} of {labels.dtype}. "

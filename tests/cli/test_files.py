@@ -361,7 +361,7 @@ def test_what_stands_in_for_grad_cam_is_made_once(capsys):
 
 def test_explanations_of_another_network_of_a_run_are_not_those_of_the_winner(tmp_path, monkeypatch):
     monkeypatch.setattr(kerasnas.cli.explain, "_maps", lambda *_: iter(()))
-    monkeypatch.setattr(kerasnas.cli.explain, "_look_inside", lambda *_: None)
+    monkeypatch.setattr(kerasnas.cli.explain, "_look_inside", lambda *_: [])
     monkeypatch.setattr(kerasnas.explain, "interpretability", lambda *_, **__: {})
     network = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")])
     network.save(tmp_path / "model-pruned.keras")

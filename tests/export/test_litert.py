@@ -105,6 +105,22 @@ def test_calibration_alone_is_split_into_what_is_seen_and_what_is_measured(tmp_p
     assert file.accuracy == pytest.approx(np.mean(run_plainly(file.path, x[1::2]).argmax(1) == y[1::2]))
 
 
+@pytest.mark.parametrize("ending", ["sigmoid", None])
+def test_one_column_has_two_classes(tmp_path, ending):
+    start = keras.Input((4,))
+    column = layers.Dense(1, ending, kernel_initializer="ones")(start)
+    x = np.random.default_rng(0).normal(size=(200, 4)).astype("float32")
+    y = (x.sum(axis=1) + np.random.default_rng(1).normal(size=200) > 0).astype(int)
+    settings = {"format": "int8", "calibration": x, "x": x, "max_loss": 0.05}
+    file = to_litert(keras.Model(start, column), tmp_path / "m.tflite", y=y[:, None], **settings)
+    expected = x.sum(axis=1) > 0
+    assert file.keras_accuracy == pytest.approx(np.mean(expected == y))
+    assert file.accuracy == pytest.approx(np.mean((run_plainly(file.path, x)[:, 0] > (0.5 if ending else 0)) == y))
+    for more in ([column, layers.Dense(2)(start)], layers.Reshape((1, 1))(column)):
+        with pytest.raises(InvalidArgument, match=r"of shape \(batch, classes\) .* Leave out y"):
+            to_litert(keras.Model(start, more), tmp_path / "m.tflite", y=y, **settings)
+
+
 def test_the_file_says_what_it_is_to_plain_tools(tmp_path, model):
     facts = {"input": "raw pixels", "range": [0, 16]}
     file = to_litert(model, tmp_path / "m.tflite", labels=[*"012345678", "neün"], preprocessing=facts)

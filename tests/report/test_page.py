@@ -131,6 +131,16 @@ def test_how_each_trial_was_proposed(page_of, project, tmp_path):
     assert "0 of 1 scores came within two standard deviations" in words
 
 
+@pytest.mark.parametrize(("count", "told", "drawn"), [(1, True, False), (3, True, True), (3, False, True)])
+def test_entropy_is_explained_where_it_is_told_and_its_chart_where_there_is_one(page_of, project, tmp_path, count, told, drawn):
+    decisions = [{"entropy": 1.25} if told else {} for _ in range(count)]
+    words = page_of(project(tmp_path, scores=[0.5, 0.7, 0.6][:count], decisions=decisions)).words
+    assert ("How undecided the policy was when it proposed" in words) == drawn
+    assert ("Entropy, in nats" in words) == told
+    assert ("the chart above shows the mean over all decisions" in words) == (told and drawn)
+    assert "Advantage: what the strategy made of the score" in words
+
+
 def test_a_policy_that_has_learned_nothing_is_not_drawn(page_of, project, tmp_path):
     project(tmp_path, scores=[0.5, 0.7, 0.6])
     words = page_of(tmp_path).words

@@ -21,7 +21,7 @@ from kerasnas.explain import (
     smooth_grad,
     vanilla_gradients,
 )
-from kerasnas.explain.by_name import _METHODS
+from kerasnas.explain.by_name import METHODS as ALL_METHODS
 
 layers = keras.layers
 
@@ -71,7 +71,7 @@ def close(got, expected, share=1e-4):
 
 
 def test_every_method_is_tested():
-    assert set(METHODS) == {method.__name__ for method in _METHODS}
+    assert set(METHODS) == {method.__name__ for method in ALL_METHODS}
 
 
 @EVERY

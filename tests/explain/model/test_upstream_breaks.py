@@ -27,10 +27,10 @@ from kerasnas.explain import (
     smooth_grad,
     vanilla_gradients,
 )
-from kerasnas.explain.by_name import _METHODS
+from kerasnas.explain.by_name import METHODS
 
 layers = keras.layers
-EVERY = pytest.mark.parametrize("explain", _METHODS, ids=lambda method: method.__name__)
+EVERY = pytest.mark.parametrize("explain", METHODS, ids=lambda method: method.__name__)
 
 
 @pytest.fixture
