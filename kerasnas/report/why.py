@@ -182,6 +182,7 @@ def _path(path: AblationPath, record: SearchRecord) -> dict[str, Any]:
         "chart": path_chart(path),
         "rows": rows,
         "gain": f"{path.gain:+.3g} ± {path.std:.2g}",
+        "beyond": path.reaches_beyond,
         "measured": _measured(path.measured, path.measured_error),
         "finding": path.finding and _typeset(path.finding),
         "single": path.measured is not None and path.measured_error is None,

@@ -210,11 +210,12 @@ def _default(path: AblationPath, record: SearchRecord) -> Iterator[Sentence]:
     origin = f"is that of trial {tried[0]}" if tried else "was not tried itself"
     if same and not tried:
         origin = f"is that of trial {same[0][0]}, which {'is still running' if same[0][1].status == 'RUNNING' else 'failed'}"
+    beyond = f"; {path.reaches_beyond}" if path.reaches_beyond else ""
     text = (
         f"Over the default configuration, which {origin}, the winner gains {path.gain:+.3g} +- {path.std:.2g} as "
-        f"predicted{unsure}."
+        f"predicted{unsure}{beyond}."
     )
-    yield _sentence(text, gain=path.gain, std=path.std, **({"default": tried[0]} if tried else {}))
+    yield _sentence(text, gain=path.gain, std=path.std, unlike=path.unlike, **({"default": tried[0]} if tried else {}))
     sure = [step for step in path.steps if step.gain > _SURE * step.std][:3]
     if sure:
         listed = ", then ".join(f"{step.name} ({step.gain:+.3g} +- {step.std:.2g})" for step in sure)

@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 
 # A diverged training says "bad", and not how far the others are apart: farther from the best than so many times what is usual.
 _FAR, _FEWEST = 10.0, 10
+# Positions in [0, 1] that are hardly another choice.
+_ALIKE = 0.1
 # Of the best of three models that were tuned on the same trials: see `ModelCheck`.
 _QUANTILE = 3.0
 
@@ -168,6 +170,11 @@ class RewardPosterior:
         mean = np.mean(sums, axis=0)
         variance = np.mean(np.maximum(variances, 0) + (np.array(sums) - mean) ** 2, axis=0)  # of the equal mixture
         return np.asarray(mean), np.asarray(np.sqrt(variance))
+
+    def unlike(self, unit: Array) -> int:
+        """Return in how many decisions a row differs from the most similar trial: of a range, by more than a tenth of it."""
+        away = np.abs(self.units - unit) > _ALIKE
+        return int((away | (np.isnan(self.units) != np.isnan(unit))).sum(axis=1).min())
 
     def mean(self, units: Array) -> Array:
         """Return the expected scores of the rows, shape (rows,)."""
