@@ -12,6 +12,7 @@ __all__ = ["ScoreGraph", "nested_graph"]
 
 _SQUASHING = {"softmax", "log_softmax", "sigmoid"}
 _SQUASHING_OPERATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}  # layers and keras.ops nodes, by class name
+_NEVER_PROBABILITIES = {"tanh", "linear"}
 _PASSING = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Identity)
 
 
@@ -24,6 +25,7 @@ class ScoreGraph:
     Attributes:
         head: the operation that squashes the scores and is left out, None if there is none to leave out.
         sigmoid: whether it is a sigmoid.
+        unbounded: whether the last operation is known to give no probabilities, whatever numbers come out.
     """
 
     def __init__(self, graph: Any) -> None:
@@ -32,6 +34,7 @@ class ScoreGraph:
         # One that is used twice also shapes what comes before.
         self.head = last if _squashes(last) and _uses(graph, last) == 1 else None
         self.sigmoid = self.head is not None and (activation == "sigmoid" or type(self.head).__name__ == "Sigmoid")
+        self.unbounded = activation in _NEVER_PROBABILITIES or type(last).__name__ == "Tanh"
         self._graph = graph
         self._linear = None if self.head is None else _linear_copy(self.head)
 

@@ -112,10 +112,13 @@ class ScoreView(Scores):
         return keras.ops.log(keras.ops.maximum(scores, _LEAST))
 
     def _gives_probabilities(self) -> bool:
-        """Tell probabilities by what comes out for these images and for ones far from any image."""
+        """Tell probabilities by the last operation, and what comes out for these images and for ones far from any image."""
+        if self._score_graph.unbounded:
+            return False
         near = self.pixels(0, 4)
         far = np.random.default_rng(0).standard_normal(near.shape).astype(np.float32) * (1 + 100 * np.abs(near).max())
-        outputs = np.concatenate([np.asarray(self.replay(x, lambda *call: call[-1])) for x in (near, -near, far)])
+        probes = (-near, far, *(self.pixels(i, i + self.chunk) for i in range(0, len(self.images), self.chunk)))
+        outputs = np.concatenate([np.asarray(self.replay(x, lambda *call: call[-1])) for x in probes])
         within = bool(np.all((outputs >= 0) & (outputs <= 1)))
         return within and (self.single or bool(np.allclose(outputs.sum(axis=1), 1, atol=1e-3)))
 
