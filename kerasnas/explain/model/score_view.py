@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from kerasnas.cost.graph import inner_graph
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain.model.image_batch import image_batch
+from kerasnas.explain.model.image_batch import image_batch, sample_batch
 from kerasnas.explain.model.score_graph import ScoreGraph, nested_graph
 from kerasnas.explain.model.scores import Scores
 from kerasnas.explain.model.weights_copied import copy_weights
@@ -42,18 +42,23 @@ class ScoreView(Scores):
     With one output unit z there are two classes, with scores -z and z. Models of mixed precision are computed on a
     float32 copy.
 
+    Args:
+        model: the classifier.
+        images: shape (batch, height, width, channels); without `images_only` of any shape that a model takes.
+        images_only: whether a model of anything else, such as vectors, is refused.
+
     Attributes:
         spatial_layers: the layers with a feature map, in the order in which they are computed.
 
     Raises:
-        InvalidArgument: if `model` is not a built Keras 3 Functional or Sequential model with one image input and one
+        InvalidArgument: if `model` is not a built Keras 3 Functional or Sequential model with one input (of images) and one
             output of shape (batch, classes), if `images` do not fit it, or if Keras does not run on TensorFlow.
     """
 
-    def __init__(self, model: Any, images: ArrayLike) -> None:
+    def __init__(self, model: Any, images: ArrayLike, *, images_only: bool = True) -> None:
         _require_tensorflow()
         graph = _functional(model)
-        self.images = image_batch(images, graph.inputs[0].shape)
+        self.images = (image_batch if images_only else sample_batch)(images, graph.inputs[0].shape)
         _require_scores(graph)
         # Keras has no public walk of a graph; _flatten_layers and _run_through_graph are what its own cloning uses.
         if any(layer.compute_dtype != "float32" for layer in graph._flatten_layers()):
@@ -117,7 +122,9 @@ class ScoreView(Scores):
             return False
         near = self.pixels(0, 4)
         far = np.random.default_rng(0).standard_normal(near.shape).astype(np.float32) * (1 + 100 * np.abs(near).max())
-        probes = (-near, far, *(self.pixels(i, i + self.chunk) for i in range(0, len(self.images), self.chunk)))
+        probes = [self.pixels(i, i + self.chunk) for i in range(0, len(self.images), self.chunk)]
+        if near.ndim == 4:  # elsewhere there may be numbers of words, of which none is negative
+            probes += [-near, far]
         outputs = np.concatenate([np.asarray(self.replay(x, lambda *call: call[-1])) for x in probes])
         within = bool(np.all((outputs >= 0) & (outputs <= 1)))
         return within and (self.single or bool(np.allclose(outputs.sum(axis=1), 1, atol=1e-3)))
