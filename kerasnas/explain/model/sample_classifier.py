@@ -141,22 +141,24 @@ def _check_shape(name: str, came: tuple[int, ...], wanted: tuple[int | None, ...
 def _of_keras(model: Any, from_logits: bool) -> tuple[Callable[[Samples], Any], bool]:
     """Return what runs a model, before its last softmax or only sigmoid if it has one, and whether it gives scores."""
     graph = model._functional if isinstance(model, keras.Sequential) else model
-    scores = None if inner_graph(model) is None else ScoreGraph(graph)
 
     def run(batch: Samples) -> Any:
         arrays = keras.tree.pack_sequence_as(graph._inputs_struct, list(batch.values()))
         return keras.ops.convert_to_numpy(graph(arrays, training=False))
 
-    def run_to_scores(batch: Samples) -> Any:
-        return keras.ops.convert_to_numpy(
-            scores.walk(list(batch.values()), lambda _path, _operation, compute, args, kwargs: compute(*args, **kwargs))
-        )
-
-    if scores is None or scores.head is None:
+    if inner_graph(model) is None or (scores := ScoreGraph(graph)).head is None:
         return run, from_logits
     if scores.sigmoid and graph.outputs[0].shape[-1] != 1:
         return run, False  # each is a probability of its own, none of several classes
+
+    def run_to_scores(batch: Samples) -> Any:
+        return keras.ops.convert_to_numpy(scores.walk(list(batch.values()), _compute))
+
     return run_to_scores, True
+
+
+def _compute(_path: str, _operation: Any, compute: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    return compute(*args, **kwargs)
 
 
 def _of_function(model: Callable[..., Any], single: bool) -> Callable[[Samples], Any]:
