@@ -165,8 +165,9 @@ def _options(names: Sequence[str]) -> str:
 def _tell(run: "Run", result: dict[str, Any], done: str) -> None:
     values = f", each kernel has at most {result['values']} values" if "values" in result else ""
     click.echo(
-        f"{result['sparsity']:.0%} of the kernel weights are zero{values}, gzip {result['gzip_bytes_before'] / 1000:.1f} -> "
-        f"{result['gzip_bytes'] / 1000:.1f} kB, test accuracy {result['accuracy_before']:.4f} -> {result['accuracy']:.4f}; "
+        f"{result['sparsity']:.0%} of the prunable kernel weights are zero{values}, "
+        f"gzip {result['gzip_bytes_before'] / 1000:.1f} -> {result['gzip_bytes'] / 1000:.1f} kB, "
+        f"test accuracy {result['accuracy_before']:.4f} -> {result['accuracy']:.4f}; "
         f"wrote {run.folder}/{run.name}-{done}.keras"
     )
 

@@ -224,7 +224,7 @@ def trainable_twin(model: keras.Model) -> Any:
 
     def supports(layer: Any, before: Any) -> bool:
         if isinstance(layer, layers.BatchNormalization):
-            return isinstance(before, foldable)
+            return isinstance(before, foldable) and getattr(before.activation, "__name__", "") == "linear"
         if isinstance(layer, layers.Activation):
             try:
                 registry.get_quantize_config(layer).get_output_quantizers(layer)

@@ -52,9 +52,9 @@ class SparsityReport:
         """Say in a line how many weights are zero, and what that is worth."""
         weights, most = sum(k.weights for k in self.kernels), max((k.distinct for k in self.kernels), default=0)
         return (
-            f"{sum(k.zeros for k in self.kernels):,} of {weights:,} weights in kernels are zero ({self.sparsity:.0%}), at most "
-            f"{most:,} values in a kernel; all weights take {self.weights_bytes / 1000:.1f} kB, {self.gzip_bytes / 1000:.1f} "
-            "kB gzipped"
+            f"{sum(k.zeros for k in self.kernels):,} of {weights:,} weights in kernels that can be pruned are zero "
+            f"({self.sparsity:.0%}), at most {most:,} values in a kernel; all weights take "
+            f"{self.weights_bytes / 1000:.1f} kB, {self.gzip_bytes / 1000:.1f} kB gzipped"
         )
 
 

@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -34,8 +35,8 @@ def translate(model: keras.Model, supports: Callable[[Any, Any], bool]) -> Any:
 
     Args:
         model: a built Keras 3 Functional or Sequential model of one input and one output.
-        supports: called with a tf_keras layer and the one before it (None where there are several, or none): whether the
-            tool that the copy is for takes it there.
+        supports: called with a tf_keras layer and the one before it (None where there are several, or none, or others follow
+            that, too): whether the tool that the copy is for takes it there.
 
     Raises:
         InvalidArgument: if a layer is used twice, is not there in tf_keras, or is not supported; all of them are named.
@@ -44,12 +45,13 @@ def translate(model: keras.Model, supports: Callable[[Any, Any], bool]) -> Any:
     import tf_keras
 
     steps, end = _steps(model)
+    uses = Counter(number for step in steps for number in step.given)
     refused: dict[str, None] = {}
     made: dict[int, list[Any]] = {}
     makers: dict[int, Any] = {}  # number of a tensor -> the layer that gives it
     for step in steps:
         operation = step.operation
-        before = makers.get(step.given[0]) if len(step.given) == 1 else None
+        before = makers.get(step.given[0]) if len(step.given) == 1 and uses[step.given[0]] == 1 else None
         layers = [] if id(operation) in made else _remake(operation)
         if id(operation) in made:
             why = "is used twice"
@@ -57,6 +59,8 @@ def translate(model: keras.Model, supports: Callable[[Any, Any], bool]) -> Any:
             why = "is unknown there"
         elif not supports(layers[0], before):
             why = "is not supported there"
+            if isinstance(operation, keras.layers.BatchNormalization):
+                why += ", for it is not all that follows a convolution or dense layer without an activation"
         else:
             made[id(operation)], makers[step.taken] = layers, layers[-1]
             continue

@@ -247,7 +247,7 @@ def test_patterns_clusters_and_training_for_8_bits(digits_net, tmp_path, capsys)
     net = [str(tmp_path / "net.keras"), "--data", "digits"]
     assert main(["compress", *net, "--pattern", "2:4", "--clusters", "8", "--epochs", "1"]) == 0
     printed = capsys.readouterr().out
-    for text in ("50% of the kernel weights are zero", "at most 8 values", "net-pruned.keras", "net-clustered.keras"):
+    for text in ("50% of the prunable kernel weights are zero", "at most 8 values", "net-pruned.keras", "net-clustered.keras"):
         assert text in printed
     pruning, clustering = _read(tmp_path / "net-pruning.json"), _read(tmp_path / "net-clustering.json")
     assert (pruning["pattern"], clustering["clusters"]) == ("2:4", 8)

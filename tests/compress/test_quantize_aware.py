@@ -153,6 +153,23 @@ def test_activations_that_tfmot_does_not_take_are_all_named(tmp_path):
     assert "fine" not in str(raised.value)
 
 
+@pytest.mark.parametrize("kind", [layers.Conv2D, layers.SeparableConv2D])
+def test_a_batch_normalization_that_cannot_be_folded_is_named(kind, tmp_path):
+    stack = [layers.Conv2D(2, 1, name="c"), layers.BatchNormalization(name="fine"), layers.ReLU()]
+    late = [kind(2, 1, activation="relu", name="d"), layers.BatchNormalization(name="late"), layers.Flatten()]
+    start = layers.Input((4, 4, 1))
+    both = kind(1, 1, name="e")(start)  # is needed beside the normalisation, too
+    value = layers.Add()([layers.BatchNormalization(name="beside")(both), both])
+    for layer in (*stack, *late, layers.Dense(3, "softmax")):
+        value = layer(value)
+    model = keras.Model(start, value)
+    with pytest.raises(InvalidArgument, match=r"'late' \(BatchNormalization\).* not all that follows a convol") as raised:
+        quantize_aware(model, np.ones((20, 4, 4, 1)), np.arange(20) % 3, tmp_path / "m.tflite")
+    assert "'fine'" not in str(raised.value)
+    assert "'d'" not in str(raised.value)
+    assert "'beside' (BatchNormalization) is not supported there" in str(raised.value)
+
+
 def test_a_lambda_is_named_and_a_penalty_on_activities_passes():
     x = np.random.default_rng(0).normal(size=(3, 6)).astype("float32")
     model = keras.Sequential([layers.Input((6,)), layers.Lambda(lambda x: 2 * x, name="own"), layers.Dense(3)])

@@ -307,5 +307,6 @@ def test_report_counts_in_closed_form():
     report = sparsity_report(model)
     assert [(kernel.weights, kernel.zeros) for kernel in report.kernels] == [(8, 5), (4, 0)]
     assert report.kernels[0].distinct == 4
+    assert "5 of 12 weights in kernels that can be pruned are zero (42%), at most 4 values in a kernel" in str(report)
     assert report.sparsity == 5 / 12
     assert report.weights_bytes == 4 * (8 + 4 + 4 + 1)

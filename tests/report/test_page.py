@@ -313,7 +313,7 @@ def test_files_and_pruning(page_of, project, tmp_path):
     drifts = words[words.index("Do the files look at the same?") :]
     assert "model.onnx - 20 0.88 75 % 3.1 %" in drifts
     assert "other.onnx" not in drifts[: drifts.index("Pruning made")]
-    assert "50 % of the kernel weights exactly zero and fine-tuned for 6 epochs" in words
+    assert "50 % of the prunable kernel weights exactly zero and fine-tuned for 6 epochs" in words
     assert "20 kB gzipped became 10 kB; test accuracy 0.9700 became 0.9600" in words
 
 

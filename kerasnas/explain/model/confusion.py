@@ -40,7 +40,7 @@ class Confusion:
         matrix: shape (classes, classes), how many samples of the class of the row were predicted as that of the column.
         mistakes: those that the model is most sure of, the surest first.
         wrong: the number of all mistakes.
-        images: shape (len(mistakes), height, width, channels), the images of `mistakes`.
+        images: shape (len(mistakes), ...), the images (or other samples) of `mistakes`.
         attribution: why the model predicted what it did there, if that was asked for; None if not, or without mistakes.
         labels: names of the classes.
     """
@@ -73,7 +73,7 @@ class Confusion:
         return pd.DataFrame([asdict(mistake) for mistake in self.mistakes], columns=list(Mistake.__dataclass_fields__))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write a PNG: the matrix, and beside it the pictures of the mistakes, with their maps if there are any.
+        """Write a PNG: the matrix, and beside it the pictures of the mistakes, if they are images, with their maps if any.
 
         Args:
             path: where to, ending in .png; a file that is there is replaced as a whole.
@@ -107,7 +107,7 @@ def confusion(
 
     Args:
         model: built Keras 3 Functional or Sequential classifier with output (batch, classes); it is not changed.
-        x: shape (batch, height, width, channels), the images, as the model takes them.
+        x: shape (batch, height, width, channels) or (batch, ...), images or other samples, as the model takes them.
         y: shape (batch,), integer classes.
         labels: names of the classes; None for their numbers.
         mistakes: the most mistakes to collect, >= 0.
@@ -134,7 +134,7 @@ def confusion(
                [0, 1]])
     """
     require_whole_number("mistakes", mistakes, 0)
-    view = ScoreView(model, x)
+    view = ScoreView(model, x, images_only=False)
     if labels is not None and len(labels) != view.classes:
         raise InvalidArgument(f"Expected {view.classes} labels, one for each class; came {len(labels)}.")
     true = class_labels(y, len(view.images), view.classes)

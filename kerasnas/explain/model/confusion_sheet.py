@@ -16,10 +16,10 @@ _MOST_NUMBERS = 25  # classes, with which the counts can still be read
 
 
 def confusion_sheet(found: "Confusion") -> Any:
-    """Draw the matrix, each row as shares of its class, and beside it the mistakes; returns a matplotlib figure."""
+    """Draw the matrix, each row as shares of its class, and beside it the mistakes on images; returns a matplotlib figure."""
     from matplotlib.figure import Figure
 
-    count = len(found.mistakes)
+    count = len(found.mistakes) if found.images.ndim == 4 else 0  # what is no image has no picture
     columns = 2 if found.attribution is None else 4  # two mistakes beside each other
     lines, width = max(1, math.ceil(count / 2)), 1.8 * columns
     side = min(11.0, max(5.0, 0.55 * len(found.labels) + 2))

@@ -98,7 +98,7 @@ def decision_boundary(
 
     Args:
         model: built Keras 3 Functional or Sequential classifier with output (batch, classes); it is not changed.
-        x: shape (batch, height, width, channels), at least three images, as the model takes them.
+        x: shape (batch, height, width, channels) or (batch, ...), at least three samples, as the model takes them.
         y: shape (batch,), integer classes; None if they are not known.
         layer: whose output of shape (batch, features) is projected, "backbone/name" inside a nested model. None: what
             the last layer with a kernel gets.
@@ -125,7 +125,7 @@ def decision_boundary(
         Principal components: Pearson 1901. Cuts through regions: Migut et al. 2015, who colour by the nearest sample instead.
     """
     require_whole_number("resolution", resolution, 2)
-    view = ScoreView(model, x)
+    view = ScoreView(model, x, images_only=False)
     if len(view.images) < 3:
         raise InvalidArgument(f"Expected at least three samples; came {len(view.images)}. A plane takes three points.")
     if labels is not None and len(labels) != view.classes:

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasnas.explain.model.score_view import ScoreView, nested_graph
+from kerasnas.explain.model.score_graph import nested_graph
+from kerasnas.explain.model.score_view import ScoreView
 
 __all__ = ["GraphSteps", "State"]
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["image_batch"]
+__all__ = ["image_batch", "sample_batch"]
 
 
 def image_batch(images: ArrayLike, input_shape: Sequence[int | None]) -> np.ndarray:
@@ -38,7 +38,8 @@ def image_batch(images: ArrayLike, input_shape: Sequence[int | None]) -> np.ndar
     if len(expected) != 3:
         raise InvalidArgument(
             f"Expected a model of images, input shape (batch, height, width, channels); came {tuple(input_shape)}. "
-            "Explain a model whose input has two spatial axes."
+            "Explain a model whose input has two spatial axes; of others permutation_importance, confusion, layer_importance, "
+            "decision_boundary, weight_statistics and layer_latency tell."
         )
     if array.dtype.kind not in "biuf":
         raise InvalidArgument(f"Expected {wanted} of real numbers; came dtype {array.dtype}. Convert them first.")
@@ -56,10 +57,39 @@ def image_batch(images: ArrayLike, input_shape: Sequence[int | None]) -> np.ndar
         raise InvalidArgument(f"Expected {wanted}; came shape {np.shape(images)}. Resize or reorder the axes.")
     if array.size == 0:
         raise InvalidArgument(f"Expected {wanted} with at least one image; came shape {array.shape}.")
+    return _finite(array, "images")
+
+
+def sample_batch(samples: ArrayLike, input_shape: Sequence[int | None]) -> np.ndarray:
+    """Return samples of any input with a batch axis, such as vectors or signals, checked; of images what `image_batch` does.
+
+    Args:
+        samples: shape (batch, ...), as the model takes them, any real dtype.
+        input_shape: shape (None, ...) of the model's input; None stands for any size.
+
+    Returns:
+        An array of the same shape, a copy that cannot be written to.
+
+    Raises:
+        InvalidArgument: if `samples` are no batch, empty, not real numbers, not finite, or of another shape.
+    """
+    if len(input_shape) == 4:
+        return image_batch(samples, input_shape)
+    wanted = f"samples of shape (batch, {', '.join('any' if n is None else str(n) for n in input_shape[1:])})"
+    try:
+        array = np.array(samples)
+    except ValueError as error:  # arrays of different shapes
+        raise InvalidArgument(f"Expected {wanted}; came parts that do not fit together: {error}") from error
+    if array.dtype.kind not in "biuf" or not _fits(array.shape[1:], input_shape[1:]) or array.size == 0:
+        raise InvalidArgument(f"Expected {wanted} of real numbers, at least one; came {array.dtype} of shape {array.shape}.")
+    return _finite(array, "samples")
+
+
+def _finite(array: np.ndarray, what: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         bad = int(np.count_nonzero(~np.isfinite(array.astype(np.float32))))
     if bad:
-        raise InvalidArgument(f"Expected finite float32 images; came {bad} values that are NaN or infinite. Clean them.")
+        raise InvalidArgument(f"Expected finite float32 {what}; came {bad} values that are NaN or infinite. Clean them.")
     array.flags.writeable = False
     return array
 

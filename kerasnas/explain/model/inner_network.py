@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasnas.explain.model.score_view import ScoreView, nested_graph
+from kerasnas.explain.model.score_graph import nested_graph
+from kerasnas.explain.model.score_view import ScoreView
 
 __all__ = ["InnerCall", "InnerNetwork"]
 
@@ -46,7 +47,10 @@ class InnerNetwork:
 
     def __init__(self, view: ScoreView) -> None:
         self._view = view
-        noise = np.random.default_rng(0).normal(size=(3, *view.images.shape[1:])).astype(np.float32)
+        if view.images.ndim == 4:
+            noise = np.random.default_rng(0).normal(size=(3, *view.images.shape[1:])).astype(np.float32)
+        else:  # there may be numbers of words, of which none is negative
+            noise = np.resize(view.pixels(0, 3), (3, *view.images.shape[1:]))
         seen: list[tuple[str, Any, Any, Any]] = []
 
         def note(path: str, operation: Any, taken: Any, value: Any) -> Any:

@@ -147,7 +147,7 @@ def layer_importance(
     Args:
         model: built Keras 3 Functional or Sequential classifier with output (batch, classes); it is not changed. The loss
             is that of the softmax of its scores before the softmax, of the sigmoid if it has one unit.
-        x: shape (batch, height, width, channels), at least two images, as the model takes them.
+        x: shape (batch, height, width, channels) or (batch, ...), at least two samples, as the model takes them.
         y: shape (batch,), integer classes.
         channels: whether each channel (index on the last axis) is ablated by itself, in the place of the whole output.
         layers: names of those to ablate, "backbone/name" or "name" inside a nested model; None for all.
@@ -298,7 +298,7 @@ def _checked(
     if not ways or len(set(ways)) < len(ways) or not set(ways) <= set(_WAYS):
         raise InvalidArgument(f"Expected ways to be some of {_WAYS}, each once; came {ways!r}.")
     require_whole_number("repeats", repeats, 1)
-    view = ScoreView(model, x)
+    view = ScoreView(model, x, images_only=False)
     if len(view.images) < 2:
         raise InvalidArgument("Expected at least two samples; came one. An ablation needs others to take the values from.")
     return ways, view, class_labels(y, len(view.images), view.classes)

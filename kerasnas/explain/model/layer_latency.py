@@ -18,13 +18,13 @@ _ROUNDS, _SECONDS = 7, 0.03  # of each layer: so often, or until so long is gone
 
 
 class LayerLatency(dict[str, float]):
-    """Milliseconds for one image by the path of the operation; printed as a table, the slowest first."""
+    """Milliseconds for one sample by the path of the operation; printed as a table, the slowest first."""
 
     def __str__(self) -> str:
         total, width = sum(self.values()), max(map(len, self), default=0)
         slowest = sorted(self.items(), key=lambda pair: -pair[1])
         lines = [f"{path:<{width}}  {ms:.4f} ms  {ms / total if total else 0:4.0%}" for path, ms in slowest]
-        return "\n".join([*lines, f"{'together':<{width}}  {total:.4f} ms for one image"])
+        return "\n".join([*lines, f"{'together':<{width}}  {total:.4f} ms for one sample"])
 
 
 def layer_latency(model: Any, images: ArrayLike) -> LayerLatency:
@@ -36,10 +36,10 @@ def layer_latency(model: Any, images: ArrayLike) -> LayerLatency:
 
     Args:
         model: built Keras 3 Functional or Sequential classifier.
-        images: shape (batch, height, width, channels), as the model takes them; the first ones are used.
+        images: shape (batch, height, width, channels) or (batch, ...), as the model takes them; the first ones are used.
 
     Returns:
-        Milliseconds for one image by the path of the operation, as `structure(model, latency=...)` takes them.
+        Milliseconds for one sample by the path of the operation, as `structure(model, latency=...)` takes them.
 
     Raises:
         InvalidArgument: if the model or the images are not as above.
@@ -52,7 +52,7 @@ def layer_latency(model: Any, images: ArrayLike) -> LayerLatency:
         >>> sorted(layer_latency(model, np.ones((4, 8, 8, 1))))
         ['flat', 'scores']
     """
-    view = ScoreView(model, images)
+    view = ScoreView(model, images, images_only=False)
     steps = GraphSteps(view)
     paths = [row.path for row in structure(model).rows if row.kind != "InputLayer"]
     if len(paths) != len(steps.steps):

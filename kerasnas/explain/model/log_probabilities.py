@@ -1,5 +1,7 @@
 """Log-probabilities from whatever a classifier puts out."""
 
+from typing import Any
+
 import numpy as np
 from scipy.special import log_softmax
 
@@ -16,7 +18,8 @@ def log_probabilities(outputs: np.ndarray, *, from_logits: bool) -> np.ndarray:
     Args:
         outputs: shape (batch, classes); (batch, 1) or (batch,) for two classes.
         from_logits: whether the outputs are scores before a softmax (before a sigmoid, if there is one); else they are
-            probabilities, of which zeros are taken as the smallest float64.
+            probabilities, taken to be at least as large as the step between the numbers next to 1 of their dtype (1.2e-7 in
+            float32): one nearer to 0 may be no more than the rounding of 1 - p.
 
     Returns:
         float64 array of shape (batch, max(2, classes)).
@@ -35,14 +38,36 @@ def log_probabilities(outputs: np.ndarray, *, from_logits: bool) -> np.ndarray:
             f"Expected finite outputs of shape (batch, classes); came shape {np.shape(outputs)}, dtype {values.dtype}. "
             "Return one number per class and sample."
         )
-    values = values.astype(np.float64)
+    single = values.shape[1] == 1
+    least = _least(values.dtype, single)
+    values = given = values.astype(np.float64)
     if from_logits:
-        values = np.concatenate([np.zeros_like(values), values], axis=1) if values.shape[1] == 1 else values
+        values = np.concatenate([np.zeros_like(values), values], axis=1) if single else values
         return np.asarray(log_softmax(values, axis=1))
-    values = np.concatenate([1 - values, values], axis=1) if values.shape[1] == 1 else values
+    values = np.concatenate([1 - values, values], axis=1) if single else values
     if values.min() < -_SUM_TOLERANCE or np.abs(values.sum(axis=1) - 1).max() > _SUM_TOLERANCE:
+        sums = "" if single else f" with sums from {values.sum(axis=1).min():.4g} to {values.sum(axis=1).max():.4g}"
+        expected = "from 0 to 1" if single else ">= 0 and 1 in sum"
         raise InvalidArgument(
-            f"Expected probabilities, >= 0 and 1 in sum; came values from {values.min():.4g} to {values.max():.4g} with sums "
-            f"from {values.sum(axis=1).min():.4g} to {values.sum(axis=1).max():.4g}. Pass from_logits=True for scores."
+            f"Expected probabilities, {expected}; came values from {given.min():.4g} to {given.max():.4g}{sums}. "
+            f"{_instead(given)}"
         )
-    return np.asarray(np.log(np.clip(values, np.finfo(np.float64).tiny, None)))
+    return np.asarray(np.log(np.clip(values, least, None)))
+
+
+def _least(dtype: Any, single: bool) -> float:
+    """Return the smallest probability that can be told from 0: next to 1 there is none nearer, and 1 - p has that rounding."""
+    step = np.finfo(dtype if dtype.kind == "f" else np.float64).eps
+    return float(step if single else min(step, np.finfo(np.float32).eps))  # of many classes each may have less than 0.001
+
+
+def _instead(values: np.ndarray) -> str:
+    if values.min() >= 0 and values.max() <= 1:
+        return (
+            "Values from 0 to 1 look like independent sigmoid units, one for each label: explain one label i at a time, by a "
+            "function such as lambda x: model(x)[:, i], with y of 0 and 1."
+        )
+    return (
+        "Pass from_logits=True for scores before a softmax or sigmoid. Numbers of a regression are no scores of classes, and "
+        "cannot be explained so."
+    )

@@ -145,7 +145,9 @@ def permutation_importance(
         model: built Keras 3 classifier; or a black box: the path of an ONNX or LiteRT file with one output, or any function
             from a NumPy batch (a dict of them if x is one) to outputs of shape (batch, classes), such as `predict_proba` of a
             scikit-learn model, or what `scores_of` in `black_box.py` returns. One column, or (batch,), stands for two
-            classes. A Keras model of one image is taken before its softmax.
+            classes. A Keras model is taken before its last softmax or sigmoid, for a probability that has been rounded to 1
+            hides how large a loss is; the losses of a function or a file end at that rounding, in float32 at 16 nats. Several
+            sigmoid units of a model of one image are taken as scores of a softmax; of other models they are refused.
         x: shape (batch, height, width, channels) or (batch, features), at least two samples. Of several inputs such arrays
             in a dict by the names of the inputs, or, for a Keras model or a file, in a list in their order; the parts
             of each are permuted by themselves.
@@ -154,8 +156,9 @@ def permutation_importance(
             of the smaller side of the image, rounded, at least 2. Not where all inputs are vectors.
         repeats: how often each part is permuted, >= 1. The interval tells more with several.
         loss: "crossentropy" (nats), "brier", or a function (probabilities, labels) -> losses of shape (batch,).
-        from_logits: whether the outputs of a file, of a function, or of a Keras model of vectors or several inputs
-            are scores before a softmax (a sigmoid, if there is one output); else they must be probabilities.
+        from_logits: whether the outputs of a file, of a function, or of a Keras model of vectors or several inputs that
+            does not end in a softmax or sigmoid are scores before one (a sigmoid, if there is one output); else they must
+            be probabilities. Without effect where a softmax or sigmoid is left out.
         batch_size: the most samples in one call of `model`. A file of a fixed batch size is given batches of that size; a
             function is not padded for.
         seed: of the permutations; all parts are permuted alike.

@@ -9,10 +9,12 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kerasnas.cost.graph import inner_graph
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.file_classifier import FileClassifier, FileInput
 from kerasnas.explain.model.image_batch import image_batch
 from kerasnas.explain.model.log_probabilities import log_probabilities
+from kerasnas.explain.model.score_graph import ScoreGraph
 from kerasnas.explain.model.score_view import ScoreView
 from kerasnas.explain.model.scores import Scores
 
@@ -42,7 +44,8 @@ def sample_classifier(
     Args:
         model: as `permutation_importance` takes it.
         x: an array; of several inputs a dict by their names, or a list in their order where the model tells that order.
-        from_logits: whether the outputs are scores; makes no difference for one image of a Keras model and for `scores_of`.
+        from_logits: whether the outputs are scores; makes no difference for a Keras model whose last softmax or sigmoid is
+            left out, for one image of any, and for `scores_of`.
         batch_size: the most samples in one call.
 
     Raises:
@@ -73,7 +76,7 @@ def sample_classifier(
                 f"Expected a model with one output, (batch, classes); '{model.name}' has {len(model.outputs)}. "
                 "Pass keras.Model(model.inputs, model.outputs[i])."
             )
-        run = _of_keras(model)
+        run, from_logits = _of_keras(model, from_logits)
     elif isinstance(model, keras.Model) and not model.built:
         raise InvalidArgument(f"Expected a built model; '{model.name}' has no weights yet. Give it a keras.Input, or train it.")
     elif callable(model):
@@ -135,14 +138,27 @@ def _check_shape(name: str, came: tuple[int, ...], wanted: tuple[int | None, ...
         )
 
 
-def _of_keras(model: Any) -> Callable[[Samples], Any]:
+def _of_keras(model: Any, from_logits: bool) -> tuple[Callable[[Samples], Any], bool]:
+    """Return what runs a model, before its last softmax or only sigmoid if it has one, and whether it gives scores."""
     graph = model._functional if isinstance(model, keras.Sequential) else model
 
     def run(batch: Samples) -> Any:
         arrays = keras.tree.pack_sequence_as(graph._inputs_struct, list(batch.values()))
         return keras.ops.convert_to_numpy(graph(arrays, training=False))
 
-    return run
+    if inner_graph(model) is None or (scores := ScoreGraph(graph)).head is None:
+        return run, from_logits
+    if scores.sigmoid and graph.outputs[0].shape[-1] != 1:
+        return run, False  # each is a probability of its own, none of several classes
+
+    def run_to_scores(batch: Samples) -> Any:
+        return keras.ops.convert_to_numpy(scores.walk(list(batch.values()), _compute))
+
+    return run_to_scores, True
+
+
+def _compute(_path: str, _operation: Any, compute: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    return compute(*args, **kwargs)
 
 
 def _of_function(model: Callable[..., Any], single: bool) -> Callable[[Samples], Any]:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -12,16 +12,14 @@ from numpy.typing import ArrayLike
 
 from kerasnas.cost.graph import inner_graph
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain.model.image_batch import image_batch
+from kerasnas.explain.model.image_batch import image_batch, sample_batch
+from kerasnas.explain.model.score_graph import ScoreGraph, nested_graph
 from kerasnas.explain.model.scores import Scores
 from kerasnas.explain.model.weights_copied import copy_weights
 
-__all__ = ["ScoreView", "SpatialLayer", "is_keras_2", "nested_graph"]
+__all__ = ["ScoreView", "SpatialLayer", "is_keras_2"]
 
-_SQUASHING = {"softmax", "log_softmax", "sigmoid"}
-_SQUASHING_OPERATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}  # layers and keras.ops nodes, by class name
 _LEAST, _LEAST_SINGLE = 1e-30, 1e-7  # probabilities beyond these are taken for them
-_PASSING = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Identity)
 
 
 @dataclass(frozen=True)
@@ -44,25 +42,29 @@ class ScoreView(Scores):
     With one output unit z there are two classes, with scores -z and z. Models of mixed precision are computed on a
     float32 copy.
 
+    Args:
+        model: the classifier.
+        images: shape (batch, height, width, channels); without `images_only` of any shape that a model takes.
+        images_only: whether a model of anything else, such as vectors, is refused.
+
     Attributes:
         spatial_layers: the layers with a feature map, in the order in which they are computed.
 
     Raises:
-        InvalidArgument: if `model` is not a built Keras 3 Functional or Sequential model with one image input and one
+        InvalidArgument: if `model` is not a built Keras 3 Functional or Sequential model with one input (of images) and one
             output of shape (batch, classes), if `images` do not fit it, or if Keras does not run on TensorFlow.
     """
 
-    def __init__(self, model: Any, images: ArrayLike) -> None:
+    def __init__(self, model: Any, images: ArrayLike, *, images_only: bool = True) -> None:
         _require_tensorflow()
         graph = _functional(model)
-        self.images = image_batch(images, graph.inputs[0].shape)
+        self.images = (image_batch if images_only else sample_batch)(images, graph.inputs[0].shape)
         _require_scores(graph)
         # Keras has no public walk of a graph; _flatten_layers and _run_through_graph are what its own cloning uses.
         if any(layer.compute_dtype != "float32" for layer in graph._flatten_layers()):
             graph = _float32_copy(graph)
         self._graph = graph
-        self._head: Any = None
-
+        self._score_graph = ScoreGraph(graph)
         calls: list[tuple[str, Any, Any]] = []
 
         def note(path: str, layer: Any, _: Any, value: Any) -> Any:
@@ -70,14 +72,11 @@ class ScoreView(Scores):
             return value
 
         first = self.replay(self.pixels(0, 1), note)
-        head = _head(graph)
-        if sum(layer is head for _, layer, _ in calls) == 1:  # one that is used twice also shapes what comes before
-            self._head, self._linear = head, _linear_copy(head)
         self.single = int(first.shape[-1]) == 1
-        activation = getattr(getattr(self._head, "activation", None), "__name__", "")
-        self.sigmoid = self.single or activation == "sigmoid" or type(self._head).__name__ == "Sigmoid"
-        self._squashed = self._head is None and self._gives_probabilities()
-        self.score_kind = "logit" if self._head is not None else "log-probability" if self._squashed else "output"
+        head = self._score_graph.head
+        self.sigmoid = self.single or self._score_graph.sigmoid
+        self._squashed = head is None and self._gives_probabilities()
+        self.score_kind = "logit" if head is not None else "log-probability" if self._squashed else "output"
         self.classes = max(2, int(first.shape[-1]))
         self.spatial_layers = tuple(
             SpatialLayer(path, value.shape[1], value.shape[2], _is_convolution(layer))
@@ -118,10 +117,15 @@ class ScoreView(Scores):
         return keras.ops.log(keras.ops.maximum(scores, _LEAST))
 
     def _gives_probabilities(self) -> bool:
-        """Tell probabilities by what comes out for these images and for ones far from any image."""
+        """Tell probabilities by the last operation, and what comes out for these images and for ones far from any image."""
+        if self._score_graph.unbounded:
+            return False
         near = self.pixels(0, 4)
         far = np.random.default_rng(0).standard_normal(near.shape).astype(np.float32) * (1 + 100 * np.abs(near).max())
-        outputs = np.concatenate([np.asarray(self.replay(x, lambda *call: call[-1])) for x in (near, -near, far)])
+        probes = [self.pixels(i, i + self.chunk) for i in range(0, len(self.images), self.chunk)]
+        if near.ndim == 4:  # elsewhere there may be numbers of words, of which none is negative
+            probes += [-near, far]
+        outputs = np.concatenate([np.asarray(self.replay(x, lambda *call: call[-1])) for x in probes])
         within = bool(np.all((outputs >= 0) & (outputs <= 1)))
         return within and (self.single or bool(np.allclose(outputs.sum(axis=1), 1, atol=1e-3)))
 
@@ -208,27 +212,7 @@ class ScoreView(Scores):
         Returns:
             What stands for the outputs, before a last softmax or sigmoid.
         """
-
-        def run(graph: Any, x: Any, prefix: str) -> Any:
-            cast = partial(keras.ops.convert_to_tensor, dtype=graph.inputs[0].dtype)
-
-            def hooked(operation: Any) -> Callable[..., Any]:
-                return lambda *args, **kwargs: compute(operation, prefix + operation.name, args, kwargs)
-
-            return graph._run_through_graph([call(prefix, None, cast, (x,), {})], hooked)
-
-        def compute(operation: Any, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if getattr(operation, "_call_has_training_arg", False):
-                kwargs = {**kwargs, "training": False}
-            inner = nested_graph(operation)
-            if operation is self._head:
-                return call(path, operation, self._linear, args[:1], {})
-            if inner is not None:
-                value = keras.tree.flatten(run(inner, args[0], f"{path}/"))[0]
-                return call(path, operation, lambda value: value, (value,), {})
-            return call(path, operation, operation, args, kwargs)
-
-        return keras.tree.flatten(run(self._graph, x, ""))[0]
+        return self._score_graph.walk([x], call)
 
 
 def _require_tensorflow() -> None:
@@ -311,12 +295,6 @@ def _axes(operation: Any) -> tuple[int, ...]:
     return tuple(getattr(operation, "axes", None) or ()) if type(operation).__name__ == "Transpose" else ()
 
 
-def nested_graph(operation: Any) -> Any:
-    """Return the graph inside a nested model of one input and one output, or None."""
-    graph = inner_graph(operation)
-    return graph if graph is not None and len(graph.inputs) == len(graph.outputs) == 1 else None
-
-
 def _is_convolution(layer: Any) -> bool:
     return nested_graph(layer) is None and any(len(weight.shape) == 4 for weight in layer.weights)
 
@@ -324,36 +302,6 @@ def _is_convolution(layer: Any) -> bool:
 def _is_feature_map(value: Any) -> bool:
     shape: Any = getattr(value, "shape", ())
     return len(shape) == 4 and tuple(shape[1:3]) != (1, 1)
-
-
-def _head(graph: Any) -> Any:
-    """Return the operation that squashes the scores into probabilities at the end of `graph`, or None."""
-    tensor = graph.outputs[0]
-    while True:
-        operation, node_index, tensor_index = tensor._keras_history
-        inner = nested_graph(operation)
-        activation = getattr(getattr(operation, "activation", None), "__name__", None)
-        dense = isinstance(operation, keras.layers.Dense | keras.layers.EinsumDense | keras.layers.Conv2D)
-        if inner is not None:
-            tensor = inner.outputs[tensor_index]
-        elif isinstance(operation, _PASSING) or (isinstance(operation, keras.layers.Activation) and activation == "linear"):
-            tensor = operation._inbound_nodes[node_index].input_tensors[0]
-        elif type(operation).__name__ in _SQUASHING_OPERATIONS:
-            return operation
-        elif activation in _SQUASHING and (dense or isinstance(operation, keras.layers.Activation)):
-            return operation
-        else:
-            return None
-
-
-def _linear_copy(head: Any) -> Any:
-    """Return what computes the scores in the place of `head`: nothing at all, or its layer without the activation."""
-    if isinstance(head, keras.layers.Activation) or not getattr(head, "weights", None):
-        return lambda x: x
-    copy: Any = type(head).from_config({**head.get_config(), "activation": "linear"})
-    copy.build_from_config(head.get_build_config())
-    copy.set_weights(head.get_weights())
-    return copy
 
 
 def _float32_copy(graph: Any) -> Any:

@@ -138,9 +138,10 @@ def weight_statistics(model: Any, x: ArrayLike | None = None, *, bins: int = 40)
     matrix by keeping its last axis; a depthwise kernel keeps its last two.
 
     Args:
-        model: built Keras 3 Functional or Sequential model; with `x` a classifier of images. It is not changed. In mixed
+        model: built Keras 3 Functional or Sequential model; with `x` a classifier. It is not changed. In mixed
             precision activations are computed in float32.
-        x: shape (batch, height, width, channels), at least two images, as the model takes them. None: weights alone.
+        x: shape (batch, height, width, channels) or (batch, ...), at least two samples, as the model takes them. None:
+            weights alone.
         bins: of the histograms, >= 1.
 
     Returns:
@@ -164,7 +165,7 @@ def weight_statistics(model: Any, x: ArrayLike | None = None, *, bins: int = 40)
     rows = list(_weights(inner_graph(model), "", set(), bins))
     if x is None:
         return WeightStatistics(tuple(rows), 0)
-    view = ScoreView(model, x)
+    view = ScoreView(model, x, images_only=False)
     if len(view.images) < 2:
         raise InvalidArgument("Expected at least two samples; came one, on which every unit is constant.")
     rows.extend(_activations(view, bins))

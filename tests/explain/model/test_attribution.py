@@ -141,3 +141,12 @@ def test_saving_writes_a_readable_png_for_every_image(tmp_path, rng):
     assert [file.name for file in path.parent.iterdir()] == ["maps.png"]
     with pytest.raises(InvalidArgument, match="png"):
         made.save(tmp_path / "maps.jpg")
+
+
+def test_the_labels_of_the_scale_are_not_cut_off(tmp_path, rng):
+    values = rng.choice([-0.00119, 0.00119], size=(2, 8, 8))
+    values[1] = np.abs(values[1])  # its labels are shorter
+    with Image.open(attribution(values, rng.random((2, 8, 8, 1))).save(tmp_path / "maps.png")) as picture:
+        pixels = np.asarray(picture.convert("L"))
+    assert (pixels[:, -10:] == 255).all()
+    assert (pixels[:, -30:] < 128).any()

@@ -9,7 +9,8 @@ from kerasnas.explain.model import layer_importance as layer_importance_module
 from kerasnas.explain.model.graph_steps import GraphSteps
 from kerasnas.explain.model.inner_network import InnerNetwork
 from kerasnas.explain.model.layer_importance import layer_importance
-from kerasnas.explain.model.score_view import ScoreView, nested_graph
+from kerasnas.explain.model.score_graph import nested_graph
+from kerasnas.explain.model.score_view import ScoreView
 
 layers = keras.layers
 

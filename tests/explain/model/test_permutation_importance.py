@@ -97,6 +97,7 @@ def test_the_picture_has_a_place_for_each_part(shape, rng, tmp_path):
 
 def test_a_model_equals_the_function_of_its_probabilities_and_of_its_scores(rng):
     images, classes = images_and_classes(rng)
+    images /= 6  # probabilities that float32 can tell from 0
     model = planted()
     expected = permutation_importance(model, images, classes, patch=4, repeats=2)
     probabilities = permutation_importance(lambda b: model(b).numpy(), images, classes, patch=4, repeats=2, batch_size=7)
@@ -216,6 +217,14 @@ def test_several_inputs_by_name_and_in_order(photo_and_table, rng, tmp_path):
             permutation_importance(file, wrong, classes)
 
 
+def test_a_model_of_several_inputs_is_explained_by_its_scores(photo_and_table, rng):
+    x = {"photo": rng.normal(size=(20, 8, 8, 1)).astype("float32"), "table": 100 * rng.normal(size=(20, 3)).astype("float32")}
+    scores = 0.1 * x["photo"][:, 4:].sum(axis=(1, 2, 3)) + x["table"][:, 1]
+    found = permutation_importance(photo_and_table, x, np.zeros(20, int), patch=8, repeats=1)
+    assert found.loss == pytest.approx(np.logaddexp(0, scores).mean(), rel=1e-5)
+    assert found.loss > 20
+
+
 @pytest.fixture
 def table_file(tmp_path):
     """Make an ONNX file of two scores: the second is the second feature."""
@@ -264,7 +273,7 @@ def test_files_that_cannot_be_explained(table_file, tmp_path):
         (table_file(), x + 0.5, "type int64.*came float64"),
         (table_file(), x[:, :1], r"\(None, 2\).*came shape \(4, 1\)"),
         (table_file(), [["a", "b"]] * 4, "real numbers"),
-        (table_file(), x, "from_logits=True"),
+        (table_file(), np.full((4, 2), 5), "from_logits=True"),
     ):
         with pytest.raises(InvalidArgument, match=message):
             permutation_importance(path, samples, [0, 1, 0, 1])
@@ -326,7 +335,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
         ({"repeats": 1.5}, "came 1.5"),
         ({"batch_size": 0}, "batch_size"),
         ({"y": [0, 1, 2, 0]}, "from 0 to 1"),
-        ({"model": lambda b: b[:, 0] + 7}, "from_logits=True"),
+        ({"model": lambda b: b[:, 0] + 7}, "from 0 to 1; came values from 7 to 7.*from_logits=True.*regression"),
         ({"model": lambda b: np.full(len(b), np.nan)}, "finite"),
         ({"model": lambda b: np.zeros((3, 2))}, "for each of 4 samples"),
         ({"model": lambda b: np.zeros((4, 2, 2))}, "classes\\); came shape \\(4, 2, 2\\)"),

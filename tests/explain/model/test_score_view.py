@@ -184,3 +184,24 @@ def test_channels_that_a_model_puts_last_itself_are_refused(last):
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(last(inputs)))
     with pytest.raises(InvalidArgument, match="puts the first axis of the images there"):
         ScoreView(keras.Model(inputs, keras.layers.Dense(2)(x)), np.ones((1, 3, 8, 6)))
+
+
+@pytest.mark.parametrize("end", ["tanh", "linear", "keras.ops.tanh"])
+def test_a_number_that_is_no_probability_is_not_taken_for_one_by_chance(rng, end):
+    start = keras.Input((4, 4, 1))
+    unit = layers.Dense(1, kernel_initializer="zeros", bias_initializer="ones", activation="linear")
+    value = 0.2 * unit(layers.Flatten()(start))
+    value = (
+        keras.ops.tanh(value) if end == "keras.ops.tanh" else layers.Dense(1, kernel_initializer="ones", activation=end)(value)
+    )
+    view = ScoreView(keras.Model(start, value), rng.random((3, 4, 4, 1)).astype("float32"))
+    assert view.score_kind == "output"
+
+
+def test_all_images_are_asked_whether_a_model_gives_probabilities():
+    start = keras.Input((4, 4, 1))
+    value = layers.Lambda(lambda x: keras.ops.where(x[:, :1, 0, 0] == 5.0, -0.5, 0.5))(start)
+    images = np.zeros((9, 4, 4, 1), "float32")
+    assert ScoreView(keras.Model(start, value), images).score_kind == "log-probability"
+    images[-1] = 5
+    assert ScoreView(keras.Model(start, value), images).score_kind == "output"
