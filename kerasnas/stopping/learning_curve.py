@@ -22,8 +22,11 @@ class LearningCurve(StoppingRule):
     probability that the trial's best value by its last epoch beats all that the others have reached so far. Before a trial
     begins that is 1 / (n + 1) with n others; it is stopped when less than the share `chance` of that is left. So at most the
     share `chance` of the trials that would have become the best are stopped, as far as the predictions hold and however many
-    trials a search has. A fixed probability would not do: with twenty others hardly any trial has one chance in twenty when it
-    begins.
+    trials a search has. They do not where a metric jumps from epoch to epoch, or where networks bloom late: of planted curves
+    whose final values deviated by 0.03, with a noise of 0.005, 0.01 and 0.02 in each epoch 3, 5 and 13 % of the future best
+    were stopped, and of those that rose only after half of the epochs, more than half. A smaller `chance`, more `min_epochs` or
+    more validation data help. A fixed probability would not do: with twenty others hardly any trial has one chance in twenty
+    when it begins.
 
     With several objectives a trial stands for its best value in each, and wins if no trial on the front of the others is as
     good in all of them; before it begins, the chance of that is the front's share of the trials. Objectives are predicted

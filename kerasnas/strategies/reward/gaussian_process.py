@@ -36,19 +36,30 @@ class GaussianProcess(RewardModel):
         additive: prior mean of a_1; 0 leaves the part out.
         pairwise: prior mean of a_2; 0 leaves the part out.
         joint: prior mean of a_3; 0 leaves the part out.
+        noise: prior mean of the variance of luck, as a share of that of the targets.
+        noise_deviation: prior deviation of its logarithm.
     Source:
         Rasmussen & Williams 2006, eq. 5.8, 5.9 and 5.12; Duvenaud et al. 2011 (additive kernels); Hvarfner et al. 2024 (prior
         distance scales that shrink with the number of decisions).
     """
 
-    def __init__(self, features: FeatureMaps, *, additive: float, pairwise: float, joint: float) -> None:
+    def __init__(
+        self,
+        features: FeatureMaps,
+        *,
+        additive: float,
+        pairwise: float,
+        joint: float,
+        noise: float = _NOISE,
+        noise_deviation: float = _NOISE_DEVIATION,
+    ) -> None:
         self._features = features
         self._parts = np.array([joint, additive, pairwise])
         self._maps = len(features.decision_of_map)
         scales = features.favour / features.typical / max(len(features.columns), 1)
         amplitudes = np.log(np.maximum(self._parts, 1e-12))
-        self._prior: Array = np.concatenate([np.log(scales), amplitudes, [np.log(_NOISE)]])
-        self._deviation: Array = np.array([_SCALE_DEVIATION] * self._maps + [_AMPLITUDE_DEVIATION] * 3 + [_NOISE_DEVIATION])
+        self._prior: Array = np.concatenate([np.log(scales), amplitudes, [np.log(noise)]])
+        self._deviation: Array = np.array([_SCALE_DEVIATION] * self._maps + [_AMPLITUDE_DEVIATION] * 3 + [noise_deviation])
         self._parameters = self._prior.copy()
 
     def expect(self, earlier: "Sequence[GaussianProcess]") -> None:
