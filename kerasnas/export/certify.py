@@ -224,8 +224,9 @@ def _parity(
         return {**told, "criterion": criterion}
     criterion = _agreement(verification)
     if not verification.passed:
+        first = "Pass samples as x, quantise" if samples is None else "Quantise"  # its ranges are not those of random ones
         raise ExportMismatch(
-            f"Expected a quantised file that agrees with its Keras model, but {criterion}; {verification}. Quantise it to "
+            f"Expected a quantised file that agrees with its Keras model, but {criterion}; {verification}. {first} it to "
             "another format, or lower min_agreement."
         )
     return {**told, "criterion": criterion}

@@ -173,6 +173,8 @@ def test_a_quantised_file_of_one_column_is_certified_for_its_own_model_only(tmp_
     for one in (small, small.path):
         with pytest.raises(ExportMismatch, match="the same class for" if end or labelled else "a relative difference of"):
             certify(one, model=trained_otherwise(model), x=x, **told)
+    with pytest.raises(ExportMismatch, match="Pass samples as x, quantise it"):
+        certify(small, model=trained_otherwise(model))
     if not (end or labelled):  # trained a little further: most scores keep their sign
         twin = keras.models.clone_model(model)
         twin.set_weights([1.3 * w for w in model.get_weights()])
