@@ -245,6 +245,28 @@ def test_types_and_views():
     assert cost_of(copied).activation_bytes == 4 * 8 + 2 * 8
 
 
+def augmentation():
+    """Each layer of this Keras that changes pictures and keeps their size."""
+    fitting = {"RandomTranslation": (0.2, 0.2), "RandomPosterization": (4,)}
+    plain = ("AugMix", "AutoContrast", "CutMix", "MixUp", "Solarization")  # Keras puts no Equalization into a network
+    one = ("Brightness", "ColorDegeneration", "Contrast", "Hue", "Rotation", "Saturation", "Sharpness", "Zoom")
+    for name in sorted(name for name in dir(layers) if name in plain or name.startswith("Random")):
+        if name == "RandomCrop":  # gives pictures of another size
+            continue
+        yield getattr(layers, name)(*fitting.get(name, (0.2,) if name.removeprefix("Random") in one else ()))
+
+
+def test_augmentation_takes_memory_only_where_it_does_something_at_inference():
+    images = np.random.default_rng(0).uniform(0, 200, (2, 16, 16, 3)).astype("float32")
+    one, wrong = 4 * images[0].size, {}
+    for layer in augmentation():
+        came = np.asarray(layer(images, training=False))
+        copied = 0 if np.array_equal(came, images) else 4 * came[0].size
+        counted = cost_of(sequential((16, 16, 3), layer)).activation_bytes - one
+        wrong |= {} if counted == copied else {layer.name: (counted, copied)}
+    assert not wrong
+
+
 KINDS = {
     "dense": lambda width, name: layers.Dense(width, name=name),
     "relu": lambda width, name: layers.ReLU(name=name),

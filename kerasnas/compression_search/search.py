@@ -370,6 +370,8 @@ def _reason(goal: Goal, chosen: Candidate, rows: Sequence[Candidate], n_held_out
     if goal.excess(chosen):
         text = f"NONE OF THE {len(rows)} MEASURED FILES KEEPS THE BOUNDS ({goal}); this one comes nearest"
     too_few = _too_few(goal, n_held_out) if goal.excess(chosen) or chosen == rows[0] else ""  # else some gained by more
+    if chosen == rows[0]:
+        return f"{text}: it is the original's float file. {n_held_out:,} held-out samples chose it.{too_few}"
     return (
         f"{text}: {times(chosen.reduction, 'smaller', 'larger')} and "
         f"{times(chosen.speedup, 'faster', 'slower')} than the original's float file, with "

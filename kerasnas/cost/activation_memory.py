@@ -11,6 +11,14 @@ from kerasnas.cost.graph import Graph, Tensor
 
 __all__ = ["is_view", "peak_activation_bytes"]
 
+# Augmentation that leaves the pictures as they are at inference; not every Keras has all of it. RandomCrop gives another
+# size, and AutoContrast works at inference, too.
+_AUGMENTATION = (
+    "AugMix CutMix MixUp RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast "
+    "RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHue RandomInvert "
+    "RandomPerspective RandomPosterization RandomRotation RandomSaturation RandomSharpness RandomShear RandomTranslation "
+    "RandomZoom Solarization"
+).split()
 _VIEWS = (
     layers.ActivityRegularization,
     layers.AlphaDropout,
@@ -19,16 +27,11 @@ _VIEWS = (
     layers.GaussianDropout,
     layers.GaussianNoise,
     layers.Identity,
-    layers.RandomBrightness,
-    layers.RandomContrast,
-    layers.RandomFlip,
-    layers.RandomRotation,
-    layers.RandomTranslation,
-    layers.RandomZoom,
     layers.Reshape,
     layers.SpatialDropout1D,
     layers.SpatialDropout2D,
     layers.SpatialDropout3D,
+    *(getattr(layers, name) for name in _AUGMENTATION if hasattr(layers, name)),
 )
 _VIEW_OPERATIONS = {"ExpandDims", "Identity", "Ravel", "Reshape", "Squeeze"}  # of keras.ops, by class name
 

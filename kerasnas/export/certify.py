@@ -15,11 +15,11 @@ import keras
 import numpy as np
 
 import kerasnas
-from kerasnas.decided_classes import model_classes
+from kerasnas.decided_classes import model_classes, model_threshold
 from kerasnas.errors import ExportMismatch, InvalidArgument
 from kerasnas.export.benchmark import Latency
 from kerasnas.export.certificate import Certificate, certificate_path, tensor_rows
-from kerasnas.export.file_classes import file_classes
+from kerasnas.export.file_classes import file_classes, file_threshold
 from kerasnas.export.functional_view import functional_view
 from kerasnas.export.in_batches import at_once, run_in_batches
 from kerasnas.export.litert_file import ATOL
@@ -31,7 +31,7 @@ from kerasnas.export.runner import Runner, format_of
 from kerasnas.export.samples import check_labels, check_samples
 from kerasnas.export.self_test import record_self_test
 from kerasnas.export.verification import Verification
-from kerasnas.export.verify import run_keras, verify
+from kerasnas.export.verify import compare, run_keras
 
 if TYPE_CHECKING:
     from kerasnas.export.onnx_file import OnnxFile
@@ -73,9 +73,11 @@ def certify(
         compression: what was done to the model before, in order, each with "method" and plain values; a quantisation of the
             file is added.
         provenance: where the model comes from, plain values: a search's folder, the winner's trial_id and hyperparameters, ...
-        atol: largest difference from `model` that is allowed where `file` is a path, in the units of the outputs; None for
-            what is allowed when a file of its format is written.
-        min_agreement: share of the samples to which a quantised file must give the same class as `model`, in [0, 1].
+        atol: largest difference from `model` that is allowed where `file` is the path of a float file, in the units of the
+            outputs; None for what is allowed when a file of its format is written.
+        min_agreement: share of the samples to which a quantised file must give the same class as `model`, in [0, 1]; of an
+            output without classes, least 1 - its relative difference. A single column names a class where it is a
+            probability, or where `y` tells the classes. It is not for the record of a file that was compared when it was made.
         path: where the certificate goes; beside the file by default.
 
     Returns:
@@ -135,6 +137,7 @@ def certify(
             lossy=lossy,
             atol=atol,
             min_agreement=min_agreement,
+            labelled=y is not None,
         ),
         accuracy=None if samples is None or y is None else _accuracy(place, runner, model, samples, y),
         latency=None if latency is None else latency.to_dict(),
@@ -178,6 +181,7 @@ def _parity(
     lossy: bool,
     atol: float | None,
     min_agreement: float,
+    labelled: bool,
 ) -> dict[str, Any] | None:
     verification = getattr(file, "verification", None)
     judged = isinstance(verification, Verification)  # by the export itself
@@ -186,7 +190,10 @@ def _parity(
             return None
         fixed = _fixed_batch(runner)
         allowed: dict[str, Any] = {} if atol is None else {"atol": atol}
-        if atol is None and _from_metadata(runner, "format") in ATOL:
+        if lossy:
+            threshold = _threshold(file, model, labelled=labelled)
+            allowed = {"atol": None, "min_agreement": min_agreement, "threshold": threshold}
+        elif atol is None and _from_metadata(runner, "format") in ATOL:
             allowed = {"atol": ATOL[_from_metadata(runner, "format")]}  # as `to_litert` allows
         verification = _verify_again(file, model, samples, batch_sizes=(1, 7) if fixed is None else (fixed,), **allowed)
     elif model is None:
@@ -215,18 +222,34 @@ def _parity(
         bounds = [("at most", told["atol"], "is allowed"), ("an agreement of at least", told.get("min_agreement"), "is asked")]
         criterion = ", ".join(f"{words} {bound:g} {end}" for words, bound, end in bounds if bound is not None)
         return {**told, "criterion": criterion}
-    least = min(verification.top1_agreement.values(), default=None)
-    finite = all(difference is not None for difference in told["max_abs_difference"].values())
-    criterion = "any finite difference passes a quantised file without classes"
-    if least is not None:
-        asked = f", at least {min_agreement:.1%} is asked of a quantised file" if min_agreement else ""
-        criterion = f"the same class for {least:.1%}{asked}"
-    if not finite or (least is not None and least < min_agreement):
+    criterion = _agreement(verification)
+    if not verification.passed:
+        first = "Pass samples as x, quantise" if samples is None else "Quantise"  # its ranges are not those of random ones
         raise ExportMismatch(
-            f"Expected a quantised file that agrees with its Keras model, but {criterion}; {verification}. Quantise it to "
+            f"Expected a quantised file that agrees with its Keras model, but {criterion}; {verification}. {first} it to "
             "another format, or lower min_agreement."
         )
-    return {**told, "passed": True, "reason": None, "criterion": criterion}
+    return {**told, "criterion": criterion}
+
+
+def _threshold(file: Any, model: keras.Model, *, labelled: bool) -> float | None:
+    """Return above what the only column of the only output means class 1; None where it may be a number."""
+    view = functional_view(model, allow_texts=True)
+    if [len(shape) == 2 and shape[1] for _, shape, _ in view.outputs] != [1]:
+        return None
+    threshold = model_threshold(view.model)
+    return threshold if threshold == file_threshold(file) and (threshold > 0 or labelled) else None
+
+
+def _agreement(verification: Verification) -> str:
+    """Return in words how far a quantised file agrees, and what is asked of it."""
+    least = min(verification.top1_agreement.values(), default=None)
+    found = [] if least is None else [f"the same class for {least:.1%}"]
+    numbers = [value for name, value in verification.relative_difference.items() if name not in verification.top1_agreement]
+    if numbers:
+        found.append(f"a relative difference of {float(np.max(numbers)):.3g} in what has no classes")  # np.max keeps NaN
+    asked = verification.min_agreement
+    return ", ".join([*found, *([f"an agreement of at least {asked:.1%} is asked of a quantised file"] if asked else [])])
 
 
 def _is_same(model: keras.Model, sha256: str | None) -> bool:
@@ -238,7 +261,7 @@ def _verify_again(file: Any, model: keras.Model, samples: list[np.ndarray] | Non
     if samples is not None:  # those of a folder come class by class
         places = np.sort(np.random.default_rng(0).permutation(len(samples[0]))[:_PARITY_SAMPLES])
         few = [array[places] for array in samples]
-    return verify(model, file, few if few is None or len(few) > 1 else few[0], **bounds)
+    return compare(model, file, few if few is None or len(few) > 1 else few[0], **bounds)
 
 
 def _fixed_batch(runner: Runner) -> int | None:

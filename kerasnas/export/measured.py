@@ -9,7 +9,7 @@ def measured(*, lossy: bool) -> dict[str, str]:
     Args:
         lossy: whether the file was quantised.
     """
-    allowed = "the share of the same class decides" if lossy else "at most parity.atol passes"
+    allowed = "parity.min_agreement decides" if lossy else "at most parity.atol passes"
     return {
         "file.sha256": "SHA-256 of the bytes of the file",
         "file.size_bytes": "bytes of the file",
@@ -19,7 +19,10 @@ def measured(*, lossy: bool) -> dict[str, str]:
         "model.parameters": "numbers in all weights of the Keras model",
         "parity.max_abs_difference": "largest absolute difference of each output from Keras at inference on the CPU, over "
         f"parity.n_samples samples (parity.data), run at each of parity.batch_sizes; {allowed}",
-        "parity.top1_agreement": "share of the samples whose largest column is the same as in Keras, at the worst batch size",
+        "parity.top1_agreement": "share of the samples whose class is the same as in Keras, at the worst batch size: the "
+        "largest column, or the side of 0.5 after a sigmoid, else of 0, on which a single column that names a class lies",
+        "parity.relative_difference": "root mean square difference from Keras over the standard deviation of its output, "
+        "at the worst batch size",
         "accuracy.file": "share of accuracy.samples samples whose largest column (one column: above 0.5 after a "
         "sigmoid, else above 0) is their class; run by machine.runtime",
         "accuracy.model": "likewise, run by Keras on the CPU",

@@ -25,7 +25,8 @@ class QuantizationCandidate:
         accuracy: share of samples whose label is that class, in [0, 1], or None without labels.
         loss: of accuracy where there are labels, else of agreement; against the float file.
         kernels: operator -> how many onnxruntime runs after it has fused what it can on this machine.
-        fused: "n of m": of the operators with weights, how many run in 8 bits; empty where none was to.
+        fused: "n of m": of the operators with weights, recurrent layers among them, how many run in 8 bits; empty where none
+            was to.
         left_in_float: names of the nodes that were left in float because they hurt.
         failure: why there is no such file, or None; then the figures are NaN or 0.
     """

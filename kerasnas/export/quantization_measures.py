@@ -6,20 +6,26 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kerasnas.decided_classes import decided_classes
 from kerasnas.errors import KerasNASError
+from kerasnas.export.all_nodes import all_nodes
 from kerasnas.export.in_batches import run_in_batches
 from kerasnas.export.quantization import QuantizationCandidate
 from kerasnas.export.session import PROVIDER, Session, open_session
 
-__all__ = ["check_standard", "measure", "run_all"]
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["check_standard", "measure", "run_all", "weighted_operators"]
 
 _BATCH_SIZES = (1, 7)  # the dynamic format takes its scales from the whole batch
 _STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
-_WEIGHTED = ("Conv", "ConvTranspose", "FusedConv", "MatMul", "FusedMatMul", "Gemm", "FusedGemm")
+# Recurrent layers are an operator of their own, or a loop that is handed the weights.
+_WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN", "Loop", "Scan")
 
 
 def check_standard(path: Path) -> None:
@@ -50,6 +56,19 @@ def run_all(session: Session, samples: Mapping[str, np.ndarray], size: int) -> l
     return [array.astype(np.float64) for array in outputs]
 
 
+def weighted_operators(prepared: Path) -> int:
+    """Return how many operators of a float file with its constants folded hold weights: products of two activations do not."""
+    import onnx
+
+    return sum(node.op_type in _WEIGHTED for node in _with_weights(onnx.load(prepared).graph))
+
+
+def _with_weights(graph: "onnx.GraphProto") -> list["onnx.NodeProto"]:
+    """Return the nodes that take a constant of two or more dimensions."""
+    weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
+    return [node for node in all_nodes(graph) if weights & set(node.input)]
+
+
 def measure(
     name: str,
     path: Path,
@@ -57,6 +76,7 @@ def measure(
     samples: Mapping[str, np.ndarray],
     labels: np.ndarray | None,
     *,
+    weighted: int,
     threshold: float | None = None,
     left_in_float: Sequence[str] = (),
 ) -> QuantizationCandidate:
@@ -68,6 +88,7 @@ def measure(
         expected: outputs of the float file.
         samples: input name -> shape (samples, ...).
         labels: column of each sample, shape (samples,), or None; of a single column class 0 or 1.
+        weighted: operators of the float file that hold weights.
         threshold: above what the only column of the only output means class 1; None where there is no such output.
         left_in_float: names of nodes that were left in float.
 
@@ -91,8 +112,7 @@ def measure(
                     accuracy = right if accuracy is None else min(accuracy, right)
             else:
                 agreement = min(agreement, max(0.0, 1 - relative))
-    content, kernels = path.read_bytes(), _kernels(path)
-    eight, rest = _weighted(kernels)
+    content, (kernels, eight) = path.read_bytes(), _kernels(path)
     return QuantizationCandidate(
         name=name,
         size_bytes=len(content),
@@ -103,23 +123,13 @@ def measure(
         accuracy=accuracy,
         loss=1 - agreement,
         kernels=kernels,
-        fused="" if name in ("float32", "float16", "int8 weights") else f"{eight} of {eight + rest}",
+        fused="" if name in ("float32", "float16", "int8 weights") else f"{eight} of {weighted}",
         left_in_float=tuple(left_in_float),
     )
 
 
-def _weighted(kernels: Mapping[str, int]) -> tuple[int, int]:
-    """Return how many operators with weights run in 8 bits, and how many do not."""
-    eight = sum(
-        n
-        for kind, n in kernels.items()
-        if kind.startswith(("QLinearConv", "QLinearMatMul", "QGemm")) or "Integer" in kind or kind == "DynamicQuantizeMatMul"
-    )
-    return eight, sum(kernels.get(kind, 0) for kind in _WEIGHTED)
-
-
-def _kernels(path: Path) -> dict[str, int]:
-    """Return the operators that onnxruntime runs after its own optimisation for this machine."""
+def _kernels(path: Path) -> tuple[dict[str, int], int]:
+    """Return the operators that onnxruntime runs after optimising for this machine, and how many multiply weights in 8 bits."""
     import onnx
     import onnxruntime
 
@@ -129,5 +139,10 @@ def _kernels(path: Path) -> dict[str, int]:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
         onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
-        nodes = onnx.load(options.optimized_model_filepath).graph.node
-    return dict(Counter(node.op_type for node in nodes).most_common())
+        graph = onnx.load(options.optimized_model_filepath).graph
+    eight = sum(_is_eight_bit(node.op_type) for node in _with_weights(graph))
+    return dict(Counter(node.op_type for node in graph.node).most_common()), eight
+
+
+def _is_eight_bit(kind: str) -> bool:
+    return kind.startswith(("QLinearConv", "QLinearMatMul", "QGemm", "DynamicQuantizeMatMul")) or "Integer" in kind

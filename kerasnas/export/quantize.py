@@ -16,7 +16,7 @@ from kerasnas.export.file_classes import file_threshold
 from kerasnas.export.instruction_set import instruction_set
 from kerasnas.export.quantization import Quantization, QuantizationCandidate
 from kerasnas.export.quantization_formats import FORMATS, prepare, write_quantized
-from kerasnas.export.quantization_measures import check_standard, measure, run_all
+from kerasnas.export.quantization_measures import check_standard, measure, run_all, weighted_operators
 from kerasnas.export.quantization_reason import reason_for
 from kerasnas.export.quantized_file import write_quantized_file
 from kerasnas.export.samples import check_labels, check_samples
@@ -93,14 +93,15 @@ def quantize(
         work = Path(folder)
         weighted = prepare(session.path, work / "prepared.onnx")
         files = {"float32": session.path}
-        found = [measure("float32", session.path, expected, held, truth, threshold=threshold)]
+        known: dict[str, Any] = {"weighted": weighted_operators(work / "prepared.onnx"), "threshold": threshold}
+        found = [measure("float32", session.path, expected, held, truth, **known)]
 
         def attempt(name: str, title: str, left: Sequence[str] = ()) -> QuantizationCandidate:
             made = work / f"{len(files)}.onnx"
             try:
                 write_quantized(work / "prepared.onnx", made, FORMATS[name], seen, left_in_float=left)
                 check_standard(made)
-                candidate = measure(title, made, expected, held, truth, threshold=threshold, left_in_float=left)
+                candidate = measure(title, made, expected, held, truth, left_in_float=left, **known)
             except Exception as error:
                 return _failed(title, error)
             files[title] = made

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasnas.decided_classes import decided_classes
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export.functional_view import FunctionalView, functional_view
 from kerasnas.export.in_batches import run_in_batches
@@ -22,7 +23,7 @@ from kerasnas.export.session import AnySession, open_file
 from kerasnas.export.silence import silence
 from kerasnas.export.verification import Verification
 
-__all__ = ["run_keras", "verify"]
+__all__ = ["compare", "run_keras", "verify"]
 
 _RANDOM_SAMPLES = 32
 _KERAS_BATCH = 128
@@ -72,6 +73,36 @@ def verify(
         >>> print(verify(model, "digits.onnx", x_test))  # doctest: +SKIP
         passed: largest difference probabilities 2.4e-07 (at most 0.0001) over 360 samples (given) at batch sizes ...
     """
+    return compare(model, file, x, atol=atol, min_agreement=min_agreement, batch_sizes=batch_sizes)
+
+
+def compare(
+    model: keras.Model,
+    file: str | os.PathLike[str],
+    x: Any = None,
+    *,
+    atol: float | None = _ATOL,
+    min_agreement: float | None = None,
+    batch_sizes: Sequence[int] = (1, 7),
+    threshold: float | None = None,
+) -> Verification:
+    """Do what `verify` does, and count the classes that a single column names, too.
+
+    Args:
+        model: as for `verify`.
+        file: likewise.
+        x: likewise.
+        atol: likewise.
+        min_agreement: likewise.
+        batch_sizes: likewise.
+        threshold: above what an output of a single column means class 1; None where such an output is a number.
+
+    Returns:
+        As `verify`.
+
+    Raises:
+        InvalidArgument: as `verify`; so are ExportMismatch and KerasNASError.
+    """
     if atol is not None and not (math.isfinite(atol) and atol > 0):
         raise InvalidArgument(f"Expected atol > 0, got {atol!r}. The default is 1e-4.")
     if min_agreement is None and atol is None:
@@ -103,8 +134,9 @@ def verify(
             for name, y, z in zip(names, expected, came, strict=True):
                 difference[name] = float(np.maximum(difference[name], _difference(y, z)))  # np.maximum keeps NaN
                 relative[name] = float(np.maximum(relative[name], _relative(y, z)))
-                if y.ndim == 2 and y.shape[1] > 1:
-                    agrees = float(np.mean(np.argmax(y, axis=1) == np.argmax(z, axis=1)))
+                if y.ndim == 2 and (y.shape[1] > 1 or threshold is not None):
+                    expects, gave = (decided_classes(scores, threshold or 0.0) for scores in (y, z))
+                    agrees = float(np.mean(expects == gave))
                     agreement[name] = min(agreement.get(name, 1.0), agrees)
         except _DoesNotRun as error:
             reason = f"it does not run at batch size {size}: {error}"

@@ -331,6 +331,15 @@ def test_a_bound_that_nothing_keeps_is_told(model, digits, tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_the_original_is_said_to_be_itself_where_nothing_is_better(model, digits, tmp_path):
+    held = digits["held_out"]
+    found = compress(model, digits["train"], held_out=held, max_trials=0, formats=[], directory=tmp_path, verbose=0)
+    assert found.chosen == found.original
+    assert (found.chosen.speedup, found.chosen.reduction) == (1, 1)
+    assert "it is the original's float file." in found.reason
+    assert "times" not in found.reason
+
+
 @pytest.mark.slow
 def test_one_network_with_all_that_a_search_measures_beside_a_search(copy, model, digits):
     kept = [copy / "trials.json", *(copy / "networks").iterdir()]

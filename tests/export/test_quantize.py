@@ -182,6 +182,19 @@ def test_a_layer_that_hurts_is_found_and_left_in_float(tmp_path, monkeypatch, cu
     assert culprit in found.reason or found.chosen is plain
 
 
+@pytest.mark.parametrize(("end", "fused"), [("recurrent", "1 of 3"), ("attention", "5 of 5")])
+def test_what_is_fused_is_counted_of_all_that_hold_weights_and_of_nothing_else(tmp_path, by_size, end, fused):
+    start = keras.Input((6, 4), name="x")
+    if end == "recurrent":  # neither runs in 8 bits
+        hidden = layers.GRU(4, name="gru")(layers.LSTM(4, return_sequences=True, name="lstm")(start))
+    else:  # it multiplies activations with each other, too
+        hidden = layers.GlobalAveragePooling1D()(layers.MultiHeadAttention(2, 4, name="attention")(start, start))
+    file = to_onnx(keras.Model(start, layers.Dense(3, name="y")(hidden)), tmp_path / "m.onnx")
+    x = np.random.default_rng(0).normal(size=(16, 6, 4))
+    found = quantize(file, x, formats=["U8U8", "dynamic"], max_loss=1, min_agreement=0, rounds=1)
+    assert [c.fused for c in found.candidates] == ["", fused, fused]
+
+
 def candidate(difference, left=()):
     return QuantizationCandidate("f", 1, 1, math.nan, 1.0, difference, None, difference, {}, "", tuple(left))
 

@@ -147,6 +147,55 @@ def test_a_quantised_file_is_judged_by_its_classes(beside, model, data, perturb)
         certify(found, model=model, x=data[0], min_agreement=0.95)
 
 
+def trained_otherwise(model):
+    """A model of the same kind that gives the opposite of what `model` gives."""
+    twin = keras.models.clone_model(model)
+    twin.set_weights([*model.get_weights()[:-2], *(-w for w in model.get_weights()[-2:])])
+    return twin
+
+
+@pytest.mark.parametrize(("end", "labelled"), [("sigmoid", False), (None, True), (None, False)])
+def test_a_quantised_file_of_one_column_is_certified_for_its_own_model_only(tmp_path, end, labelled):
+    keras.utils.set_random_seed(0)
+    start = keras.Input((6,), name="x")
+    model = keras.Model(start, layers.Dense(1, activation=end, name="y")(layers.Dense(400, activation="relu")(start)))
+    x = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+    y = (model(x).numpy()[:, 0] > (0.5 if end else 0)).astype(int)
+    told = {"y": y} if labelled else {}
+    file = to_onnx(model, tmp_path / "m.onnx", x=x)
+    settings = {"goal": "size", "formats": ["int8 weights"], "rounds": 1, "max_loss": 0.5}
+    small = quantize(file, x, **told, **settings)
+    assert small.chosen.name == "int8 weights"
+    parity = certify(small, model=model, x=x, **told).parity
+    assert (parity["passed"], parity["atol"], parity["min_agreement"]) == (True, None, 0.9)
+    assert parity["max_abs_difference"]["y"] > 1e-4
+    assert ("y" in parity["top1_agreement"]) == bool(end or labelled)
+    for one in (small, small.path):
+        with pytest.raises(ExportMismatch, match="the same class for" if end or labelled else "a relative difference of"):
+            certify(one, model=trained_otherwise(model), x=x, **told)
+    with pytest.raises(ExportMismatch, match="Pass samples as x, quantise it"):
+        certify(small, model=trained_otherwise(model))
+    if not (end or labelled):  # trained a little further: most scores keep their sign
+        twin = keras.models.clone_model(model)
+        twin.set_weights([1.3 * w for w in model.get_weights()])
+        with pytest.raises(ExportMismatch, match=r"an agreement of at least 90\.0%"):
+            certify(small, model=twin, x=x)
+        assert certify(small, model=twin, x=x, min_agreement=0.1).parity["passed"]
+
+
+def test_a_number_beside_the_classes_of_a_quantised_file_is_compared_too(tmp_path):
+    keras.utils.set_random_seed(0)
+    start = keras.Input((6,), name="x")
+    hidden = layers.Dense(400, activation="relu")(start)
+    model = keras.Model(start, [layers.Dense(3, name="kind")(hidden), layers.Dense(1, name="size")(hidden)])
+    x = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+    file = to_onnx(model, tmp_path / "m.onnx", x=x)
+    small = quantize(file, x, goal="size", formats=["int8 weights"], rounds=1, max_loss=0.5)
+    assert certify(small, model=model, x=x).parity["passed"]
+    with pytest.raises(ExportMismatch, match=r"the same class for 100.*in 'size'"):
+        certify(small, model=trained_otherwise(model), x=x)
+
+
 def test_quantisation_that_kept_the_float_file_adds_nothing(beside, data):
     found = quantize(beside[0], data[0], formats=["float16"], rounds=1)
     kept = certify(dataclasses.replace(found, chosen=found.candidates[0], path=beside[0]))
