@@ -5,6 +5,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from kerasnas.export.in_batches import run_in_batches
 from kerasnas.export.quantization import QuantizationCandidate
 from kerasnas.export.session import PROVIDER, Session, open_session
 
-__all__ = ["check_standard", "measure", "run_all"]
+__all__ = ["check_standard", "measure", "run_all", "weigh"]
 
 _BATCH_SIZES = (1, 7)  # the dynamic format takes its scales from the whole batch
 _STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -91,12 +92,12 @@ def measure(
                     accuracy = right if accuracy is None else min(accuracy, right)
             else:
                 agreement = min(agreement, max(0.0, 1 - relative))
-    content, kernels = path.read_bytes(), _kernels(path)
+    kernels = _kernels(path)
     eight, rest = _weighted(kernels)
-    return QuantizationCandidate(
+    candidate = QuantizationCandidate(
         name=name,
-        size_bytes=len(content),
-        gzip_bytes=len(gzip.compress(content, compresslevel=9, mtime=0)),
+        size_bytes=0,
+        gzip_bytes=0,
         latency_ms=math.nan,
         agreement=agreement,
         relative_difference=difference,
@@ -106,6 +107,14 @@ def measure(
         fused="" if name in ("float32", "float16", "int8 weights") else f"{eight} of {eight + rest}",
         left_in_float=tuple(left_in_float),
     )
+    return weigh(candidate, path)
+
+
+def weigh(candidate: QuantizationCandidate, path: Path) -> QuantizationCandidate:
+    """Return the candidate with the sizes of the file at `path`."""
+    content = path.read_bytes()
+    gzipped = gzip.compress(content, compresslevel=9, mtime=0)
+    return replace(candidate, size_bytes=len(content), gzip_bytes=len(gzipped))
 
 
 def _weighted(kernels: Mapping[str, int]) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,13 +11,14 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from kerasnas.atomic import atomic_path
 from kerasnas.errors import InvalidArgument, KerasNASError
 from kerasnas.export.benchmark import benchmark
 from kerasnas.export.file_classes import file_threshold
 from kerasnas.export.instruction_set import instruction_set
 from kerasnas.export.quantization import Quantization, QuantizationCandidate
 from kerasnas.export.quantization_formats import FORMATS, prepare, write_quantized
-from kerasnas.export.quantization_measures import check_standard, measure, run_all
+from kerasnas.export.quantization_measures import check_standard, measure, run_all, weigh
 from kerasnas.export.quantization_reason import reason_for
 from kerasnas.export.quantized_file import write_quantized_file
 from kerasnas.export.samples import check_labels, check_samples
@@ -101,6 +103,14 @@ def quantize(
                 write_quantized(work / "prepared.onnx", made, FORMATS[name], seen, left_in_float=left)
                 check_standard(made)
                 candidate = measure(title, made, expected, held, truth, threshold=threshold, left_in_float=left)
+                facts = {
+                    "format": title,
+                    "calibration_samples": len(seen[session.inputs[0][0]]),
+                    "agreement": candidate.agreement,
+                    "left_in_float": list(left),
+                }
+                write_quantized_file(made, made, session, facts)
+                candidate = weigh(candidate, made)  # what the file tells of itself takes room, too
             except Exception as error:
                 return _failed(title, error)
             files[title] = made
@@ -121,6 +131,7 @@ def quantize(
             found,
             goal=goal,
             max_loss=max_loss,
+            min_agreement=min_agreement,
             fit=fit,
             instructions=instructions,
             exact=exact,
@@ -128,13 +139,8 @@ def quantize(
             by_class=threshold is not None or all(z.ndim == 2 and z.shape[1] > 1 for z in expected),
         )
         if chosen.name != "float32":
-            facts = {
-                "format": chosen.name,
-                "calibration_samples": len(seen[session.inputs[0][0]]),
-                "agreement": chosen.agreement,
-                "left_in_float": list(chosen.left_in_float),
-            }
-            write_quantized_file(files[chosen.name], target, session, facts)
+            with atomic_path(target) as draft:
+                shutil.copyfile(files[chosen.name], draft)
     return Quantization(
         path=session.path if chosen.name == "float32" else target,
         chosen=chosen,
