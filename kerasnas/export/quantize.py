@@ -21,7 +21,7 @@ from kerasnas.export.quantization_formats import FORMATS, prepare, write_quantiz
 from kerasnas.export.quantization_measures import check_standard, measure, run_all, weigh
 from kerasnas.export.quantization_reason import reason_for
 from kerasnas.export.quantized_file import write_quantized_file
-from kerasnas.export.samples import check_labels, check_samples
+from kerasnas.export.samples import check_labels, check_samples, shapes_of
 from kerasnas.export.sensitive_nodes import sensitive_nodes
 from kerasnas.export.session import Session, open_session
 
@@ -122,7 +122,7 @@ def quantize(
             return candidate.loss <= max_loss and candidate.agreement >= min_agreement  # NaN, of a failure, is neither
 
         found += _mend(found, attempt, weighted, accepts)
-        found = _with_latencies(found, files, rounds)
+        found = _with_latencies(found, files, rounds, shapes_of(session.inputs, arrays))
         fit = [candidate for candidate in found[1:] if accepts(candidate)]
         chosen = _choose(found[0], fit, goal)
         instructions, exact = instruction_set()
@@ -234,13 +234,13 @@ def _mend(
 
 
 def _with_latencies(
-    found: Sequence[QuantizationCandidate], files: Mapping[str, Path], rounds: int
+    found: Sequence[QuantizationCandidate], files: Mapping[str, Path], rounds: int, shapes: Mapping[str, Sequence[int]]
 ) -> list[QuantizationCandidate]:
     """Return the candidates with their latencies, measured in turns: another process must not decide which is fastest."""
     times: dict[str, list[float]] = {candidate.name: [] for candidate in found if candidate.failure is None}
     for _ in range(rounds):
         for name, measured in times.items():
-            measured.append(benchmark(files[name], repeats=60, warmup=10).median_ms)
+            measured.append(benchmark(files[name], repeats=60, warmup=10, shapes=shapes).median_ms)
     return [replace(c, latency_ms=min(times[c.name])) if c.name in times else c for c in found]
 
 
