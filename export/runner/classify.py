@@ -171,7 +171,7 @@ def quiet() -> Iterator[None]:
 
 
 class LiteRT:
-    """A LiteRT file, asked as onnxruntime asks an ONNX file; what it holds in integers goes in and comes out in reals."""
+    """A LiteRT file, asked as onnxruntime asks an ONNX file; `stored` and `reals` turn real numbers into its own and back."""
 
     def __init__(self, path: Path, threads: int) -> None:
         try:
@@ -215,9 +215,9 @@ class LiteRT:
         """Return what has `custom_metadata_map`."""
         return self
 
-    def run(self, _: None, arrays: dict[str, "np.ndarray"]) -> list["np.ndarray"]:
-        """Return the answers to a batch."""
-        (pixels,), (scale, zero), dtype = arrays.values(), self.given[0]["quantization"], self.given[0]["dtype"]
+    def stored(self, pixels: "np.ndarray") -> "np.ndarray":
+        """Return a batch as the file holds it, and make room for it."""
+        (scale, zero), dtype = self.given[0]["quantization"], self.given[0]["dtype"]
         if scale:
             limits = np.iinfo(dtype)
             pixels = np.clip(np.round(pixels / np.float32(scale)) + zero, limits.min, limits.max)
@@ -226,10 +226,19 @@ class LiteRT:
                 self.interpreter.resize_tensor_input(self.given[0]["index"], pixels.shape)
                 self.interpreter.allocate_tensors()
             self.shape = pixels.shape
-        self.interpreter.set_tensor(self.given[0]["index"], pixels.astype(dtype))
+        return pixels.astype(dtype)
+
+    def run(self, _: None, arrays: dict[str, "np.ndarray"]) -> list["np.ndarray"]:
+        """Return the answers, as the file holds them, to a batch that `stored` gave."""
+        (pixels,) = arrays.values()
+        self.interpreter.set_tensor(self.given[0]["index"], pixels)
         self.interpreter.invoke()
-        answers, (scale, zero) = self.interpreter.get_tensor(self.taken["index"]), self.taken["quantization"]
-        return [(answers.astype(np.float32) - zero) * np.float32(scale) if scale else answers]
+        return [self.interpreter.get_tensor(self.taken["index"])]
+
+    def reals(self, answers: "np.ndarray") -> "np.ndarray":
+        """Return answers that `run` gave in real numbers."""
+        scale, zero = self.taken["quantization"]
+        return (answers.astype(np.float32) - zero) * np.float32(scale) if scale else answers
 
 
 class Classifier:
@@ -238,6 +247,7 @@ class Classifier:
     def __init__(self, path: Path, pixel_range: tuple[float, float] | None = None, threads: int = 0) -> None:
         self.path = path
         self.notes: list[str] = []  # what the user should know, one line each
+        self.latency_ms = math.nan  # of the last batch, of the network alone
         content = read_model(path)
         if content[4:8] == b"TFL3":
             self.session = LiteRT(path, threads)
@@ -345,8 +355,13 @@ class Classifier:
         """Return the answers of the file, shape (batch, columns)."""
         pixels = pixels[..., 0] if self.is_flat else pixels
         pixels = np.rint(pixels).astype(self.dtype) if self.dtype.kind in "iu" else pixels.astype(self.dtype)
+        litert = self.session if isinstance(self.session, LiteRT) else None
         try:
-            answers = np.asarray(self.session.run(None, {self.name: pixels})[0], np.float64)
+            given = {self.name: litert.stored(pixels) if litert else pixels}
+            start = time.perf_counter()
+            answers = self.session.run(None, given)[0]
+            self.latency_ms = 1000 * (time.perf_counter() - start)
+            answers = np.asarray(litert.reals(answers) if litert else answers, np.float64)
         except Exception as error:  # the exceptions of onnxruntime have no common class
             raise Unreadable(f"{self.path}: does not take a picture of {pixels.shape[1:]}: {error}") from error
         if answers.ndim != 2:
@@ -652,9 +667,8 @@ class Job:
         """Classify the picture and print its line."""
         picture = read_picture(path, self.classifier.channels)
         pixels = self.classifier.tensor(picture)
-        start = time.perf_counter()
         answers = self.classifier.run(pixels)
-        latency_ms = 1000 * (time.perf_counter() - start)
+        latency_ms = self.classifier.latency_ms
         chances = self.classifier.probabilities(answers)[0]
         if not np.isfinite(chances).all():
             raise Unreadable(f"{path}: the model answers with numbers that are not finite")

@@ -24,6 +24,8 @@ def certified_rows(run: "Run", exported: "list[Exported]") -> "tuple[list[dict[s
     from kerasnas.errors import ExportMismatch
     from kerasnas.export import benchmark, certify
     from kerasnas.export.certificate import certificate_path
+    from kerasnas.export.samples import shapes_of
+    from kerasnas.export.session import open_file
     from kerasnas.image_data import to_codes
 
     data, provenance = run.data, run.provenance()
@@ -31,7 +33,9 @@ def certified_rows(run: "Run", exported: "list[Exported]") -> "tuple[list[dict[s
     x = None if data is None else pixels(data.x_test)
     y = None if data is None else to_codes(data.y_test, run.classifier.classes_)
     # Side by side and five times each, the quietest counts: another process must not decide which file looks faster.
-    latencies = list(zip(*[[benchmark(one.path) for one in exported] for _ in range(5)], strict=True))
+    shapes = [{} if x is None else shapes_of(open_file(one.path).inputs, [x]) for one in exported]
+    timed = list(zip(exported, shapes, strict=True))
+    latencies = list(zip(*[[benchmark(one.path, shapes=shape) for one, shape in timed] for _ in range(5)], strict=True))
     rows: list[dict[str, Any]] = []
     failures: list[ExportMismatch] = []
     for one, measured in zip(exported, latencies, strict=True):

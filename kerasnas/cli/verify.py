@@ -27,13 +27,14 @@ def command(context: click.Context, file: Path, certificate: Path | None, latenc
     from kerasnas.export import Certificate
     from kerasnas.export.certificate import certificate_path
     from kerasnas.export.runner import format_of
+    from kerasnas.export.samples import shapes_text
 
     kind = format_of(file)
     known = Certificate.load(certificate or certificate_path(file))
     check = known.check(file)
     click.echo(known)
     if latency and check.passed and kind.latency is not None:
-        here = kind.latency(file)
-        click.echo(f"  {'here':<12} median {here.median_ms:.3g} ms a call of {here.batch_size}")
+        here = kind.latency(file, (known.latency or {}).get("shapes"))
+        click.echo(f"  {'here':<12} median {here.median_ms:.3g} ms a call of {here.batch_size}{shapes_text(here.shapes)}")
     click.echo(f"\n{check}\n{file.name} {'holds' if check.passed else 'DOES NOT HOLD'} what its certificate says")
     context.exit(0 if check.passed else 1)

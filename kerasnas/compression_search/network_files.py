@@ -22,7 +22,7 @@ from kerasnas.export.in_batches import at_once, run_in_batches
 from kerasnas.export.quantization_formats import FORMATS, prepare, write_quantized
 from kerasnas.export.quantization_measures import check_standard
 from kerasnas.export.quantized_file import write_quantized_file
-from kerasnas.export.samples import check_samples
+from kerasnas.export.samples import check_samples, shapes_of
 from kerasnas.export.session import open_file, open_session
 from kerasnas.search.disk import disk_full
 
@@ -143,16 +143,20 @@ class Bench:
                 macs=cost.macs,
                 original_bytes=original[0].stat().st_size,
             )
-        timed = side_by_side({name: files[name] for name in rows}, original[0], self.rounds)
+        timed = side_by_side({name: files[name] for name in rows}, original[0], self.rounds, self.x)
         return [replace(rows[name], latency_ms=ms, original_ms=base) for name, (ms, base) in timed.items()], failures
 
 
-def side_by_side(files: Mapping[str, Path], original: Path, rounds: int) -> dict[str, tuple[float, float]]:
-    """Return the latency of each file and that of the original, milliseconds: in turns, the quietest of some rounds counts."""
+def side_by_side(files: Mapping[str, Path], original: Path, rounds: int, x: NDArray[Any]) -> dict[str, tuple[float, float]]:
+    """Return the latency of each file and that of the original, milliseconds: in turns, the quietest of some rounds counts.
+
+    Where a file leaves sizes free, those of the samples `x` are timed.
+    """
     # Timed twice, the original would be faster or slower than itself.
     others = {name: file for name, file in files.items() if not file.samefile(original)}
+    timed = {name: (file, shapes_of(open_file(file).inputs, [x])) for name, file in {**others, "": original}.items()}
     times = [
-        {name: benchmark(file, repeats=_REPEATS, warmup=10).median_ms for name, file in {**others, "": original}.items()}
+        {name: benchmark(file, repeats=_REPEATS, warmup=10, shapes=shapes).median_ms for name, (file, shapes) in timed.items()}
         for _ in range(rounds)
     ]
     least = {name: min(one[name] for one in times) for name in times[0]}

@@ -232,7 +232,8 @@ class _Search:
         first, best = front_of(rows), self._best()
         kept = [row for row in rows if self._journal.path(row).exists()]
         front = [row for row in kept if row in first or row == rows[0] or row == best]
-        timed = side_by_side({str(i): self._journal.path(row) for i, row in enumerate(front)}, self._original_file, _ROUNDS)
+        files = {str(i): self._journal.path(row) for i, row in enumerate(front)}
+        timed = side_by_side(files, self._original_file, _ROUNDS, self._bench.x)
         again = {
             id(row): replace(row, latency_ms=ms, original_ms=base)
             for row, (ms, base) in zip(front, timed.values(), strict=True)

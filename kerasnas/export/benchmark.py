@@ -4,13 +4,14 @@ import gzip
 import os
 import platform
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.export.samples import draw_samples
+from kerasnas.export.samples import draw_samples, shapes_of, shapes_text, with_shapes
 from kerasnas.export.session import open_file
 
 __all__ = ["Latency", "benchmark"]
@@ -32,6 +33,7 @@ class Latency:
         runtime: what ran the file, with its version.
         provider: the execution provider of onnxruntime, or the delegate of LiteRT.
         machine: processor architecture and operating system.
+        shapes: shape of one sample as it was timed, by input; of the inputs that leave sizes free, on which the time depends.
     """
 
     median_ms: float
@@ -45,6 +47,7 @@ class Latency:
     runtime: str
     provider: str
     machine: str
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values that JSON can hold."""
@@ -52,18 +55,25 @@ class Latency:
 
     def __str__(self) -> str:
         return (
-            f"median {self.median_ms:.3g} ms, p90 {self.p90_ms:.3g} ms per call of {self.batch_size} "
+            f"median {self.median_ms:.3g} ms, p90 {self.p90_ms:.3g} ms per call of {self.batch_size}{shapes_text(self.shapes)} "
             f"({self.repeats} calls, {self.threads} thread(s), {self.runtime} on "
             f"{self.machine}); {self.size_bytes / 1000:.1f} kB, {self.gzip_bytes / 1000:.1f} kB gzipped"
         )
 
 
 def benchmark(
-    file: str | os.PathLike[str], *, batch_size: int = 1, repeats: int = 200, threads: int = 1, warmup: int = 20
+    file: str | os.PathLike[str],
+    *,
+    batch_size: int = 1,
+    repeats: int = 200,
+    threads: int = 1,
+    warmup: int = 20,
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Latency:
     """Measure the latency of an ONNX or LiteRT file on the CPU, and its size.
 
-    Each call is timed by itself on random samples (see `verify`); loading and the first `warmup` calls do not count.
+    Each call is timed by itself on random samples (see `verify`); loading and the first `warmup` calls do not count, nor does
+    converting real numbers to and from the integers of a LiteRT file, which is done in Python here.
     Latency depends on the machine and on what else runs there: compare only what was measured side by side.
 
     Args:
@@ -72,12 +82,13 @@ def benchmark(
         repeats: calls to measure, >= 1.
         threads: that the runtime may use within one operator, >= 1.
         warmup: calls before measuring, >= 0.
+        shapes: shape of one sample, by input, for inputs that leave sizes free; 32 stands for what is free otherwise.
 
     Returns:
         Latency in milliseconds and sizes in bytes.
 
     Raises:
-        InvalidArgument: if a number is out of its range, the file is missing, or its batch size is fixed to another.
+        InvalidArgument: if a number is out of its range, the file is missing, or it does not take this batch size or shape.
         ExportMismatch: if the runtime cannot load the file.
 
     Example:
@@ -99,14 +110,16 @@ def benchmark(
                 f"Expected a file that runs at batch size {batch_size}, but input {name!r} is fixed to {shape[0]}. "
                 f"Pass batch_size={shape[0]}, or export a model with a free batch."
             )
-    samples = draw_samples(session.inputs, batch_size, value_range=session.value_range)
+    specs = with_shapes(session.inputs, shapes or {})
+    samples = draw_samples(specs, batch_size, value_range=session.value_range)
     feed = {name: array for (name, _, _), array in zip(session.inputs, samples, strict=True)}
+    call = session.prepare(feed)
     for _ in range(warmup):
-        session.run(feed)
+        call()
     times_ms = np.empty(repeats)
     for i in range(repeats):
         start = time.perf_counter_ns()
-        session.run(feed)
+        call()
         times_ms[i] = (time.perf_counter_ns() - start) / 1e6
     content = session.path.read_bytes()
     return Latency(
@@ -121,4 +134,5 @@ def benchmark(
         runtime=session.runtime,
         provider=session.provider,
         machine=f"{platform.machine()} {platform.system()}",
+        shapes=shapes_of(session.inputs, samples),
     )

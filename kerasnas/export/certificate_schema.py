@@ -61,7 +61,14 @@ _SCHEMA: dict[str, Any] = {
     ),
     "accuracy": Maybe({"file": "number", "model": Maybe("number"), "samples": "count", "original": Perhaps("number")}),
     "latency": Maybe(
-        {"median_ms": "number", "p90_ms": "number", "batch_size": "count", "repeats": "count", "threads": "count"}
+        {
+            "median_ms": "number",
+            "p90_ms": "number",
+            "batch_size": "count",
+            "repeats": "count",
+            "threads": "count",
+            "shapes": Perhaps(Named(["count"])),
+        }
     ),
     "compression": [{"method": "text"}],
     "provenance": Maybe(Named("anything")),

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from kerasnas.export.samples import shapes_text
+
 if TYPE_CHECKING:
     from kerasnas.export.certificate import Certificate
 
@@ -39,7 +41,8 @@ def certificate_text(certificate: "Certificate") -> str:
         known = [d for d in c.parity["max_abs_difference"].values() if d is not None]
         add("parity", f"{max(known):.2g} from Keras over {c.parity['n_samples']} samples; {c.parity['criterion']}")
     if c.latency is not None:
-        add("latency", f"median {c.latency['median_ms']:.3g} ms a call of {c.latency['batch_size']}, {_machine(c)}")
+        of = shapes_text(c.latency.get("shapes") or {})
+        add("latency", f"median {c.latency['median_ms']:.3g} ms a call of {c.latency['batch_size']}{of}, {_machine(c)}")
     return "\n".join(lines)
 
 

@@ -28,7 +28,7 @@ from kerasnas.export.model_digest import model_sha256, weights_sha256
 from kerasnas.export.processor import processor
 from kerasnas.export.quantization import Quantization
 from kerasnas.export.runner import Runner, format_of
-from kerasnas.export.samples import check_labels, check_samples
+from kerasnas.export.samples import check_labels, check_samples, shapes_of
 from kerasnas.export.self_test import record_self_test
 from kerasnas.export.verification import Verification
 from kerasnas.export.verify import compare, run_keras
@@ -106,7 +106,7 @@ def certify(
     lossy = any(step["method"] == "quantize" for step in steps)
     samples = None if x is None else check_samples(runner.inputs, x)
     if latency is None and kind.latency is not None:
-        latency = kind.latency(place)
+        latency = kind.latency(place, None if samples is None else shapes_of(runner.inputs, samples))
     certificate = Certificate(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         file={

@@ -26,8 +26,9 @@ def measured(*, lossy: bool) -> dict[str, str]:
         "accuracy.file": "share of accuracy.samples samples whose largest column (one column: above 0.5 after a "
         "sigmoid, else above 0) is their class; run by machine.runtime",
         "accuracy.model": "likewise, run by Keras on the CPU",
-        "latency.median_ms": "median of latency.repeats calls of latency.batch_size random samples on latency.threads threads, "
-        "each timed by itself after warming up; the quietest of several rounds; on the processor in machine",
+        "latency.median_ms": "median of latency.repeats calls of latency.batch_size random samples (of latency.shapes, where "
+        "the file leaves a size free) on latency.threads threads, each timed by itself after warming up; the quietest of "
+        "several rounds; on the processor in machine",
         "latency.p90_ms": "90th percentile of the same calls",
         "self_test.outputs": "outputs of the file on this machine for the fixed samples, self_test.batch_size at a time: the "
         "values at the places of the flattened output (samples first), and the mean of all",

@@ -5,6 +5,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from kerasnas.export.session import PROVIDER, Session, open_session
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["check_standard", "measure", "run_all", "weighted_operators"]
+__all__ = ["check_standard", "measure", "run_all", "weigh", "weighted_operators"]
 
 _BATCH_SIZES = (1, 7)  # the dynamic format takes its scales from the whole batch
 _STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -112,11 +113,11 @@ def measure(
                     accuracy = right if accuracy is None else min(accuracy, right)
             else:
                 agreement = min(agreement, max(0.0, 1 - relative))
-    content, (kernels, eight) = path.read_bytes(), _kernels(path)
-    return QuantizationCandidate(
+    kernels, eight = _kernels(path)
+    candidate = QuantizationCandidate(
         name=name,
-        size_bytes=len(content),
-        gzip_bytes=len(gzip.compress(content, compresslevel=9, mtime=0)),
+        size_bytes=0,
+        gzip_bytes=0,
         latency_ms=math.nan,
         agreement=agreement,
         relative_difference=difference,
@@ -126,6 +127,14 @@ def measure(
         fused="" if name in ("float32", "float16", "int8 weights") else f"{eight} of {weighted}",
         left_in_float=tuple(left_in_float),
     )
+    return weigh(candidate, path)
+
+
+def weigh(candidate: QuantizationCandidate, path: Path) -> QuantizationCandidate:
+    """Return the candidate with the sizes of the file at `path`."""
+    content = path.read_bytes()
+    gzipped = gzip.compress(content, compresslevel=9, mtime=0)
+    return replace(candidate, size_bytes=len(content), gzip_bytes=len(gzipped))
 
 
 def _kernels(path: Path) -> tuple[dict[str, int], int]:

@@ -13,6 +13,7 @@ def reason_for(
     *,
     goal: str,
     max_loss: float,
+    min_agreement: float,
     fit: Sequence[QuantizationCandidate],
     instructions: str,
     exact: bool | None,
@@ -26,6 +27,7 @@ def reason_for(
         candidates: all, the float file first.
         goal: what was asked for.
         max_loss: largest loss that was accepted.
+        min_agreement: least agreement that was accepted.
         fit: the formats that were accepted.
         instructions: the processor's best for 8-bit arithmetic.
         exact: whether they sum without saturating; None if unknown.
@@ -34,12 +36,13 @@ def reason_for(
     """
     plain, others = candidates[0], [c for c in candidates[1:] if c.failure is None]
     what = {"latency": "the fastest", "size": "the smallest", "accuracy": "the one that loses least"}[goal]
+    bounds = f"lose at most {max_loss:g}" + (f" and agree for at least {100 * min_agreement:g}%" if min_agreement else "")
     lines = []
     if chosen is plain:
         lines.append(
-            f"float32 is {what} of {len(fit) + 1} candidates that lose at most {max_loss:g}; nothing was written."
+            f"float32 is {what} of {len(fit) + 1} candidates that {bounds}; nothing was written."
             if fit
-            else f"float32 stays: none of {len(others)} formats loses at most {max_loss:g}; nothing was written."
+            else f"float32 stays: none of {len(others)} formats {bounds}; nothing was written."
         )
     else:
         alike = (
@@ -48,7 +51,7 @@ def reason_for(
             else f"outputs that differ by {chosen.relative_difference:.1%} of their standard deviation (root mean square) on"
         )
         lines.append(
-            f"{chosen.name} is {what} of {len(fit)} of {len(others)} formats that lose at most {max_loss:g}: "
+            f"{chosen.name} is {what} of {len(fit)} of {len(others)} formats that {bounds}: "
             f"{chosen.latency_ms:.3f} ms against {plain.latency_ms:.3f} ms in float32 "
             f"({plain.latency_ms / chosen.latency_ms:.2g} times the speed), {chosen.size_bytes / 1000:.1f} kB against "
             f"{plain.size_bytes / 1000:.1f} kB, {alike} the {n_measured:,} samples that compared the formats."

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,16 +11,17 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from kerasnas.atomic import atomic_path
 from kerasnas.errors import InvalidArgument, KerasNASError
 from kerasnas.export.benchmark import benchmark
 from kerasnas.export.file_classes import file_threshold
 from kerasnas.export.instruction_set import instruction_set
 from kerasnas.export.quantization import Quantization, QuantizationCandidate
 from kerasnas.export.quantization_formats import FORMATS, prepare, write_quantized
-from kerasnas.export.quantization_measures import check_standard, measure, run_all, weighted_operators
+from kerasnas.export.quantization_measures import check_standard, measure, run_all, weigh, weighted_operators
 from kerasnas.export.quantization_reason import reason_for
 from kerasnas.export.quantized_file import write_quantized_file
-from kerasnas.export.samples import check_labels, check_samples
+from kerasnas.export.samples import check_labels, check_samples, shapes_of
 from kerasnas.export.sensitive_nodes import sensitive_nodes
 from kerasnas.export.session import Session, open_session
 
@@ -102,6 +104,14 @@ def quantize(
                 write_quantized(work / "prepared.onnx", made, FORMATS[name], seen, left_in_float=left)
                 check_standard(made)
                 candidate = measure(title, made, expected, held, truth, left_in_float=left, **known)
+                facts = {
+                    "format": title,
+                    "calibration_samples": len(seen[session.inputs[0][0]]),
+                    "agreement": candidate.agreement,
+                    "left_in_float": list(left),
+                }
+                write_quantized_file(made, made, session, facts)
+                candidate = weigh(candidate, made)  # what the file tells of itself takes room, too
             except Exception as error:
                 return _failed(title, error)
             files[title] = made
@@ -113,7 +123,7 @@ def quantize(
             return candidate.loss <= max_loss and candidate.agreement >= min_agreement  # NaN, of a failure, is neither
 
         found += _mend(found, attempt, weighted, accepts)
-        found = _with_latencies(found, files, rounds)
+        found = _with_latencies(found, files, rounds, shapes_of(session.inputs, arrays))
         fit = [candidate for candidate in found[1:] if accepts(candidate)]
         chosen = _choose(found[0], fit, goal)
         instructions, exact = instruction_set()
@@ -122,6 +132,7 @@ def quantize(
             found,
             goal=goal,
             max_loss=max_loss,
+            min_agreement=min_agreement,
             fit=fit,
             instructions=instructions,
             exact=exact,
@@ -129,13 +140,8 @@ def quantize(
             by_class=threshold is not None or all(z.ndim == 2 and z.shape[1] > 1 for z in expected),
         )
         if chosen.name != "float32":
-            facts = {
-                "format": chosen.name,
-                "calibration_samples": len(seen[session.inputs[0][0]]),
-                "agreement": chosen.agreement,
-                "left_in_float": list(chosen.left_in_float),
-            }
-            write_quantized_file(files[chosen.name], target, session, facts)
+            with atomic_path(target) as draft:
+                shutil.copyfile(files[chosen.name], draft)
     return Quantization(
         path=session.path if chosen.name == "float32" else target,
         chosen=chosen,
@@ -229,13 +235,13 @@ def _mend(
 
 
 def _with_latencies(
-    found: Sequence[QuantizationCandidate], files: Mapping[str, Path], rounds: int
+    found: Sequence[QuantizationCandidate], files: Mapping[str, Path], rounds: int, shapes: Mapping[str, Sequence[int]]
 ) -> list[QuantizationCandidate]:
     """Return the candidates with their latencies, measured in turns: another process must not decide which is fastest."""
     times: dict[str, list[float]] = {candidate.name: [] for candidate in found if candidate.failure is None}
     for _ in range(rounds):
         for name, measured in times.items():
-            measured.append(benchmark(files[name], repeats=60, warmup=10).median_ms)
+            measured.append(benchmark(files[name], repeats=60, warmup=10, shapes=shapes).median_ms)
     return [replace(c, latency_ms=min(times[c.name])) if c.name in times else c for c in found]
 
 

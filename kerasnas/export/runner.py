@@ -56,13 +56,13 @@ class FileFormat:
         name: of the format.
         open: opens a file; with plain=True by the runtime's plainest arithmetic, without optimisation for this machine.
         facts: what else a certificate says of a file, under these keys.
-        latency: measures a file; None where nothing does.
+        latency: measures a file, on samples of the given shapes by input; None where nothing does.
     """
 
     name: str
     open: Callable[..., Runner]
     facts: Callable[[Path], dict[str, Any]]
-    latency: Callable[[Path], Latency] | None
+    latency: Callable[..., Latency] | None
 
 
 def _onnx_facts(path: Path) -> dict[str, Any]:
@@ -78,10 +78,10 @@ def _litert_facts(path: Path) -> dict[str, Any]:
     return {"operators": operators(path.read_bytes())}
 
 
-def _latency(path: Path) -> Latency:
+def _latency(path: Path, shapes: Mapping[str, Sequence[int]] | None = None) -> Latency:
     """Measure three times; the quietest counts, since nothing makes a file faster than it is."""
     fixed = [shape[0] for _, shape, _ in open_file(path).inputs if shape and shape[0] is not None]
-    rounds = (benchmark(path, batch_size=fixed[0] if fixed else 1, repeats=100) for _ in range(3))
+    rounds = (benchmark(path, batch_size=fixed[0] if fixed else 1, repeats=100, shapes=shapes) for _ in range(3))
     return min(rounds, key=lambda latency: latency.median_ms)
 
 

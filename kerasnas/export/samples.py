@@ -7,7 +7,16 @@ import numpy as np
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["TensorSpec", "draw_samples", "check_labels", "check_samples", "numpy_dtype"]
+__all__ = [
+    "TensorSpec",
+    "draw_samples",
+    "check_labels",
+    "check_samples",
+    "numpy_dtype",
+    "shapes_text",
+    "shapes_of",
+    "with_shapes",
+]
 
 # (name, shape with None for a free dimension, NumPy dtype)
 TensorSpec = tuple[str, tuple[int | None, ...], str]
@@ -60,6 +69,39 @@ def draw_samples(
             values = rng.uniform(low, high, size)
         samples.append(values.astype(numpy_dtype(dtype)))
     return samples
+
+
+def shapes_of(specs: Sequence[TensorSpec], arrays: Sequence[np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of one sample, by input, of the inputs that leave sizes free, from one array for each input."""
+    pairs = zip(specs, arrays, strict=True)
+    return {name: array.shape[1:] for (name, shape, _), array in pairs if None in shape[1:]}
+
+
+def shapes_text(shapes: Mapping[str, Sequence[int]]) -> str:
+    """Return the shapes as they stand behind a number of samples in a sentence; empty where there are none."""
+    told = [" x ".join(map(str, shape)) for shape in shapes.values()]
+    return f" of {', '.join(told)}" if told else ""
+
+
+def with_shapes(specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> list[TensorSpec]:
+    """Return the specs with the shape of one sample in place of what an input leaves free.
+
+    Args:
+        specs: name, shape and dtype of each input.
+        shapes: shape of one sample, by input; others stay as they are.
+
+    Raises:
+        InvalidArgument: if there is no such input, or it does not take this shape.
+    """
+    expected = {name: tuple(shape[1:]) for name, shape, _ in specs}
+    for name, came in shapes.items():
+        free = expected.get(name, ())
+        if name not in expected or len(free) != len(came) or any(n not in (None, m) for n, m in zip(free, came, strict=True)):
+            raise InvalidArgument(
+                f"Expected the shape of one sample for inputs of {expected} (None: any), got {tuple(came)} for {name!r}. "
+                "Pass sizes that the file takes, without the batch."
+            )
+    return [(name, (shape[0], *shapes.get(name, shape[1:])), dtype) for name, shape, dtype in specs]
 
 
 def check_samples(specs: Sequence[TensorSpec], x: Any) -> list[np.ndarray]:

@@ -61,6 +61,15 @@ class LiteRTSession:
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Return all outputs for one batch, in the order of `output_specs`; the batch size may change from call to call."""
+        held = self.prepare(arrays)()
+        return [_to_reals(array, tensor) for array, tensor in zip(held, self.tensors[len(self.inputs) :], strict=True)]
+
+    def prepare(self, arrays: Mapping[str, np.ndarray]) -> Callable[[], list[np.ndarray]]:
+        """Return a call that runs this batch and gives all outputs as the file holds them, integers where it holds those.
+
+        What is no work of the network is done before: converting to the integers of the file, and making room. The call
+        is good until another batch is prepared or run.
+        """
         # By place: converting changes neither the number of inputs nor their order.
         given = [
             (tensor["index"], _to_tensor(arrays[name], tensor))
@@ -72,10 +81,15 @@ class LiteRTSession:
                 self.handle.resize_tensor_input(index, array.shape)
             with quiet():  # says on standard error that it makes a delegate
                 self.handle.allocate_tensors()
-        for index, array in given:
-            self.handle.set_tensor(index, array)
-        self.handle.invoke()
-        return [_to_reals(self.handle.get_tensor(tensor["index"]), tensor) for tensor in self.tensors[len(self.inputs) :]]
+        taken = [tensor["index"] for tensor in self.tensors[len(self.inputs) :]]
+
+        def call() -> list[np.ndarray]:
+            for index, array in given:
+                self.handle.set_tensor(index, array)
+            self.handle.invoke()
+            return [self.handle.get_tensor(index) for index in taken]
+
+        return call
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -222,7 +222,7 @@ def test_another_goal_needs_no_training(copy, found, model, digits, settings, mo
 
 @pytest.mark.slow
 def test_the_last_timing_is_what_is_told_and_decides(copy, model, digits, settings, monkeypatch):
-    def timed(files, original, rounds):
+    def timed(files, *others):
         return {name: (float(1 + i), 8.0) for i, name in enumerate(reversed(files))}
 
     module = importlib.import_module("kerasnas.compression_search.search")

@@ -1,12 +1,17 @@
 import gzip
+import importlib
 import json
+import re
 import time
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
+from kerasnas.cli import main
 from kerasnas.errors import InvalidArgument
-from kerasnas.export import benchmark
+from kerasnas.export import Certificate, benchmark, certify, quantize
 from kerasnas.export.session import Session
 
 
@@ -56,6 +61,58 @@ def test_record_goes_through_json_and_says_how_it_was_measured(file):
     assert "median" in str(latency)
     with pytest.raises(AttributeError):
         latency.median_ms = 0.0
+
+
+@pytest.fixture
+def free(tmp_path):
+    """Return a file that takes pictures of any height and width, in channels of 3."""
+    picture = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "height", "width", 3])
+    mean = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMean", ["x"], ["y"], axes=[1, 2], keepdims=0)], "mean", [picture], [mean]
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "free.onnx")
+    return tmp_path / "free.onnx"
+
+
+def test_the_size_that_is_timed_is_chosen_and_told_where_it_is_free(file, free, monkeypatch):
+    seen = []
+    original = Session.run
+    monkeypatch.setattr(Session, "run", lambda self, arrays: [seen.append(arrays["x"].shape), original(self, arrays)][1])
+    one, other = benchmark(free, repeats=2), benchmark(free, repeats=2, batch_size=5, shapes={"x": (64, 48, 3)})
+    assert set(seen) == {(1, 32, 32, 3), (5, 64, 48, 3)}
+    assert (one.shapes, other.shapes) == ({"x": (32, 32, 3)}, {"x": (64, 48, 3)})
+    assert "per call of 1 of 32 x 32 x 3 (" in str(one)
+    assert "per call of 5 of 64 x 48 x 3 (" in str(other)
+    fixed = benchmark(file, repeats=2)
+    assert fixed.shapes == {}
+    assert "per call of 1 (" in str(fixed)
+
+
+@pytest.mark.parametrize("shapes", [{"x": (64, 48, 1)}, {"x": (64, 48)}, {"z": (64, 48, 3)}])
+def test_shapes_that_the_file_does_not_take_are_refused(free, shapes):
+    with pytest.raises(InvalidArgument, match=r"shape of one sample .* Pass sizes that the file takes"):
+        benchmark(free, shapes=shapes)
+
+
+def test_where_there_are_samples_their_size_is_timed(free, monkeypatch, capsys):
+    x = np.random.default_rng(0).uniform(size=(8, 20, 24, 3)).astype("float32")
+    certificate = certify(free, x=x)
+    assert certificate.latency["shapes"] == {"x": (20, 24, 3)}
+    assert "a call of 1 of 20 x 24 x 3, " in str(Certificate.load(free.with_suffix(".json")))
+    assert "latency.shapes" in certificate.measured["latency.median_ms"]
+    assert main(["verify", str(free)]) == 0
+    assert re.search(r"here +median \S+ ms a call of 1 of 20 x 24 x 3\n", capsys.readouterr().out)
+    sizes = []
+    for name in ("kerasnas.export.quantize", "kerasnas.compression_search.network_files"):
+        module = importlib.import_module(name)
+        monkeypatch.setattr(
+            module, "benchmark", lambda *given, **more: [sizes.append(more["shapes"]), benchmark(*given, **more)][1]
+        )
+    quantize(free, x, formats=["float16"], rounds=1)
+    module.side_by_side({}, free, 1, x)
+    assert len(sizes) >= 2
+    assert all(one == {"x": (20, 24, 3)} for one in sizes)
 
 
 @pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"repeats": 0}, {"threads": 0}, {"warmup": -1}, {"repeats": 1.5}])

@@ -136,6 +136,25 @@ def test_litert_files(runner, scramble, pictures, tmp_path, format_, units, acti
         np.testing.assert_allclose(found, expected.values[0], rtol=1e-3, atol=1e-4)
 
 
+def test_the_milliseconds_are_those_of_the_network_alone(runner, scramble, pictures, tmp_path, monkeypatch):
+    x = np.tile(pictures[1].astype("float32"), (4, 1, 1, 1))
+    to_litert(conv_net(scramble, 5, "softmax"), tmp_path / "m.tflite", format="int8", calibration=x, min_agreement=0)
+    classifier = runner.Classifier(tmp_path / "m.tflite", threads=1)
+    now = [0.0]
+
+    def slowly(original, seconds, *given):
+        now[0] += seconds
+        return original(*given)
+
+    for seconds, name in ((1.0, "stored"), (0.25, "run"), (2.0, "reals")):
+        slow = functools.partial(slowly, getattr(classifier.session, name), seconds)
+        monkeypatch.setattr(classifier.session, name, slow)
+    monkeypatch.setattr(runner.time, "perf_counter", lambda: now[0])
+    classifier.run(classifier.tensor(runner.read_picture(pictures[0][0], 3)))
+    assert classifier.latency_ms == 250
+    assert now == [3.25]
+
+
 def test_a_litert_file_on_the_command_line(scramble, pictures, tmp_path):
     to_litert(conv_net(scramble, 5, "softmax"), tmp_path / "m.tflite", labels=list("abcde"))
     command = [sys.executable, RUNNER, tmp_path / "m.tflite", *pictures[0][:2], "--format", "json", "--range", "0", "255"]

@@ -249,6 +249,34 @@ def test_benchmark_tells_the_runtime(tmp_path, model):
     assert benchmark(onnx, repeats=3).runtime.startswith("onnxruntime ")
 
 
+@pytest.mark.parametrize("format", ["float32", "int8"])
+def test_what_is_timed_is_the_network_alone(tmp_path, digits, model, format, monkeypatch):
+    settings = {"calibration": digits[0][:100]} if format == "int8" else {}
+    file = to_litert(model, tmp_path / "m.tflite", format=format, **settings)
+    session = open_litert(file.path)
+    for x in (digits[0][:5], digits[0][5:7]):
+        expected = session.run({"image": x})
+        (held,) = session.prepare({"image": x})()
+        scale, zero_point = session.tensors[1]["quantization"]
+        np.testing.assert_allclose((held.astype("float32") - zero_point) * (scale or 1), expected[0], atol=1e-6)
+        assert (held.dtype == np.int8) == (format == "int8")
+    asked = []
+    module = importlib.import_module("kerasnas.litert.session")
+    for owner, name in (
+        (importlib.import_module("ai_edge_litert.interpreter").Interpreter, "get_input_details"),
+        (module, "_to_tensor"),
+        (module, "_to_reals"),
+    ):
+        original = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *given, original=original: [asked.append(original), original(*given)][1])
+    work = []
+    for repeats in (1, 30):
+        benchmark(file, repeats=repeats)
+        work.append(len(asked))
+        asked.clear()
+    assert work[0] == work[1], "work beside the network is done anew at each call"
+
+
 @pytest.mark.parametrize("format", ["float16", "int8"])
 def test_a_certificate_tells_of_it_and_checks_it(tmp_path, digits, model, format):
     calibration = digits[0][:100] if format == "int8" else None

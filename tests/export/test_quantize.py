@@ -1,6 +1,7 @@
 """Formats of fewer bits: what is measured is what the files do, and what hurts is found."""
 
 import dataclasses
+import gzip
 import importlib
 import json
 import math
@@ -20,7 +21,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.export import quantize, quantized_file, to_onnx
+from kerasnas.export import quantize, to_onnx
 from kerasnas.export.in_batches import at_once, run_in_batches
 from kerasnas.export.instruction_set import instruction_set
 from kerasnas.export.quantization import QuantizationCandidate
@@ -84,7 +85,9 @@ def test_the_figures_are_those_of_the_files(tmp_path, digits, file):
     assert found.chosen.agreement == pytest.approx(np.mean(came == expected), abs=1e-12)
     assert found.chosen.accuracy == pytest.approx(np.mean(came == labels), abs=1e-12)
     assert found.chosen.loss == pytest.approx(max(0, plain.accuracy - found.chosen.accuracy), abs=1e-12)
-    assert found.path.stat().st_size >= found.chosen.size_bytes  # and the metadata
+    content = found.path.read_bytes()  # with what it tells of itself
+    assert (found.chosen.size_bytes, found.chosen.gzip_bytes) == (len(content), len(gzip.compress(content, 9, mtime=0)))
+    assert f"{len(content) / 1000:.1f} kB against" in found.reason
     assert all(c.failure is None and c.latency_ms > 0 for c in found.candidates)
     accepted = [c for c in found.candidates if c.loss <= 0.01 and c.agreement >= 0.9]
     assert found.chosen.size_bytes == min(c.size_bytes for c in accepted)
@@ -234,12 +237,11 @@ def test_a_failed_write_keeps_the_older_file(tmp_path, digits, file, monkeypatch
     target = tmp_path / "m.onnx"
     target.write_bytes(b"older")
 
-    def full(path):
-        if target.name in str(path):
-            raise OSError("disk full")
-        return open_session(path)
+    def full(made, draft):
+        draft.write_bytes(made.read_bytes()[:100])
+        raise OSError("disk full")
 
-    monkeypatch.setattr(quantized_file, "open_session", full)
+    monkeypatch.setattr(MODULE.shutil, "copyfile", full)
     with pytest.raises(OSError, match="disk full"):
         quantize(file, digits[0][:40], formats=["float16"], goal="size", path=target, rounds=1)
     assert target.read_bytes() == b"older"
@@ -252,13 +254,19 @@ def test_agreement_is_asked_for_even_where_accuracy_does_not_suffer(tmp_path, di
     assert quantize(file, x, y=y, **settings).chosen.name == "float16"
 
     def other(name, *arguments, **more):
-        size, agreement = (1, 0.5) if name == "float16" else (2, 1.0)
+        size, agreement = (1, 0.5) if name == "float16" else (9_000_000, 1.0)
         return QuantizationCandidate(name, size, size, math.nan, agreement, 0.5, 1.0, 0.0, {}, "")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MODULE, "measure", other)
-        assert quantize(file, x, y=y, **settings).chosen.name == "float32"
-        assert quantize(file, x, y=y, min_agreement=0.5, **settings).chosen.name == "float16"
+        refused = quantize(file, x, y=y, **settings)
+        assert refused.chosen.name == "float32"
+        assert "none of 1 formats lose at most 0.01 and agree for at least 90%; nothing" in refused.reason
+        accepted = quantize(file, x, y=y, min_agreement=0.5, **settings)
+        assert accepted.chosen.name == "float16"
+        assert "the smallest of 1 of 1 formats that lose at most 0.01 and agree for at least 50%:" in accepted.reason
+        accepted = quantize(file, x, y=y, min_agreement=0.0, **settings)
+        assert "of 1 formats that lose at most 0.01: " in accepted.reason
 
 
 FLAGS = {
