@@ -40,10 +40,8 @@ def save_classifier(classifier: Any, target: Path) -> None:
 
 
 def write_classifier(classifier: Any, folder: Path) -> None:
-    """Write the files into an existing folder."""
+    """Write the files into an existing folder, the network last: a run folder that has one is complete."""
     chosen = _write_chosen(classifier, folder)
-    with atomic_path(folder / "model.keras") as draft:
-        classifier.model_.save(draft)
     settings = {name: str(v) if isinstance(v, Path) else v for name, v in classifier.get_params().items()}
     write_json(
         folder / "classifier.json",
@@ -62,6 +60,8 @@ def write_classifier(classifier: Any, folder: Path) -> None:
             "parameters": {name: v for name, v in settings.items() if isinstance(v, str | int | float | bool | None)},
         },
     )
+    with atomic_path(folder / "model.keras") as draft:
+        classifier.model_.save(draft)
 
 
 def read_classifier(kind: type, path: Path) -> Any:

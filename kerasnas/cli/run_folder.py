@@ -74,7 +74,7 @@ def remove_results(folder: Path) -> list[str]:
     for path in exported:
         remove_exported(path)
     for path in results:
-        path.unlink()
+        path.unlink(missing_ok=True)  # one of that name may have been the certificate of an exported file
     for path in folders:
         shutil.rmtree(path, ignore_errors=True)
     return [*(path.name for path in (*exported, *results)), *(f"{path.name}/" for path in folders)]

@@ -1,6 +1,7 @@
 """`kerasnas search`."""
 
 import json
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,7 +158,7 @@ def _remove_outdated(out: Path, classifier: "ImageClassifier", result: dict[str,
     earlier = _same_winner(out, classifier, result)
     if earlier is None:
         if removed := remove_results(out):
-            click.echo(f"removed {', '.join(removed)}, made of the earlier winner, which is another network")
+            click.echo(f"removed {', '.join(removed)}, made of an earlier winner: another network, or judged on other pictures")
     elif (page := out / "report.html").exists() and (overwrite or earlier.get("trials_ended") != classifier._trials_ended):
         page.unlink()
         click.echo("removed report.html, which tells of the search before this one: `kerasnas report` makes it anew")
@@ -172,8 +173,14 @@ def _same_winner(out: Path, classifier: "ImageClassifier", result: dict[str, Any
     try:
         told, judged = (json.loads((out / f"{name}.json").read_text("utf-8")) for name in ("classifier", "evaluation"))
         digest = model_sha256(load_model(out / "model.keras"))
-        facts = (told["classes"], told["pixel_range"], judged)
+        facts = (told["classes"], told["pixel_range"], _judged(judged))
+        alike = math.isclose(judged["loss"], result["loss"], rel_tol=1e-3, abs_tol=1e-6)  # another machine rounds otherwise
     except (InvalidArgument, OSError, ValueError, KeyError, TypeError):  # not there, or damaged
         return None
-    same = facts == (classifier.classes_.tolist(), list(classifier.pixel_range_), result)
+    same = alike and facts == (classifier.classes_.tolist(), list(classifier.pixel_range_), _judged(result))
     return told if same and digest is not None and digest == model_sha256(classifier.model_) else None
+
+
+def _judged(evaluation: dict[str, Any]) -> list[Any]:
+    """Return what tells the pictures of an evaluation, and the answers to them."""
+    return [evaluation["samples"], evaluation["confusion"], [(row["label"], row["support"]) for row in evaluation["classes"]]]

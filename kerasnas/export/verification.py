@@ -22,8 +22,8 @@ class Verification:
         reason: why it did not pass, or None.
         max_abs_difference: output name -> largest absolute difference, in the units of the output; NaN if either side
             gave NaN or infinity, or the file did not run.
-        top1_agreement: output name -> share of samples with the same largest column, in [0, 1], at the batch size
-            where it is least; only for outputs of shape (batch, columns) with more than one column.
+        top1_agreement: output name -> share of samples of the same class, in [0, 1], at the batch size where it is least: the
+            largest column of outputs of shape (batch, columns), of a single column only where it was compared as a class.
         relative_difference: output name -> root mean square difference over the standard deviation of Keras' output; the
             largest over the batch sizes; NaN as above.
         atol: largest difference that passes, or None.

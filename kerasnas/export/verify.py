@@ -152,7 +152,7 @@ def compare(
                 over.append(f"{difference[name]:.3g} in {name!r}{told}")
         reason = f"the largest difference is {', '.join(over)}" if over else None
     if reason is None and min_agreement is not None:
-        close = {name: agreement.get(name, 1 - relative[name]) for name in names}
+        close = {name: agreement.get(name, float(np.maximum(0, 1 - relative[name]))) for name in names}  # keeps NaN
         far = [f"{value:.3g} in {name!r}" for name, value in close.items() if not value >= min_agreement]
         reason = f"the agreement is {', '.join(far)}" if far else None
     return Verification(

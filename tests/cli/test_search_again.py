@@ -54,12 +54,21 @@ def test_what_was_made_of_the_same_winner_stays(run, tmp_path, capsys, trials, m
     assert json.loads((tmp_path / "run" / "classifier.json").read_text())["trials_ended"] == trials
 
 
+@pytest.mark.parametrize(("change", "stays"), [(1 + 1e-7, True), (1.1, False)])
+def test_another_rounding_of_the_loss_is_no_other_winner(run, tmp_path, change, stays):
+    path = tmp_path / "run" / "evaluation.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({**told, "loss": told["loss"] * change}))
+    assert run(0) == 0
+    assert _there(tmp_path / "run") == ({*_MADE, *_FOLDERS} if stays else set())
+
+
 def test_what_was_made_of_another_winner_goes_and_is_told(run, tmp_path, capsys):
     assert run(1) == 0
     assert _there(tmp_path / "run") == set()
     said = capsys.readouterr().out
     assert "removed model.onnx, model-pruned.keras, pruning.json, report.html, verification.json, compression/" in said
-    assert "explanations/, path/, made of the earlier winner" in said
+    assert "explanations/, path/, made of an earlier winner" in said
     assert run(0) == 0
     assert "removed" not in capsys.readouterr().out  # nothing was made of it
 

@@ -47,10 +47,12 @@ class InnerNetwork:
 
     def __init__(self, view: ScoreView) -> None:
         self._view = view
-        if view.images.ndim == 4:
-            noise = np.random.default_rng(0).normal(size=(3, *view.images.shape[1:])).astype(np.float32)
-        else:  # there may be numbers of words, of which none is negative
-            noise = np.resize(view.pixels(0, 3), (3, *view.images.shape[1:]))
+        rng, shape = np.random.default_rng(0), (3, *view.images.shape[1:])
+        images = view.images.astype(float)
+        if images.ndim < 4 and not np.any(images % 1):  # they may be numbers of words, beyond which there are none
+            noise = rng.integers(int(images.min()), int(images.max()) + 1, shape).astype(np.float32)
+        else:
+            noise = rng.normal(size=shape).astype(np.float32)
         seen: list[tuple[str, Any, Any, Any]] = []
 
         def note(path: str, operation: Any, taken: Any, value: Any) -> Any:

@@ -181,7 +181,7 @@ class RewardPosterior:
 
     def unlike(self, unit: Array) -> int:
         """Return in how many decisions a row differs from the most similar trial: of a range, by more than a tenth of it."""
-        away = np.abs(self.units - unit) > _ALIKE
+        away = np.abs(self.units - unit) > np.where(self.encoding.ordered, _ALIKE, 1e-9)
         return int((away | (np.isnan(self.units) != np.isnan(unit))).sum(axis=1).min())
 
     def mean(self, units: Array) -> Array:
@@ -226,7 +226,7 @@ def _far_apart(units: Array, count: int) -> list[int]:
     places = np.nan_to_num(units, nan=-0.5)  # a decision that is not made is another place
     chosen = [0]
     nearest = np.linalg.norm(places - places[0], axis=1)
-    while len(chosen) < min(count, len(places)):
+    while len(chosen) < count and nearest.max() > 0:
         chosen.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, np.linalg.norm(places - places[chosen[-1]], axis=1))
     return chosen

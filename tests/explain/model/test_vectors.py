@@ -123,6 +123,14 @@ def test_signals_and_words(rng):
         )
 
 
+def test_a_layer_that_gives_nothing_on_the_first_samples_is_one_all_the_same():
+    rng = np.random.default_rng(0)
+    stack = [layers.Dense(3, use_bias=False, name="mixed"), layers.Dense(2, activation="softmax")]
+    model = keras.Sequential([keras.Input((3,)), *stack])
+    x = np.concatenate([np.zeros((3, 3)), rng.normal(size=(20, 3))]).astype("float32")
+    assert {row.layer for row in layer_importance(model, x, np.arange(23) % 2, repeats=1).rows} >= {"mixed"}
+
+
 def test_what_is_refused(model, x):
     for wrong in (x[:, :2], x[0], x[:0], np.full((4, 3), "a"), [[1], [2, 3]]):
         with pytest.raises(InvalidArgument, match=r"samples of shape \(batch, 3\)"):

@@ -151,6 +151,28 @@ def test_a_training_that_has_diverged_does_not_hide_what_the_others_say(additive
     assert same.check.raised == 0
 
 
+def test_of_many_names_each_is_another_choice_and_a_number_may_be_almost_the_same(random_record):
+    def declare(hp):
+        hp.Choice("name", list("abcdefghijkl"), ordered=False)
+        hp.Float("rate", 0.0, 1.0)
+
+    posterior = RewardPosterior(Evidence.of(random_record(declare, lambda values: values["rate"], 8)))
+    taken = posterior.units[0]
+    other = np.setdiff1d(
+        posterior.encoding.encode([{"name": n, "rate": 0.5} for n in "abcdefghijkl"])[:, 0], posterior.units[:, 0]
+    )
+    assert posterior.unlike(taken) == 0
+    assert posterior.unlike(np.array([taken[0], (taken[1] + 0.05) % 1])) == 0
+    assert posterior.unlike(np.array([other[np.abs(other - taken[0]).argmin()], taken[1]])) == 1
+
+
+def test_what_was_tried_often_does_not_stand_for_the_space(additive, make_record):
+    rows = [{"rate": 0.0, "kernel": 7, "norm": False}, *([{"rate": 0.9, "kernel": 5, "norm": True}] * 20)]
+    rows += [{"rate": 0.5, "kernel": 5, "norm": False}, {"rate": 0.5, "kernel": 3, "norm": True}]
+    scores = [-1e6, *np.linspace(3.2, 3.4, 20), 2.5, 0.9]
+    assert RewardPosterior(Evidence.of(make_record(additive(4).space, rows, scores))).check.raised == 1
+
+
 def test_the_deviation_of_a_difference_is_not_the_sum_of_two(additive):
     record = additive(40, noise=0.2)
     posterior = RewardPosterior(Evidence.of(record))
