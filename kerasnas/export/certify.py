@@ -15,11 +15,11 @@ import keras
 import numpy as np
 
 import kerasnas
-from kerasnas.decided_classes import model_classes, model_threshold
+from kerasnas.decided_classes import model_classes
 from kerasnas.errors import ExportMismatch, InvalidArgument
 from kerasnas.export.benchmark import Latency
 from kerasnas.export.certificate import Certificate, certificate_path, tensor_rows
-from kerasnas.export.file_classes import file_classes, file_threshold
+from kerasnas.export.file_classes import class_threshold, file_classes, file_threshold
 from kerasnas.export.functional_view import functional_view
 from kerasnas.export.in_batches import at_once, run_in_batches
 from kerasnas.export.litert_file import ATOL
@@ -31,7 +31,7 @@ from kerasnas.export.runner import Runner, format_of
 from kerasnas.export.samples import check_labels, check_samples, shapes_of
 from kerasnas.export.self_test import record_self_test
 from kerasnas.export.verification import Verification
-from kerasnas.export.verify import compare, run_keras
+from kerasnas.export.verify import run_keras, verify
 
 if TYPE_CHECKING:
     from kerasnas.export.onnx_file import OnnxFile
@@ -191,7 +191,9 @@ def _parity(
         fixed = _fixed_batch(runner)
         allowed: dict[str, Any] = {} if atol is None else {"atol": atol}
         if lossy:
-            threshold = _threshold(file, model, labelled=labelled)
+            threshold = class_threshold(functional_view(model, allow_texts=True), labelled=labelled)
+            if threshold is not None and threshold != file_threshold(file):
+                threshold = None  # the same number would be another class
             allowed = {"atol": None, "min_agreement": min_agreement, "threshold": threshold}
         elif atol is None and _from_metadata(runner, "format") in ATOL:
             allowed = {"atol": ATOL[_from_metadata(runner, "format")]}  # as `to_litert` allows
@@ -232,15 +234,6 @@ def _parity(
     return {**told, "criterion": criterion}
 
 
-def _threshold(file: Any, model: keras.Model, *, labelled: bool) -> float | None:
-    """Return above what the only column of the only output means class 1; None where it may be a number."""
-    view = functional_view(model, allow_texts=True)
-    if [len(shape) == 2 and shape[1] for _, shape, _ in view.outputs] != [1]:
-        return None
-    threshold = model_threshold(view.model)
-    return threshold if threshold == file_threshold(file) and (threshold > 0 or labelled) else None
-
-
 def _agreement(verification: Verification) -> str:
     """Return in words how far a quantised file agrees, and what is asked of it."""
     least = min(verification.top1_agreement.values(), default=None)
@@ -261,7 +254,7 @@ def _verify_again(file: Any, model: keras.Model, samples: list[np.ndarray] | Non
     if samples is not None:  # those of a folder come class by class
         places = np.sort(np.random.default_rng(0).permutation(len(samples[0]))[:_PARITY_SAMPLES])
         few = [array[places] for array in samples]
-    return compare(model, file, few if few is None or len(few) > 1 else few[0], **bounds)
+    return verify(model, file, few if few is None or len(few) > 1 else few[0], **bounds)
 
 
 def _fixed_batch(runner: Runner) -> int | None:

@@ -11,7 +11,7 @@ from kerasnas.decided_classes import Makers, decided_classes, model_threshold, s
 from kerasnas.export.functional_view import FunctionalView
 from kerasnas.litert import makers, read_facts
 
-__all__ = ["ending_facts", "file_classes", "file_threshold"]
+__all__ = ["class_threshold", "ending_facts", "file_classes", "file_threshold"]
 
 
 def ending_facts(view: FunctionalView) -> dict[str, float | str]:
@@ -28,6 +28,17 @@ def ending_facts(view: FunctionalView) -> dict[str, float | str]:
     if shapes[0][1] == 1:
         return {"threshold": threshold}
     return {"ending": "sigmoid"} if threshold > 0 else {}
+
+
+def class_threshold(view: FunctionalView, *, labelled: bool) -> float | None:
+    """Return above what the only column of a model's only output means class 1; None where it may be a number.
+
+    It names a class where it is the probability of a sigmoid, or where there are labels.
+    """
+    if [len(shape) == 2 and shape[1] for _, shape, _ in view.outputs] != [1]:
+        return None
+    threshold = model_threshold(view.model)
+    return threshold if threshold > 0 or labelled else None
 
 
 def file_classes(file: str | os.PathLike[str], outputs: NDArray[Any]) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from kerasnas.atomic import atomic_path
 from kerasnas.decided_classes import model_classes
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
 from kerasnas.export.culprit import blame
-from kerasnas.export.file_classes import ending_facts, file_classes
+from kerasnas.export.file_classes import class_threshold, ending_facts, file_classes
 from kerasnas.export.functional_view import FunctionalView, functional_view
 from kerasnas.export.in_batches import run_in_batches
 from kerasnas.export.litert_file import ATOL, LiteRTFile
@@ -52,9 +52,10 @@ def to_litert(
     """Export a Keras model to a LiteRT (TensorFlow Lite) file that was measured to do what the model does.
 
     The model is converted at inference, with LiteRT's own operators only, and run beside Keras at batch sizes 1 and 7. Real
-    formats must agree within `atol`; integer formats, on samples that calibration did not see, must have the same largest
-    column in a share of `min_agreement`, and with `y` lose at most `max_loss` of accuracy. Only a file that does is put at
-    `path`; otherwise whatever lay there stays.
+    formats must agree within `atol`; integer formats, on samples that calibration did not see, must give the same class (of
+    a single column the side of its threshold, if it is a probability or there is `y`) in a share of `min_agreement`, and
+    with `y` lose at most `max_loss` of accuracy. Only a file that does is put at `path`; otherwise whatever lay there
+    stays.
 
     Args:
         model: a built Functional or Sequential model that computes in float32.
@@ -127,6 +128,7 @@ def to_litert(
                 atol=None if format in _INTEGERS else tolerance,
                 min_agreement=min_agreement if format in _INTEGERS else None,
                 batch_sizes=(1, 7) if batch_size is None else (batch_size,),
+                threshold=class_threshold(view, labelled=len(classes) > 0) if format in _INTEGERS else None,
             )
             verification.raise_for_mismatch()
             session = open_litert(draft)

@@ -27,7 +27,8 @@ class QuantizationCandidate:
         kernels: operator -> how many onnxruntime runs after it has fused what it can on this machine.
         fused: "n of m": of the operators with weights, recurrent layers among them, how many run in 8 bits; empty where none
             was to.
-        left_in_float: names of the nodes that were left in float because they hurt.
+        left_in_float: names of the nodes that the file leaves in float because they hurt. onnxruntime may fuse one with the
+            rounding before and after it, and run it in 8 bits all the same: then `fused` counts it, and so it was measured.
         failure: why there is no such file, or None; then the figures are NaN or 0.
     """
 
@@ -98,7 +99,7 @@ class Quantization:
                 lines.append(f"{mark}{c.name:<27}  not made: {c.failure}")
                 continue
             accuracy = "" if c.accuracy is None else f"{c.accuracy:.4f}"
-            note = f", {len(c.left_in_float)} left in float" if c.left_in_float else ""
+            note = f", {len(c.left_in_float)} in float in the file" if c.left_in_float else ""
             figures = f"{c.size_bytes / 1000:>9.1f}{c.latency_ms:>9.3f}{c.agreement:>11.4f}{accuracy:>10}"
             lines.append(f"{mark}{c.name:<27}{figures}  {c.fused}{note}")
         return "\n".join([*lines, self.reason, f"The file: {self.path}"])

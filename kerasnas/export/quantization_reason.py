@@ -60,7 +60,10 @@ def reason_for(
     if shown is not None:
         lines.append(f"In {shown.name}, {shown.fused} operators with weights are fused into 8-bit ones.")
     if chosen.left_in_float:
-        lines.append(f"Left in float, because they hurt: {', '.join(chosen.left_in_float)}.")
+        lines.append(
+            f"Left in float in the file, because they hurt: {', '.join(chosen.left_in_float)}; onnxruntime may run them in 8 "
+            "bits all the same."
+        )
     ends = {
         True: "which sums 8-bit products exactly",
         False: "where U8S8 sums saturate unless the weights keep to 7 bits (reduce_range)",

@@ -23,7 +23,7 @@ from kerasnas.export.session import AnySession, open_file
 from kerasnas.export.silence import silence
 from kerasnas.export.verification import Verification
 
-__all__ = ["compare", "run_keras", "verify"]
+__all__ = ["run_keras", "verify"]
 
 _RANDOM_SAMPLES = 32
 _KERAS_BATCH = 128
@@ -40,6 +40,7 @@ def verify(
     atol: float | None = _ATOL,
     min_agreement: float | None = None,
     batch_sizes: Sequence[int] = (1, 7),
+    threshold: float | None = None,
 ) -> Verification:
     """Compare an ONNX or LiteRT file with its Keras model, sample by sample and output by output.
 
@@ -57,9 +58,10 @@ def verify(
         atol: largest absolute difference that passes, in the units of the outputs, > 0. Up to the default, and of files in
             float16, a tenth of the largest value of an output is the bound where that is less: 1e-4 says nothing of outputs
             of 1e-5. None judges by agreement alone.
-        min_agreement: least share of samples with the same largest column that passes, in [0, 1]; for an output that is no
-            (batch, columns), least 1 - its relative difference. None does not judge by it.
+        min_agreement: least share of samples of the same class that passes, in [0, 1]; for an output without classes, least 1 -
+            its relative difference. None does not judge by it. Of several columns the largest is the class.
         batch_sizes: sizes to run the file at, each >= 1.
+        threshold: above what an output of a single column means class 1, such as 0.5; None where it is a number.
 
     Returns:
         Verification with the measured differences; its `raise_for_mismatch` makes a failure an exception.
@@ -72,36 +74,6 @@ def verify(
     Example:
         >>> print(verify(model, "digits.onnx", x_test))  # doctest: +SKIP
         passed: largest difference probabilities 2.4e-07 (at most 0.0001) over 360 samples (given) at batch sizes ...
-    """
-    return compare(model, file, x, atol=atol, min_agreement=min_agreement, batch_sizes=batch_sizes)
-
-
-def compare(
-    model: keras.Model,
-    file: str | os.PathLike[str],
-    x: Any = None,
-    *,
-    atol: float | None = _ATOL,
-    min_agreement: float | None = None,
-    batch_sizes: Sequence[int] = (1, 7),
-    threshold: float | None = None,
-) -> Verification:
-    """Do what `verify` does, and count the classes that a single column names, too.
-
-    Args:
-        model: as for `verify`.
-        file: likewise.
-        x: likewise.
-        atol: likewise.
-        min_agreement: likewise.
-        batch_sizes: likewise.
-        threshold: above what an output of a single column means class 1; None where such an output is a number.
-
-    Returns:
-        As `verify`.
-
-    Raises:
-        InvalidArgument: as `verify`; so are ExportMismatch and KerasNASError.
     """
     if atol is not None and not (math.isfinite(atol) and atol > 0):
         raise InvalidArgument(f"Expected atol > 0, got {atol!r}. The default is 1e-4.")

@@ -115,7 +115,11 @@ def test_one_column_has_two_classes(tmp_path, ending):
     file = to_litert(keras.Model(start, column), tmp_path / "m.tflite", y=y[:, None], **settings)
     expected = x.sum(axis=1) > 0
     assert file.keras_accuracy == pytest.approx(np.mean(expected == y))
-    assert file.accuracy == pytest.approx(np.mean((run_plainly(file.path, x)[:, 0] > (0.5 if ending else 0)) == y))
+    came = run_plainly(file.path, x)[:, 0] > (0.5 if ending else 0)
+    assert file.accuracy == pytest.approx(np.mean(came == y))
+    assert list(file.verification.top1_agreement.values()) == pytest.approx([np.mean(came == expected)])
+    unlabelled = to_litert(keras.Model(start, column), tmp_path / "m.tflite", **settings).verification
+    assert bool(unlabelled.top1_agreement) == (ending == "sigmoid")  # else it may be a number
     for more in ([column, layers.Dense(2)(start)], layers.Reshape((1, 1))(column)):
         with pytest.raises(InvalidArgument, match=r"of shape \(batch, classes\) .* Leave out y"):
             to_litert(keras.Model(start, more), tmp_path / "m.tflite", y=y, **settings)

@@ -1,5 +1,7 @@
 """Models and HyperModels that do not tell Keras all about themselves."""
 
+from typing import ClassVar
+
 import keras
 import keras_tuner as kt
 import numpy as np
@@ -60,7 +62,7 @@ def test_a_model_that_trains_its_parts_without_calling_itself(make, points):
         return model
 
     class Weights(keras.callbacks.Callback):
-        seen: list = []  # noqa: RUF012
+        seen: ClassVar[list] = []
 
         def on_epoch_end(self, epoch, logs=None):
             self.seen.append(self.model.get_weights())
@@ -77,7 +79,7 @@ def test_a_model_that_trains_its_parts_without_calling_itself(make, points):
 
 def test_what_a_hypermodel_remembers_of_its_build_is_not_that_of_the_donor(make, points):
     class Remembers(kt.HyperModel):
-        built: list = []  # noqa: RUF012
+        built: ClassVar[list] = []
 
         def build(self, hp):
             self.units = hp.Int("units", 2, 64)

@@ -56,8 +56,8 @@ class ScoreGraph:
             if getattr(operation, "_call_has_training_arg", False):
                 kwargs = {**kwargs, "training": False}
             inner = nested_graph(operation)
-            if operation is self.head:
-                return call(path, operation, self._linear, args[:1], {})  # type: ignore[arg-type]
+            if self._linear is not None and operation is self.head:
+                return call(path, operation, self._linear, args[:1], {})
             if inner is not None:
                 value = keras.tree.flatten(run(inner, args[:1], f"{path}/"))[0]
                 return call(path, operation, lambda value: value, (value,), {})
