@@ -6,13 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-__all__ = ["Growth"]
+__all__ = ["Growth", "noise"]
 
 Array = NDArray[np.float64]
 
 # Chosen on the tables TUNED_ON of benchmarks/early_stopping.py.
 _MARGIN = 0.5
 _ALIKE = 0.5
+# How many of a curve's own epochs the noise of the others is worth, and how far above it a curve's own may be.
+_NOISE_EPOCHS, _NOISIEST = 4, 3.0
+# The share of the epochs done, and of those left, that count as chances to be lucky: the others are lower on the curve.
+_LUCKY = 0.5
+# Where luck is averaged over the distribution of the rate: far into its upper tail, which decides.
+_EDGES = np.geomspace(1e-8, 1.0, 65)
+_ABOVE, _WEIGHTS = np.sqrt(_EDGES[1:] * _EDGES[:-1]), np.diff(_EDGES)
 # Where a curve is put, in spreads, that is farther away or has no finite value yet.
 _FAR = 1e6
 # The prior, and how many curves it is worth: on the rate at slope 0 and gap 0, on its change with the slope and with the gap,
@@ -37,6 +44,9 @@ class Growth:
     works from the first curve on, and predicts a Student t with few degrees of freedom where few curves are alike. A best
     value never falls: what the distribution puts below the present one belongs to that one.
 
+    Where a metric jumps from epoch to epoch, the best value is the curve's and luck: the present one has had some already, and
+    each epoch to come is another chance.
+
     Args:
         now: best value so far.
         best: best value of all curves.
@@ -46,6 +56,9 @@ class Growth:
         rate: location of the rate.
         deviation: scale of the rate.
         degrees: degrees of freedom.
+        noise: standard deviation of an epoch's value from the smooth curve.
+        done: number of epochs so far.
+        left: number of epochs to come.
     Source:
         The law: Cortes et al. 1994; the conjugate regression: Murphy 2012, section 7.6.3.
     """
@@ -58,9 +71,14 @@ class Growth:
     rate: float
     deviation: float
     degrees: float
+    noise: float
+    done: int
+    left: int
 
     @classmethod
-    def of(cls, own: Array, others: Array, lengths: NDArray[np.int64], *, learns: bool = True) -> "Growth | None":
+    def of(
+        cls, own: Array, others: Array, lengths: NDArray[np.int64], *, learns: bool = True, noise: float = 0.0
+    ) -> "Growth | None":
         """Predict a curve from others.
 
         Args:
@@ -68,6 +86,7 @@ class Growth:
             others: the same of other curves, shape (n, epochs), epochs > t; after its end a curve stays as it is.
             lengths: shape (n,), the epochs that each of them really has.
             learns: False keeps the coefficients of the prior, so that only the deviation is learned.
+            noise: standard deviation of an epoch's value from the smooth curve, as `noise` has it.
         Returns:
             The prediction, or None if no two values differ that it could be made of.
         """
@@ -90,21 +109,53 @@ class Growth:
         rate, deviation, degrees = _regress(
             features[1:], (gap - after)[1:] / horizons, alike[1:] * horizons / horizon, features[0], learns
         )
-        return cls(float(own[-1]), best, spread, float(gap[0]), horizon, rate, deviation, degrees)
+        return cls(float(own[-1]), best, spread, float(gap[0]), horizon, rate, deviation, degrees, noise, t, epochs - t)
 
     def below(self, values: Array) -> Array:
         """Return the probability that the curve ends at or below each of `values`, none of them above `best`."""
         rates = (self.log_gap - _log_gap(values, self.best, self.spread)) / self.horizon
         chances = special.stdtr(self.degrees, (rates - self.rate) / self.deviation)
+        if self.noise > 0:
+            # The height of the best value without the luck of the best of those so far (Blom 1958), and the best of those left.
+            luck = special.ndtri(1 - 0.625 / (max(1.0, _LUCKY * self.done) + 0.25))
+            heights = self._values(self.rate - self.deviation * special.stdtrit(self.degrees, _ABOVE)) - luck * self.noise
+            below = special.ndtr((np.asarray(values)[:, None] - heights) / self.noise)
+            chances = below ** max(1.0, _LUCKY * self.left) @ _WEIGHTS
         return np.asarray(np.where(values < self.now, 0.0, chances))
 
     def middle(self) -> tuple[float, float]:
         """Return the median of the value that the curve ends at, and half the distance between those one deviation off."""
-        rates = self.rate + self.deviation * np.array([-1.0, 0.0, 1.0])
+        low, median, high = self._values(self.rate + self.deviation * np.array([-1.0, 0.0, 1.0]))
+        return float(median), float(high / 2 - low / 2)
+
+    def _values(self, rates: Array) -> Array:
+        """Return the values that the smooth curve ends at with these rates, none below the present one."""
         gaps = np.exp(self.log_gap - np.maximum(rates, 0.0) * self.horizon) - _MARGIN
         with np.errstate(over="ignore"):
-            low, median, high = np.clip(self.best - gaps * self.spread, self.now, np.finfo(float).max)
-        return float(median), float(high / 2 - low / 2)
+            return np.clip(self.best - gaps * self.spread, self.now, np.finfo(float).max)
+
+
+def noise(own: Array, others: Array) -> float:
+    """Return by how much an epoch's value deviates from the smooth curve, in the mean of its squares' root.
+
+    Third differences are all but free of a smooth curve; those of independent noise have 20 times its variance. The curve's own
+    are taken together with the usual ones, and none of them is taken for more than thrice those: a curve that falls off a cliff
+    is not a lucky one.
+
+    Args:
+        own: values of a curve after each epoch, shape (t,).
+        others: the same of other curves, shape (n, epochs); not finite where an epoch failed or was not trained.
+    """
+    each = [squares for row in others if len(squares := _noise_squares(row))]
+    usual = float(np.median([np.median(squares) for squares in each]) / special.chdtri(1, 0.5)) if each else 0.0
+    squares = np.minimum(_noise_squares(own), _NOISIEST**2 * usual)
+    return float(np.sqrt((squares.sum() + _NOISE_EPOCHS * usual) / (len(squares) + _NOISE_EPOCHS)))
+
+
+def _noise_squares(values: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.diff(values[np.isfinite(values)], 3) ** 2 / 20
+    return np.asarray(squares[np.isfinite(squares)])
 
 
 def _spread(best: float, ends: Array, others: list[float]) -> float | None:

@@ -93,5 +93,34 @@ def test_a_best_value_never_falls():
     assert prediction.below(np.array([median]))[0] == pytest.approx(0.5)
 
 
+def test_luck_of_the_epochs_to_come_against_random_draws():
+    """Where nothing grows any more, half of the epochs left are as many draws of the noise."""
+    flat = np.full((2, 40), 0.5)
+    certain = Growth(0.5, 0.6, 0.1, np.log(1.5), 1.0, 0.0, 1e-9, 50.0, noise=0.02, done=1, left=39)
+    values = np.array([0.5, 0.52, 0.55, 0.6])
+    draws = flat[0, 0] + np.random.default_rng(0).normal(0, 0.02, (200_000, 20)).max(axis=1)
+    # Half an epoch more: 39 / 2 are between 19 and 20.
+    assert certain.below(values) == pytest.approx((draws[:, None] <= values).mean(axis=0), abs=0.03)
+    # One of eight epochs that is the best has had some luck: without it, the best of those to come is lower.
+    later = Growth(0.5, 0.6, 0.1, np.log(1.5), 1.0, 0.0, 1e-9, 50.0, noise=0.02, done=16, left=39)
+    best_of_eight = np.random.default_rng(1).normal(0, 0.02, (200_000, 8)).max(axis=1).mean()
+    assert later.below(values[1:]) == pytest.approx(certain.below(values[1:] + best_of_eight), abs=0.01)
+
+
+def test_noise_is_that_of_the_epochs_not_the_curve():
+    rng = np.random.default_rng(0)
+    smooth = 0.7 - 0.4 * np.arange(1, 31) ** -0.8 + rng.normal(0, 0.05, (20, 1))
+    noisy = smooth + rng.normal(0, 0.01, smooth.shape)
+    assert growth.noise(smooth[0], smooth[1:]) < 0.003
+    assert growth.noise(noisy[0], noisy[1:]) == pytest.approx(0.01, rel=0.2)
+    assert growth.noise(noisy[0, :2], noisy[1:]) == pytest.approx(0.01, rel=0.2)  # its own are too few
+    twice = smooth[0] + rng.normal(0, 0.02, 30)
+    assert 0.015 < growth.noise(twice, noisy[1:]) < 0.023
+    cliff = np.where(np.arange(30) < 15, noisy[0], -1e30)
+    assert growth.noise(cliff, noisy[1:]) < 0.03
+    assert growth.noise(noisy[0], np.full((0, 30), np.nan)) == 0.0
+    assert growth.noise(noisy[0], np.full((3, 30), np.nan)) == 0.0
+
+
 def test_nothing_is_said_of_curves_that_never_differ():
     assert Growth.of(np.full(3, 0.1), np.full((4, 9), 0.1), np.full(4, 9)) is None

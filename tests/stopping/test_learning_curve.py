@@ -42,6 +42,18 @@ def test_searches_of_power_laws_keep_their_best_trial_and_save_half_of_the_epoch
     assert trained < 0.5
 
 
+def test_of_noisy_curves_no_more_leaders_stop_than_allowed():
+    """A late epoch may be a lucky one: its gain is part of the chance."""
+    leaders, stopped = 0, 0
+    for seed in range(40):
+        curves = power_laws(np.random.default_rng(seed), 20, epochs=10, noise=0.05)
+        seen = search(LearningCurve(0.05), curves)
+        for i, (curve, shown) in enumerate(zip(curves, seen, strict=True)):
+            leads = curve.max() > max((other.max() for other in seen[:i]), default=-np.inf)
+            leaders, stopped = leaders + leads, stopped + (leads and len(shown) < len(curve))
+    assert stopped <= stats.binom.isf(1e-3, leaders, 0.05)
+
+
 def test_a_larger_chance_stops_more():
     curves = power_laws(np.random.default_rng(3), 30, noise=0.01)
     trained = [sum(map(len, search(LearningCurve(chance), curves))) for chance in (0.01, 0.1, 0.5)]
@@ -166,9 +178,11 @@ def test_where_all_are_equally_fast_only_the_other_objective_counts_once_that_is
     slow = with_latency(curves[1], 99.0)  # so that the latency is known to be one
     slow[:, 0] -= 1.0
     both = [with_latency(curve, 10.0) for curve in curves[1:]]
+    own = curves[0] - 0.05
     for t in (3, 8):
-        one = LearningCurve(0.999).should_stop(curves[0, :t], [*curves[1:], slow[:, :1]], epochs=EPOCHS)
-        two = LearningCurve(0.999).should_stop(with_latency(curves[0], 10.0)[:t], [*both, slow], epochs=EPOCHS)
+        one = LearningCurve(0.999).should_stop(own[:t], [*curves[1:], slow[:, :1]], epochs=EPOCHS)
+        two = LearningCurve(0.999).should_stop(with_latency(own, 10.0)[:t], [*both, slow], epochs=EPOCHS)
+        assert one.details["probability"] > 0
         assert two.details == pytest.approx(one.details)
 
 
@@ -185,7 +199,7 @@ def test_a_trial_on_the_front_goes_on_and_a_dominated_one_stops():
 
 def test_expected_final_goes_on_where_the_curve_would():
     errors, unextrapolated = [], []
-    for seed in range(60):
+    for seed in range(40):
         curves = power_laws(np.random.default_rng(seed), 8, noise=0.005)
         value, deviation = expected_final(curves[0, :6], curves[1:], epochs=EPOCHS)
         errors.append(abs(value - curves[0].max()))
