@@ -4,7 +4,7 @@ import pytest
 
 from kerasnas.compress import prune_channels
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain import Attribution, drift, grad_cam, integrated_gradients, occlusion
+from kerasnas.explain import Attribution, drift, grad_cam, grad_cam_plus_plus, integrated_gradients, occlusion
 from kerasnas.explain.model.black_box import scores_of
 from kerasnas.export import quantize, to_litert, to_onnx
 
@@ -91,6 +91,23 @@ def test_a_black_box_of_the_same_model_has_not_drifted(cnn, rng):
         assert found.same_class.all()
     with pytest.raises(InvalidArgument, match="grad_cam needs gradients or feature maps"):
         drift(grad_cam(model, images), lambda x: model.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("method", [grad_cam, grad_cam_plus_plus])
+def test_a_layer_that_nobody_named_is_chosen_in_each_model(method, rng):
+    def net():
+        stack = [layers.Conv2D(4, 3, activation="relu"), layers.GlobalAveragePooling2D(), layers.Dense(3, "softmax")]
+        return keras.Sequential([keras.Input((8, 8, 1)), *stack])
+
+    one, other, images = net(), net(), rng.random((2, 8, 8, 1))  # Keras counts up: conv2d and conv2d_1
+    other.set_weights(one.get_weights())
+    maps = method(one, images)
+    found = drift(maps, other)
+    np.testing.assert_array_equal(found.rank_correlation[~found.blank], 1)
+    assert (maps.details["layer"], found.attribution.details["layer"]) == (one.layers[0].name, other.layers[0].name)
+    assert drift(maps, prune_channels(one, ratio=0.5)).attribution.details["layer"] == one.layers[0].name
+    with pytest.raises(InvalidArgument, match=f"came '{one.layers[0].name}'"):
+        drift(method(one, images, layer=one.layers[0].name), other)
 
 
 def test_a_file_of_several_sigmoids_has_not_drifted(cnn, rng, tmp_path):
