@@ -92,7 +92,7 @@ def _maps(run: "Run") -> "explain.Attribution | None":
         return None
 
 
-def _same_maps(maps: "explain.Attribution | None", one: "Exported") -> "Mapping[str, float] | None":
+def _same_maps(maps: "explain.Attribution | None", one: "Exported") -> "Mapping[str, float | None] | None":
     """Return how far the file looks at the same as the Keras model does; None where that cannot be had."""
     from kerasnas.errors import InvalidArgument
     from kerasnas.explain import drift

@@ -52,7 +52,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
             f"{latency['gzip_bytes'] / 1000:.1f}",
             f"{latency['median_ms']:.3f}",
             f"{worst:.1e}",
-            "" if row["drift"] is None else f"{row['drift']['rank_correlation']:.2f}",
+            _correlation(row["drift"]),
         )
         table.add_row(*(cell for cell, shown in zip(cells, columns.values(), strict=True) if shown))
     console = Console(width=None if Console().is_terminal else 120)
@@ -60,3 +60,10 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         if "reason" in row:
             console.print(f"{row['file']}: {row['reason']}", highlight=False, markup=False)
+
+
+def _correlation(drift: dict[str, float | None] | None) -> str:
+    """Return the rank correlation of the maps; a dash if all of them are blank."""
+    if drift is None:
+        return ""
+    return "-" if drift["rank_correlation"] is None else f"{drift['rank_correlation']:.2f}"

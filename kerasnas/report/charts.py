@@ -49,12 +49,7 @@ def trials_chart(record: SearchRecord) -> str:
         axes.scatter([best], [record.best.score], s=70, color=SECOND, zorder=4)
         axes.annotate("winner", (best, record.best.score), xytext=(0, 9), **style)
         _zoom(axes, scores, record.direction)
-        bottom, top = axes.get_ylim()
-        for x, score in zip(xs, scores, strict=True):
-            if not bottom <= score <= top:  # off the chart: an arrow and the score
-                edge, mark, place = (bottom, "v", (0, 10)) if score < bottom else (top, "^", (0, -16))
-                axes.scatter([x], [edge], marker=mark, color=MUTED, clip_on=False, zorder=4)
-                axes.annotate(f"{score:.3g}", (x, edge), xytext=place, fontsize=8, **style | {"color": MUTED})
+        _mark_off_chart(axes, [(x, score, MUTED, 36) for x, score in zip(xs, scores, strict=True)])
         for x in lost:
             axes.annotate("x", (x, axes.get_ylim()[0]), color="#b42318", ha="center", va="bottom")
         axes.set_xlabel("trial" + (" (x: failed)" if lost else ""))
@@ -180,6 +175,8 @@ def foresight_chart(record: SearchRecord) -> str | None:
         axes.set_ylabel(record.objective)
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1))
         _zoom(axes, [*(score for _, score in came), *means], record.direction)
+        predicted = [(x, mean, ACCENT, 70) for x, mean in zip(numbers, means, strict=True)]  # seen behind what came
+        _mark_off_chart(axes, [*predicted, *((x, score, SECOND, 36) for x, score in came)])
 
     return svg(draw, 7.2, 2.6)
 
@@ -236,6 +233,23 @@ def _zoom(axes: Any, scores: Sequence[float], direction: str) -> None:
         top = min(top, high + margin)
     pad = 0.12 * max(top - bottom, 1e-6)
     axes.set_ylim(bottom - pad, top + 1.6 * pad)
+
+
+def _mark_off_chart(axes: Any, points: Sequence[tuple[int, float, str, int]]) -> None:
+    """Draw an arrow for each (x, y, colour, size) that the axis leaves out, and its value where one of three rows has room."""
+    bottom, top = axes.get_ylim()
+    room = 0.065 * np.ptp(axes.get_xlim())
+    ends = {edge: [-math.inf] * 3 for edge in (bottom, top)}  # the x of the last value in each row
+    for x, y, color, size in sorted(points):
+        if bottom <= y <= top:
+            continue
+        edge, mark, place, step = (bottom, "v", 10, 9) if y < bottom else (top, "^", -16, -9)
+        axes.scatter([x], [edge], s=size, marker=mark, color=color, clip_on=False, zorder=5 - size / 100)
+        row = next((row for row, last in enumerate(ends[edge]) if x - last >= room), None)
+        if row is not None:
+            ends[edge][row] = x
+            style = {"textcoords": "offset points", "ha": "center", "color": color, "fontsize": 8}
+            axes.annotate(f"{y:.3g}", (x, edge), xytext=(0, place + row * step), **style)
 
 
 def _entropy(probabilities: Any) -> float:

@@ -1,6 +1,7 @@
 """Files out of a bare network on the command line: exported, in fewer bits, compressed."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -93,6 +94,8 @@ def test_the_table_of_files_is_whole_in_120_columns(capsys):
     print_table([row, row | {"file": "model-compressed.onnx", "samples": 180}])
     printed = " ".join(capsys.readouterr().out.split())
     assert "on 360 test pictures, model-compressed.onnx on the 180 that chose nothing" in printed
+    print_table([row | {"drift": {"rank_correlation": None}}])  # all maps are blank
+    assert re.search(r"2\.3e-02 \S +- ", capsys.readouterr().out)
     print_table([row | {"accuracy": None, "samples": None, "drift": None}])
     assert not {"accuracy", "maps", "pictures"} & set(capsys.readouterr().out.split())
 

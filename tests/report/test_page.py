@@ -291,7 +291,9 @@ def test_files_and_pruning(page_of, project, tmp_path):
         "verification": row["verification"] | {"top1_agreement": {"probabilities": 0.984}},
     }  # fmt: skip
     quantized.pop("drift")
-    (tmp_path / "verification.json").write_text(json.dumps({"files": [row, worse, quantized]}))
+    nothing = {"rank_correlation": None, "overlap": None, "pointing_change": None, "same_class": 1.0, "blank": 1.0}
+    sure = row | {"file": "sure.onnx", "drift": nothing}
+    (tmp_path / "verification.json").write_text(json.dumps({"files": [row, worse, quantized, sure]}))
     pruning = {
         "sparsity": 0.5,
         "epochs": 6,
@@ -311,7 +313,9 @@ def test_files_and_pruning(page_of, project, tmp_path):
     assert "kerasnas verify small.onnx checks" in words
     assert "onnxruntime 1.2.3, abacus" in words
     drifts = words[words.index("Do the files look at the same?") :]
-    assert "model.onnx - 20 0.88 75 % 3.1 %" in drifts
+    assert "model.onnx - 20 0.88 75 % 3.1 % 0 %" in drifts
+    assert "sure.onnx - 20 - - - 100 %" in drifts
+    assert "where all are blank there is nothing to compare" in drifts
     assert "other.onnx" not in drifts[: drifts.index("Pruning made")]
     assert "50 % of the prunable kernel weights exactly zero and fine-tuned for 6 epochs" in words
     assert "20 kB gzipped became 10 kB; test accuracy 0.9700 became 0.9600" in words

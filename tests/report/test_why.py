@@ -214,6 +214,11 @@ def test_other_measures_stand_beside_ours(page_of, planted, tmp_path, monkeypatc
     assert "hyperparameter this page PED-ANOVA fANOVA share in the winner's gain" in words
     assert re.search(r"kernel \d+ % (0 to )?\d+ % (0 to )?\d+ % \+0\.\d+ ± ", words)
     assert "not always active" not in words  # all of them are
+    assert "none of the best trials" not in words
+    with monkeypatch.context() as patch:
+        patch.setattr(section, "other_ways", lambda *args: {**other_ways.other_ways(*args), "conditional": True})
+        told = part(page_of(folder).words, "What other measures say", "From the default")
+    assert "gives 0 to a hyperparameter that none of the best trials has" in told
     monkeypatch.setattr(other_ways.importlib.util, "find_spec", lambda name: None)
     words = part(page_of(folder).words, "What other measures say", "From the default")
     assert "hyperparameter this page share in the winner's gain" in words

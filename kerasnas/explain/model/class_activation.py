@@ -15,12 +15,11 @@ __all__ = ["ClassActivation", "class_activation_maps"]
 
 
 class ClassActivation(NamedTuple):
-    """Maps of shape (batch, height, width), >= 0, what they were made of, and the layer that was chosen."""
+    """Maps of shape (batch, height, width), >= 0, and what they were made of."""
 
     values: np.ndarray
     images: np.ndarray
     targets: np.ndarray
-    layer: str
     details: dict[str, Any]
 
 
@@ -55,7 +54,7 @@ def class_activation_maps(
             rows = np.flatnonzero(targets[start : start + view.chunk] == label)
             values[start + rows] = _maps(view, chosen, pixels[rows], int(label), weigh)
     details = {"layer": chosen, "score": view.score_kind}
-    return ClassActivation(values, view.images, targets, chosen, details)
+    return ClassActivation(values, view.images, targets, details)
 
 
 def _choose(layers: tuple[SpatialLayer, ...], name: str | None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution
 from kerasnas.explain.model.black_box import Answers, scores_of
-from kerasnas.explain.model.randomisation import map_correlation
+from kerasnas.explain.model.randomisation import map_correlation, rounded
 
 __all__ = ["Drift", "drift"]
 
@@ -21,14 +21,16 @@ _BY_ANSWERS = ("occlusion", "rise", "shap_values", "lime_weights")  # methods th
 class Drift:
     """How far the maps of another model are from those of the first; all of shape (batch,).
 
+    The first three figures are NaN where the map of either model is blank, for such a map does not tell where a model looks.
+
     Attributes:
         rank_correlation: of the values of the two maps, from -1 to 1; 1 where nothing has changed.
-        overlap: share of the pixels that are among the highest tenth of both maps, of those of one.
+        overlap: share of the highest tenth of the pixels that both maps have in common: 1 where they mark the same, 0.1 where
+            they have nothing to do with each other. Pixels that are tied for the last places are in the tenth by the same
+            chance each, so that what is marked counts and not what fills the tenth up.
         pointing_change: distance between the highest pixels of the two maps, as a share of the diagonal of the image.
         same_class: whether both models see the same class.
-        blank: whether the other model's map has one value everywhere and the first one's has not: its answers do not change,
-            whatever is hidden. An 8-bit file that is sure of a class does so, for it rounds the probabilities; that does not
-            tell where it looks, and the means of the first three figures leave these images out.
+        first_blank: whether the first model's map has one value everywhere: its answers do not change, whatever is hidden.
         attribution: the maps of the other model.
     """
 
@@ -36,29 +38,49 @@ class Drift:
     overlap: np.ndarray
     pointing_change: np.ndarray
     same_class: np.ndarray
-    blank: np.ndarray
+    first_blank: np.ndarray
     attribution: Attribution
 
-    def to_dict(self) -> Mapping[str, float]:
-        """Return the means over images; of the first three over those that are not `blank`, unless all are."""
-        told = ~self.blank if not self.blank.all() else np.ones(len(self.blank), bool)
+    @property
+    def blank(self) -> np.ndarray:
+        """Whether the map of either model has one value everywhere; shape (batch,).
+
+        An 8-bit file that is sure of a class makes such maps, for it rounds the probabilities.
+        """
+        return np.asarray(self.first_blank | self.attribution.blank)
+
+    def to_dict(self) -> Mapping[str, float | None]:
+        """Return the means over images; of the first three over those that are not `blank`, None if all are."""
+
+        def mean(values: np.ndarray) -> float | None:
+            return None if self.blank.all() else float(values[~self.blank].mean())
+
         return {
-            "rank_correlation": float(self.rank_correlation[told].mean()),
-            "overlap": float(self.overlap[told].mean()),
-            "pointing_change": float(self.pointing_change[told].mean()),
+            "rank_correlation": mean(self.rank_correlation),
+            "overlap": mean(self.overlap),
+            "pointing_change": mean(self.pointing_change),
             "same_class": float(self.same_class.mean()),
             "blank": float(self.blank.mean()),
         }
 
     def __str__(self) -> str:
         mean = self.to_dict()
-        blank = f" {self.blank.sum()} of its maps are blank, and left out of this." if self.blank.any() else ""
-        return (
-            f"The other model sees the same class in {mean['same_class']:.1%} of {len(self.overlap)} images; for the same "
-            f"classes its maps have a rank correlation of {mean['rank_correlation']:.2f} with these, share "
-            f"{mean['overlap']:.0%} of the highest tenth, and point {mean['pointing_change']:.1%} of the diagonal elsewhere."
-            f"{blank}"
-        )
+        text = f"The other model sees the same class in {mean['same_class']:.1%} of {len(self.overlap)} images"
+        if self.blank.all():
+            text += "; of the maps there is nothing to compare."
+        else:
+            text += (
+                f"; for the same classes its maps have a rank correlation of {mean['rank_correlation']:.2f} with these, share "
+                f"{mean['overlap']:.0%} of the highest tenth (by chance: 10%), and point {mean['pointing_change']:.1%} of the "
+                "diagonal elsewhere."
+            )
+        return text + self._left_out()
+
+    def _left_out(self) -> str:
+        first, other = self.first_blank, self.attribution.blank
+        kinds = {"the first model alone": first & ~other, "the other model alone": other & ~first, "both": first & other}
+        told = ", ".join(f"{which.sum()} for {name}" for name, which in kinds.items() if which.any())
+        return f" Images whose maps are blank are left out of this: {told}." if told else ""
 
 
 def drift(attribution: Attribution, model: Any) -> Drift:
@@ -93,23 +115,44 @@ def drift(attribution: Attribution, model: Any) -> Drift:
         first, model = _by_its_answers(first), _by_its_answers(model)
         attribution = explained.again(first, attribution.images, target=attribution.targets)
     other = explained.again(model, attribution.images, target=attribution.targets)
-    one, two = (maps.values.reshape(len(maps), -1) for maps in (attribution, other))
-    count = max(1, round(one.shape[1] / 10))
-    highest = [np.argsort(-values, axis=1, kind="stable")[:, :count] for values in (one, two)]
-    shared = [len(np.intersect1d(a, b)) / count for a, b in zip(*highest, strict=True)]
+    maps = [np.stack([rounded(values.reshape(-1)) for values in each.values]) for each in (attribution, other)]
     height, width = attribution.values.shape[1:]
-    places = [np.stack(np.unravel_index(order[:, 0], (height, width)), axis=1) for order in highest]
+    places = [np.stack(np.unravel_index(values.argmax(axis=1), (height, width)), axis=1) for values in maps]
     distance = np.linalg.norm(places[0] - places[1], axis=1) / max(np.hypot(height - 1, width - 1), 1.0)
     seen = [scores_of(which, attribution.images).resolve_target(None) for which in (first, model)]
-    same = np.all(one == two, axis=1)
+    same = np.all(attribution.values == other.values, axis=(1, 2))
+    blank = attribution.blank | other.blank
+    correlation = np.where(same, 1.0, map_correlation(attribution.values, other.values))
     return Drift(
-        rank_correlation=np.where(same, 1.0, map_correlation(attribution.values, other.values)),
-        overlap=np.array(shared),
-        pointing_change=distance,
+        rank_correlation=np.where(blank, np.nan, correlation),
+        overlap=np.where(blank, np.nan, [_overlap(one, two) for one, two in zip(*maps, strict=True)]),
+        pointing_change=np.where(blank, np.nan, distance),
         same_class=seen[0] == seen[1],
-        blank=other.blank & ~attribution.blank,
+        first_blank=attribution.blank,
         attribution=other,
     )
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Return what the highest tenths have in common, on a scale from chance, a tenth, to 1 for the same map.
+
+    Without ties it is the share of pixels. With ties, the pixels that two tenths share in the mean over all ways to break them
+    would be too few even for the same map twice, so that the figure is put on the scale that it has without them.
+    """
+    chances = [_chances(values) for values in (one, other)]
+    tenth = float(chances[0].mean())
+    above = [each - tenth for each in chances]
+    size = float(np.sqrt((above[0] @ above[0]) * (above[1] @ above[1])))
+    alike = float(above[0] @ above[1]) / size if size > 0 else float(np.array_equal(one, other))
+    return min(max(tenth + (1 - tenth) * alike, 0.0), 1.0)
+
+
+def _chances(values: np.ndarray) -> np.ndarray:
+    """Return how likely each pixel is among the highest tenth, if ties are broken at random."""
+    count = max(1, round(values.size / 10))
+    last = np.partition(values, -count)[-count]
+    above, tied = values > last, values == last
+    return np.where(tied, (count - above.sum()) / tied.sum(), above.astype(float))
 
 
 def _by_its_answers(model: Any) -> Any:

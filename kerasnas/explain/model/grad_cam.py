@@ -52,7 +52,7 @@ def grad_cam(model: Any, images: ArrayLike, *, target: int | ArrayLike | None = 
         after the activation and merge that follow the convolution, as Zhou et al. 2016 do for CAM.
     """
     maps = class_activation_maps(model, images, target=target, layer=layer, weigh=_ponderate)
-    explained = Explained(model, partial(grad_cam, layer=maps.layer))
+    explained = Explained(model, partial(grad_cam, layer=layer))  # another model may have other names
     return Attribution(maps.values, maps.images, maps.targets, "grad_cam", maps.details, explained=explained)
 
 

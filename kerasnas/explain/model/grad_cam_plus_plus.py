@@ -51,7 +51,7 @@ def grad_cam_plus_plus(
         features after a ReLU never are.
     """
     maps = class_activation_maps(model, images, target=target, layer=layer, weigh=_weigh)
-    explained = Explained(model, partial(grad_cam_plus_plus, layer=maps.layer))
+    explained = Explained(model, partial(grad_cam_plus_plus, layer=layer))  # another model may have other names
     return Attribution(maps.values, maps.images, maps.targets, "grad_cam_plus_plus", maps.details, explained=explained)
 
 

@@ -61,7 +61,8 @@ class Interpretability(Mapping[str, float]):
 def interpretability(model: Any, *, attributions: Sequence[Any] = ()) -> Interpretability:
     """Measure what makes a model easy or hard to read; nothing is run but for `attributions` that tell their model.
 
-    Structure, over the calls of the graph that the outputs depend on, nested models opened:
+    Structure, over the calls of the graph that the outputs depend on, nested models opened; a model that a layer holds, such as
+    TimeDistributed, counts as that one layer:
         depth_layers: the most layers with a kernel (as below) on a path from an input to an output; as
             in the name of ResNet-50, normalisations do not count.
         paths_count: paths from the inputs to the outputs.

@@ -13,7 +13,7 @@ from kerasnas.explain.model.attribution import Attribution
 from kerasnas.explain.model.weights_copied import copy_weights, refresh
 from kerasnas.explain.whole_number import require_seed
 
-__all__ = ["map_correlation", "randomised", "randomisation_cascade"]
+__all__ = ["map_correlation", "randomised", "randomisation_cascade", "rounded"]
 
 
 def randomised(model: keras.Model, seed: int | None = 0) -> keras.Model:
@@ -53,11 +53,11 @@ def randomisation_cascade(attribution: Attribution, *, seed: int | None = 0) -> 
 def map_correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return the rank correlation of the maps of each image, shape (batch,); 0 where one of them is constant."""
     pairs = zip(one.reshape(len(one), -1), other.reshape(len(other), -1), strict=True)
-    rounded = [(_rounded(a), _rounded(b)) for a, b in pairs]
-    return np.array([0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(spearmanr(a, b).statistic) for a, b in rounded])
+    ranked = [(rounded(a), rounded(b)) for a, b in pairs]
+    return np.array([0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(spearmanr(a, b).statistic) for a, b in ranked])
 
 
-def _rounded(values: np.ndarray) -> np.ndarray:
+def rounded(values: np.ndarray) -> np.ndarray:
     """Make equal what is equal but for the rounding of float32: ranks would tell it apart."""
     size = float(np.abs(values).max()) or 1.0
     return np.asarray(np.rint(values.astype(np.float64) / size * 1e5))

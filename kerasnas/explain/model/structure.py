@@ -114,7 +114,8 @@ class Structure:
 def structure(model: Any, *, latency: Mapping[str, float] | None = None) -> Structure:
     """Return what a model is made of and where its time and its parameters go.
 
-    Nothing is run, and the weights need not be trained.
+    Nothing is run, and the weights need not be trained. Nested models are opened; a model that a layer holds, such as
+    TimeDistributed, is one operation with it.
 
     Args:
         model: a built Keras 3 Functional or Sequential model.

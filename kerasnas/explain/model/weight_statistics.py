@@ -35,7 +35,8 @@ class Distribution:
 
     Attributes:
         layer: path of the layer, "backbone/name" inside a nested model.
-        part: name of the weight, such as "kernel", or "activation" for the output of the layer.
+        part: name of the weight, such as "kernel", or "activation" for the output of the layer. In a layer of layers, such as
+            attention or TimeDistributed around a model, with the names of the inner layers: "frame/conv/kernel".
         axes: of a weight; of an activation, the batch included.
         count: how many numbers.
         mean, sd, minimum, maximum: of these; sd over count, not count - 1.
@@ -95,10 +96,15 @@ class WeightStatistics:
         return sum(row.dead_units or 0 for row in self.rows)
 
     def of(self, layer: str, part: str = "kernel") -> Distribution:
-        """Return the row of one part of one layer; raises InvalidArgument if there is none."""
-        for row in self.rows:
-            if (row.layer, row.part) == (layer, part):
-                return row
+        """Return the row of one part of one layer; raises InvalidArgument if there is none, or more than one."""
+        found = [row for row in self.rows if (row.layer, row.part) == (layer, part)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InvalidArgument(
+                f"Expected a layer and a part that are there once; came {layer!r}, {part!r}, of which there are {len(found)}. "
+                "Take them from rows."
+            )
         raise InvalidArgument(
             f"Expected a layer and a part that are there; came {layer!r}, {part!r}. Choose from: "
             f"{', '.join(f'{row.layer} ({row.part})' for row in self.rows)}."
@@ -195,7 +201,10 @@ def _weights(graph: Any, prefix: str, known: set[int], bins: int) -> Iterator[Di
 def _part(layer: Any, weight: Any) -> str:
     """Return the name of a weight; in a layer of layers, such as attention, with those of the inner layers."""
     names = str(weight.path).split("/")
-    return "/".join(names[names.index(layer.name) + 1 :]) if layer.name in names[:-1] else str(weight.name)
+    if layer.name in names[:-1]:
+        return "/".join(names[names.index(layer.name) + 1 :])
+    # A model that is wrapped was built before the layer around it, whose name its weights do not know.
+    return str(weight.path if layer._flatten_layers(include_self=False) else weight.name)
 
 
 def _stable_rank(values: np.ndarray, *, kept_axes: int) -> float:

@@ -130,8 +130,9 @@ def importance(
         InvalidArgument: for an argument out of range, or a record of too few trials.
         MissingExtra: if Optuna is not installed and the method needs it.
     Source:
-        Watanabe et al. 2023 (PED-ANOVA); Hutter et al. 2014 (fANOVA); Kursa & Rudnicki 2010 (permuted copies); Westfall &
-        Young 1993 (the largest of all copies, step by step); Freedman & Lane 1983 (what is left is permuted).
+        Watanabe et al. 2023 (PED-ANOVA; where a hyperparameter is not always active, arXiv 2601.20800); Hutter et al. 2014
+        (fANOVA); Kursa & Rudnicki 2010 (permuted copies); Westfall & Young 1993 (the largest of all copies, step by step);
+        Freedman & Lane 1983 (what is left is permuted).
     """
     if method not in (*METHODS, "reward_model"):
         raise InvalidArgument(f"Expected `method` to be one of {[*METHODS, 'reward_model']}, got {method!r}.")

@@ -31,11 +31,13 @@ def optuna_importance(
     """Return how important each decision is, as Optuna measures it; 0 where too few trials made the decision.
 
     Decisions enter by their position on their own scale, on which a search draws uniformly: fANOVA would otherwise average over
-    a learning rate as it is, not over its logarithm. PED-ANOVA judges a decision that is not always active in the trials with
-    it. Optuna's fANOVA leaves such decisions out without a word. Here what a trial lacks is drawn from the values of the other
-    trials: a tree finds out that it matters only where it is active. If that has the chance p in the space, the effect of the
-    decision averaged over the space is p times that among the active, its variance p^2 times, and what the decision explains
-    of all variance p times: so that what fANOVA finds is divided by p.
+    a learning rate as it is, not over its logarithm. Of a decision that is not always active Optuna's PED-ANOVA is the
+    conditional one: it compares the best of the trials with it to all trials with it, and weighs what it finds by the square of
+    the share of the best trials that have it, over the share of all. What no best trial has gets 0, whatever it does to the
+    scores of the others. Optuna's fANOVA leaves such decisions out without a word. Here what a trial lacks is drawn from the
+    values of the other trials: a tree finds out that it matters only where it is active. If that has the chance p in the space,
+    the effect of the decision averaged over the space is p times that among the active, its variance p^2 times, and what the
+    decision explains of all variance p times: so that what fANOVA finds is divided by p.
 
     Args:
         decisions: one for each column; one may stand there several times.
@@ -49,7 +51,8 @@ def optuna_importance(
     Raises:
         MissingExtra: if Optuna is not installed.
     Source:
-        Watanabe et al. 2023 (PED-ANOVA); Hutter et al. 2014 (fANOVA).
+        Watanabe et al. 2023 (PED-ANOVA, arXiv 2304.10255); "Conditional PED-ANOVA" (arXiv 2601.20800), as Optuna has it from
+        version 5 on; Hutter et al. 2014 (fANOVA).
     """
     importances = np.zeros(len(decisions))
     active = ~np.isnan(units)

@@ -4,7 +4,7 @@ import pytest
 
 from kerasnas.compress import prune_channels
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain import Attribution, drift, grad_cam, integrated_gradients, occlusion
+from kerasnas.explain import Attribution, drift, grad_cam, grad_cam_plus_plus, integrated_gradients, occlusion
 from kerasnas.explain.model.black_box import scores_of
 from kerasnas.export import quantize, to_litert, to_onnx
 
@@ -39,7 +39,7 @@ def test_a_model_that_looks_at_the_opposite_corner(maps):
     weights, attribution = maps
     found = drift(attribution, linear(weights[::-1, ::-1]))
     np.testing.assert_allclose(found.rank_correlation, -1)
-    np.testing.assert_array_equal(found.overlap, 0)
+    np.testing.assert_allclose(found.overlap, 0, atol=1e-12)
     np.testing.assert_allclose(found.pointing_change, 1)  # from one corner to the other: the diagonal
     assert found.same_class.all()
     assert not drift(attribution, linear(-weights)).same_class.any()
@@ -62,6 +62,27 @@ def test_half_of_the_highest_tenth(maps):
     assert "share 50% of the highest tenth" in str(found)
 
 
+def test_what_fills_up_the_tenth_of_sparse_maps_is_not_what_they_share(rng):
+    images = rng.random((2, 20, 20, 1))
+
+    def looks_at(*places):
+        weights = np.zeros((20, 20))
+        for row, column in places:
+            weights[row : row + 2, column : column + 2] = 1
+        return linear(weights)
+
+    def overlap(one, other):
+        return drift(occlusion(one, images, target=0, patch=1, stride=1, baseline=0.0), other).overlap
+
+    one = looks_at((2, 3), (15, 12))
+    assert overlap(one, looks_at((8, 5), (15, 2))).max() < 0.1  # by chance: 0.1
+    np.testing.assert_allclose(overlap(one, one), 1)
+    half = overlap(one, looks_at((2, 3), (15, 2)))
+    assert 0.5 < half.min() <= half.max() < 0.6
+    everything = linear(np.ones((20, 20)))  # as bright as the noise of the picture
+    np.testing.assert_allclose(overlap(everything, looks_at((2, 3))), 0.1, atol=0.1)
+
+
 def test_a_black_box_of_the_same_model_has_not_drifted(cnn, rng):
     model, images = cnn(), rng.random((3, 12, 12, 3)).astype("float32")
     for one, other in ((model, lambda x: model.predict(x, verbose=0)), (lambda x: model.predict(x, verbose=0), model)):
@@ -70,6 +91,23 @@ def test_a_black_box_of_the_same_model_has_not_drifted(cnn, rng):
         assert found.same_class.all()
     with pytest.raises(InvalidArgument, match="grad_cam needs gradients or feature maps"):
         drift(grad_cam(model, images), lambda x: model.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("method", [grad_cam, grad_cam_plus_plus])
+def test_a_layer_that_nobody_named_is_chosen_in_each_model(method, rng):
+    def net():
+        stack = [layers.Conv2D(4, 3, activation="relu"), layers.GlobalAveragePooling2D(), layers.Dense(3, "softmax")]
+        return keras.Sequential([keras.Input((8, 8, 1)), *stack])
+
+    one, other, images = net(), net(), rng.random((2, 8, 8, 1))  # Keras counts up: conv2d and conv2d_1
+    other.set_weights(one.get_weights())
+    maps = method(one, images)
+    found = drift(maps, other)
+    np.testing.assert_array_equal(found.rank_correlation[~found.blank], 1)
+    assert (maps.details["layer"], found.attribution.details["layer"]) == (one.layers[0].name, other.layers[0].name)
+    assert drift(maps, prune_channels(one, ratio=0.5)).attribution.details["layer"] == one.layers[0].name
+    with pytest.raises(InvalidArgument, match=f"came '{one.layers[0].name}'"):
+        drift(method(one, images, layer=one.layers[0].name), other)
 
 
 def test_a_file_of_several_sigmoids_has_not_drifted(cnn, rng, tmp_path):
@@ -95,14 +133,34 @@ def test_sigmoids_that_hide_in_a_file_are_known_there_too(end, write, rng, tmp_p
     np.testing.assert_allclose(found.attribution.values, occlusion(file, images).values, atol=1e-3)
 
 
-def test_maps_of_one_value(cnn, rng):
-    images = rng.random((1, 12, 12, 3)).astype("float32")
-    model = cnn()
-    model.layers[-1].set_weights([np.zeros((16, 4)), np.zeros(4)])
-    attribution = grad_cam(model, images)
-    np.testing.assert_array_equal(attribution.values, 0)
-    assert drift(attribution, model).rank_correlation == 1
-    assert drift(attribution, cnn()).rank_correlation == 0
+def test_blank_maps_of_either_model_are_left_out_and_counted():
+    images = np.zeros((5, 6, 6, 1))
+    images[1:, 1, 1] = images[:3, 4, 4] = images[3, 3, 3] = 1
+
+    def looks_at(*place):
+        weights = np.zeros((6, 6))
+        weights[place] = 1
+        return linear(weights)
+
+    def maps_of(model, images):
+        return occlusion(model, images, target=0, patch=1, stride=1, baseline=0.0)
+
+    first = maps_of(looks_at(1, 1), images)
+    np.testing.assert_array_equal(first.blank, [True, False, False, False, False])
+    found = drift(first, looks_at(4, 4))
+    np.testing.assert_array_equal(found.blank, [True, False, False, True, True])
+    assert str(found).endswith(" 1 for the first model alone, 2 for the other model alone.")
+    for figure in ("rank_correlation", "overlap", "pointing_change"):
+        np.testing.assert_array_equal(np.isnan(getattr(found, figure)), found.blank)
+        assert found.to_dict()[figure] == pytest.approx(getattr(found, figure)[1:3].mean())
+    assert found.to_dict()["pointing_change"] == pytest.approx(3 / 5)
+
+    none = drift(maps_of(looks_at(0, 0), images), looks_at(5, 5))
+    assert "there is nothing to compare. Images whose maps are blank are left out of this: 5 for both." in str(none)
+    same = none.to_dict().pop("same_class")
+    assert none.to_dict() == {
+        "rank_correlation": None, "overlap": None, "pointing_change": None, "same_class": same, "blank": 1.0,
+    }  # fmt: skip
 
 
 def test_maps_from_elsewhere():
@@ -177,9 +235,10 @@ def test_a_quantised_file_is_judged_like_any_other(half_empty, tmp_path):
     assert np.median(found.rank_correlation[~found.blank]) > 0.9  # of one or another only a step or two is left
     assert found.to_dict()["rank_correlation"] == pytest.approx(found.rank_correlation[~found.blank].mean())
     assert found.to_dict()["rank_correlation"] < exact.to_dict()["rank_correlation"]
-    assert f"{found.blank.sum()} of its maps are blank" in str(found)
+    assert f"left out of this: {found.blank.sum()} for the other model alone." in str(found)
     assert found.same_class.all()
     again = drift(occlusion(small.path, x[:8]), small.path)
     np.testing.assert_array_equal(again.attribution.values, found.attribution.values)
-    assert again.rank_correlation.min() == 1
-    assert not again.blank.any()  # of both there is nothing to see: nothing has changed
+    np.testing.assert_array_equal(again.rank_correlation[~found.blank], 1)
+    np.testing.assert_array_equal(again.blank, found.blank)
+    assert f"left out of this: {found.blank.sum()} for both." in str(again)

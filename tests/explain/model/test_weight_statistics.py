@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -146,6 +148,30 @@ def test_the_weights_of_wrapped_layers_have_names_of_their_own():
     parts = [(row.layer, row.part) for row in found.rows]
     assert len(parts) == len(set(parts))
     assert sum(row.count for row in found.rows) == model.count_params()
+
+
+def test_the_weights_of_a_wrapped_model_are_told_apart(tmp_path):
+    stack = [layers.Conv2D(2, 3, name="one"), layers.Conv2D(4, 3, name="two"), layers.Flatten(), layers.Dense(3, name="dense")]
+    frame = keras.Sequential([keras.Input((8, 8, 1)), *stack], name="frame")
+    inputs = keras.Input((5, 8, 8, 1))
+    model = keras.Model(inputs, layers.LSTM(2)(layers.TimeDistributed(frame, name="frames")(inputs)))
+    for name in ("built", "loaded"):
+        found = weight_statistics(model)
+        parts = [(row.layer, row.part) for row in found.rows]
+        assert len(parts) == len(set(parts)), name
+        assert sum(row.count for row in found.rows) == model.count_params()
+        (two,) = (part for layer, part in parts if layer == "frames" and part.endswith("two/kernel"))
+        assert found.of("frames", two).count == 3 * 3 * 2 * 4
+        model.save(tmp_path / "m.keras")
+        model = keras.models.load_model(tmp_path / "m.keras")
+
+
+def test_of_two_rows_of_one_name_none_is_taken():
+    found = weight_statistics(keras.Sequential([keras.Input((2,)), layers.Dense(2, name="dense")]))
+    twice = replace(found, rows=(*found.rows, found.rows[0]))
+    with pytest.raises(InvalidArgument, match="there once; came 'dense', 'kernel', of which there are 2"):
+        twice.of("dense")
+    assert twice.of("dense", "bias").count == 2
 
 
 def test_a_shared_weight_counts_once():

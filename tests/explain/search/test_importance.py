@@ -133,6 +133,18 @@ def test_fanova_of_an_additive_score_gives_shares_of_the_variance():
     assert told == pytest.approx(np.array([4 * 2 / 3, 1 / 4, 0]) / (8 / 3 + 1 / 4), abs=0.05)
 
 
+def test_what_none_of_the_best_trials_has_is_nothing_to_ped_anova():
+    rng = np.random.default_rng(0)
+    space = (Range(name="x", low=0.0, high=1.0), Range(name="y", low=0.0, high=1.0))
+    units = rng.random((80, 2))
+    units[::2, 1] = np.nan
+    for gain in (-10, 10):  # of the trials with y, in which y matters most
+        scores = units[:, 0] + np.where(np.isnan(units[:, 1]), 0, 3 * units[:, 1] + gain)
+        x, y = optuna_importance(space, units, scores, method="ped_anova", chances=np.array([1, 0.5]))
+        assert x > 0
+        assert y == 0 if gain < 0 else y > x
+
+
 def test_a_logarithmic_range_counts_on_its_own_scale():
     rng = np.random.default_rng(0)
     linear = (Range(name="x", low=0.0, high=1.0), Range(name="y", low=0.0, high=1.0))
