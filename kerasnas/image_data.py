@@ -1,7 +1,7 @@
 """Pictures and labels as users have them, checked and turned into arrays."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,11 @@ def collect(x: Any, y: Any = None) -> tuple[Any, Any]:
         if not x.num_batches:
             raise InvalidArgument("Expected a PyDataset of known length, got one whose num_batches is None or 0.")
         batches = [x[i] for i in range(x.num_batches)]
+    elif isinstance(x, Iterator):
+        raise InvalidArgument(
+            f"Expected arrays, or a dataset that can be read again and has a length, got a {type(x).__name__}. Collect it into "
+            "arrays, or pass tf.data.Dataset.from_generator(...) or a keras.utils.PyDataset."
+        )
     else:
         return x, y
     if y is not None:
