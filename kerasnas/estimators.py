@@ -52,7 +52,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         objective: metric to search for, as in KerasTuner: "val_accuracy", "val_loss", a `kt.Objective`, a
             `kerasnas.objectives.MnasNetReward`, or a list of objectives.
         oracle: "auto" (which is "dyna"), "evolution", "local-search", "ppo", "q-learning", "random", "reinforce", or any
-            `kt.Oracle`, whose own objective and max_trials then count.
+            `kt.Oracle` but the HyperbandOracle (stopping="asha" does its job); its own objective and max_trials then count.
         space: "auto" (by the size of the pictures), "tiny", "small", "base", or any `kt.HyperModel`; one of your own gets
             pictures and integer labels 0 to classes - 1, and its models must give probabilities.
         stopping: what ends trials early that will not win: "auto" (which is "learning-curve"), "asha", any

@@ -1,7 +1,7 @@
 """Pictures and labels as users have them, checked and turned into arrays."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ __all__ = [
     "class_weights",
     "collect",
     "encode_labels",
+    "looks_channels_first",
     "pixel_range",
     "split",
     "to_codes",
@@ -40,6 +41,11 @@ def collect(x: Any, y: Any = None) -> tuple[Any, Any]:
         if not x.num_batches:
             raise InvalidArgument("Expected a PyDataset of known length, got one whose num_batches is None or 0.")
         batches = [x[i] for i in range(x.num_batches)]
+    elif isinstance(x, Iterator):
+        raise InvalidArgument(
+            f"Expected arrays, or a dataset that can be read again and has a length, got a {type(x).__name__}. Collect it into "
+            "arrays, or pass tf.data.Dataset.from_generator(...) or a keras.utils.PyDataset."
+        )
     else:
         return x, y
     if y is not None:
@@ -99,7 +105,7 @@ def to_images(x: Any, *, name: str = "x") -> NDArray[Any]:
         )
     if 0 in images.shape:
         raise InvalidArgument(f"Expected {name} to hold pictures, got shape {images.shape}.")
-    if images.shape[1] in (1, 3, 4) and images.shape[3] > 4 and images.shape[2] > 4:
+    if looks_channels_first(images.shape):
         raise InvalidArgument(
             f"Expected the channels of {name} last, but shape {images.shape} looks like channels first. "
             f"Use np.moveaxis({name}, 1, -1)."
@@ -110,6 +116,11 @@ def to_images(x: Any, *, name: str = "x") -> NDArray[Any]:
         if not np.isfinite(images).all():
             raise InvalidArgument(f"Expected finite numbers in {name}, got NaN or infinity. Clean or fill them first.")
     return images
+
+
+def looks_channels_first(shape: Sequence[int]) -> bool:
+    """Tell whether pictures of shape (samples, a, b, c) have as few layers as channels on their first axis, not on the last."""
+    return shape[1] in (1, 3, 4) and min(shape[2:]) > 4
 
 
 def pixel_range(*images: NDArray[Any]) -> tuple[float, float]:

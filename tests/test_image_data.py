@@ -259,6 +259,14 @@ def test_py_dataset():
 # -- split --
 
 
+def test_a_generator_is_no_dataset():
+    batches = ((_pictures(4), np.arange(4)) for _ in range(2))
+    with pytest.raises(InvalidArgument, match=r"got a generator\. Collect it into arrays, or pass tf\.data\.Dataset\.from_gen"):
+        split(batches, None, 0.5, None, 0)
+    with pytest.raises(InvalidArgument, match="got a generator"):
+        split(_pictures(4), np.arange(4), 0.5, batches, 0)
+
+
 @settings(max_examples=40)
 @given(counts=st.lists(st.integers(5, 25), min_size=2, max_size=4), share=st.sampled_from([0.2, 0.3, 0.5]))
 def test_split_keeps_every_sample_once_and_the_share_of_each_class(counts, share):

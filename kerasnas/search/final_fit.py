@@ -1,9 +1,10 @@
 """Training the winner of a search on all the data: one network, the best of several, or their ensemble."""
 
+import json
 import math
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -61,6 +62,7 @@ def final_fit(
 ) -> FinalFit:
     """Train the winner on training and validation data together.
 
+    Of trials that used the same values, which some oracles propose, only the best is a finalist or a member: it is one network.
     The epochs are what the curves of its trial say, see `final_epochs`. A trial that inherited its first weights is gone on
     with from those of its best epoch: from nothing, so few epochs would not do.
 
@@ -89,12 +91,12 @@ def final_fit(
             )
     check_finalists(tuner.oracle.objective, finalists)
     _ = record.best  # raises if there is none
-    ranked = list(record.ranked)
+    ranked = _distinct(record.ranked)
     fit = _Fit(tuner, epochs, batch_size, verbose, {} if class_weight is None else {"class_weight": class_weight})
 
     refitted = {}
     if finalists > 1:
-        for trial in ranked[:finalists]:
+        for trial in _distinct(record.ranked[: tuner.keep_checkpoints])[:finalists]:  # beyond them no weights are kept
             fit.say(f"training the network of {_name(trial)} once more, to compare")
             _, history = fit(trial, train, epochs=final_epochs(record, epochs, trial), seed=1, validation_data=valid)
             values = [sign * v for v in _scores(tuner.oracle.objective, history, trial.metrics) if math.isfinite(v)]
@@ -119,10 +121,11 @@ def final_fit(
     everything = tuple(np.concatenate(pair) for pair in zip(train, valid, strict=True))
     chosen = sorted((t for t in ranked if t.trial_id in members), key=lambda trial: -members[trial.trial_id])
     models, histories, lengths = [], [], []
-    for trial in chosen:
+    for number, trial in enumerate(chosen):
         lengths.append(final_epochs(record, epochs, trial))
         fit.say(f"training the network of {_name(trial)} on all {len(everything[0]):,} samples, {lengths[-1]} epochs")
-        model, history = fit(trial, everything, epochs=lengths[-1], seed=0)
+        # One seed for each: chance that all members share is not averaged away. Seed 1 is that of the finalists.
+        model, history = fit(trial, everything, epochs=lengths[-1], seed=number + (number > 0))
         models.append(model)
         histories.append(history)
     model = models[0] if len(models) == 1 else average(models, weights=[members[trial.trial_id] for trial in chosen])
@@ -137,6 +140,15 @@ def check_finalists(objective: Any, finalists: int) -> None:
             f"Expected one objective to compare {finalists} finalists by, got {several}. Pass finalists=1, or weigh them in "
             "one, such as MnasNetReward."
         )
+
+
+def _distinct(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials without those that used the same values as an earlier one."""
+    found: dict[str, TrialRecord] = {}
+    for trial in trials:
+        used = {k: v for k, v in trial.values.items() if k not in trial.unused and not k.startswith("tuner/")}
+        found.setdefault(json.dumps(used, sort_keys=True), trial)
+    return list(found.values())
 
 
 def _name(trial: TrialRecord) -> str:

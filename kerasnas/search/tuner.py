@@ -17,6 +17,7 @@ import keras_tuner as kt
 from kerasnas.atomic import write_json
 from kerasnas.errors import InvalidArgument
 from kerasnas.oracles import StrategyOracle
+from kerasnas.oracles.by_name import check_oracle
 from kerasnas.record import SearchRecord
 from kerasnas.search.asked import asked
 from kerasnas.search.batches import Batches
@@ -59,7 +60,7 @@ class NASTuner(kt.Tuner):
 
     Args:
         hypermodel: a `kt.HyperModel`, or a function from `hp` to a compiled model.
-        oracle: any `kt.Oracle`, such as `kerasnas.oracles.DynaOracle`.
+        oracle: any `kt.Oracle` but the HyperbandOracle (stopping="asha" does its job), such as `kerasnas.oracles.DynaOracle`.
         max_time: seconds for the whole search, of all its processes; the trial under way then ends with what it has. Networks
             that would take a large part of it wait: see `kerasnas.search.time_ceiling`.
         max_trial_time: seconds for one trial, which then ends with what it has.
@@ -103,8 +104,7 @@ class NASTuner(kt.Tuner):
         executions_per_trial: int = 1,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(oracle, kt.Oracle):
-            raise InvalidArgument(f"Expected `oracle` to be a kt.Oracle such as kerasnas.oracles.DynaOracle(), got {oracle!r}.")
+        check_oracle(oracle)
         if keep_checkpoints < 1:
             raise InvalidArgument(f"Expected `keep_checkpoints` to be at least 1, got {keep_checkpoints}.")
         self._budget = TimeBudget(max_time, max_trial_time)

@@ -6,9 +6,12 @@ from typing import Any
 import keras
 from keras import layers
 
-__all__ = ["BLOCKS", "BlockStyle", "block", "pool", "squeeze_excite"]
+__all__ = ["BLOCKS", "LAST", "BlockStyle", "block", "pool", "squeeze_excite"]
 
 BLOCKS = ("conv", "separable", "inverted_residual", "residual")
+
+# Pictures are channels last whatever Keras is set to: a user's `image_data_format` would take a row for a channel.
+LAST = "channels_last"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class BlockStyle:
             filters,
             kernel,
             padding="same",
+            data_format=LAST,
             use_bias=self.normalization != "batch",
             kernel_regularizer=self.regularizer,
             name=name,
@@ -87,9 +91,9 @@ def block(x: Any, kind: str, filters: int, kernel: int, *, style: BlockStyle, sq
 def squeeze_excite(x: Any, *, ratio: int = 4, name: str) -> Any:
     """Weigh each channel by a gate computed from all channel means (Hu et al. 2018)."""
     channels = int(x.shape[-1])
-    gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
-    gate = layers.Conv2D(max(channels // ratio, 4), 1, activation="relu", name=f"{name}_reduce")(gate)
-    gate = layers.Conv2D(channels, 1, activation="sigmoid", name=f"{name}_excite")(gate)
+    gate = layers.GlobalAveragePooling2D(LAST, keepdims=True, name=f"{name}_squeeze")(x)
+    gate = layers.Conv2D(max(channels // ratio, 4), 1, data_format=LAST, activation="relu", name=f"{name}_reduce")(gate)
+    gate = layers.Conv2D(channels, 1, data_format=LAST, activation="sigmoid", name=f"{name}_excite")(gate)
     return layers.Multiply(name=f"{name}_scale")([x, gate])
 
 
@@ -102,12 +106,19 @@ def pool(x: Any, kind: str, size: int, *, style: BlockStyle, name: str) -> Any:
         return x
     if kind == "stride":
         conv = layers.Conv2D(
-            int(x.shape[-1]), size, strides=2, padding="same", kernel_regularizer=style.regularizer, name=f"{name}_conv"
+            int(x.shape[-1]),
+            size,
+            strides=2,
+            padding="same",
+            data_format=LAST,
+            kernel_regularizer=style.regularizer,
+            name=f"{name}_conv",
         )
         return layers.Activation(style.activation, name=f"{name}_act")(conv(x))
     pooling = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}[kind]
-    return pooling(size, strides=2, padding="same", name=name)(x)
+    return pooling(size, strides=2, padding="same", data_format=LAST, name=name)(x)
 
 
 def _depthwise(x: Any, kernel: int, style: BlockStyle, name: str) -> Any:
-    return layers.DepthwiseConv2D(kernel, padding="same", use_bias=style.normalization != "batch", name=f"{name}_dw")(x)
+    bias = style.normalization != "batch"
+    return layers.DepthwiseConv2D(kernel, padding="same", data_format=LAST, use_bias=bias, name=f"{name}_dw")(x)

@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.spaces.blocks import BLOCKS, BlockStyle, block, pool
+from kerasnas.spaces.blocks import BLOCKS, LAST, BlockStyle, block, pool
 
 __all__ = ["ConvDense"]
 
@@ -185,7 +185,7 @@ class ConvDense(kt.HyperModel):
             "global_max": layers.GlobalMaxPooling2D,
             "flatten": layers.Flatten,
         }
-        x = heads[hp.get("head")](name="head")(x)
+        x = heads[hp.get("head")](data_format=LAST, name="head")(x)
         for i in range(1, hp.get("dense_layers") + 1):
             units, penalty = hp.get(f"dense_{i}_units"), style.regularizer
             x = layers.Dense(units, activation=style.activation, kernel_regularizer=penalty, name=f"dense_{i}")(x)
@@ -236,14 +236,15 @@ class ConvDense(kt.HyperModel):
         return keras.utils.to_categorical(labels, self.classes)
 
     def _augment(self, hp: kt.HyperParameters, x: Any) -> Any:
+        how = {"fill_mode": "nearest", "data_format": LAST}
         if self.flip and hp.get("mirror"):
-            x = layers.RandomFlip("horizontal", name="mirror")(x)
+            x = layers.RandomFlip("horizontal", data_format=LAST, name="mirror")(x)
         if hp.get("shift"):
-            x = layers.RandomTranslation(hp.get("shift"), hp.get("shift"), fill_mode="nearest", name="shift")(x)
+            x = layers.RandomTranslation(hp.get("shift"), hp.get("shift"), **how, name="shift")(x)
         if hp.get("rotation"):
-            x = layers.RandomRotation(hp.get("rotation"), fill_mode="nearest", name="rotation")(x)
+            x = layers.RandomRotation(hp.get("rotation"), **how, name="rotation")(x)
         if hp.get("zoom"):
-            x = layers.RandomZoom(hp.get("zoom"), fill_mode="nearest", name="zoom")(x)
+            x = layers.RandomZoom(hp.get("zoom"), **how, name="zoom")(x)
         return x
 
 

@@ -9,6 +9,7 @@ from kerasnas.errors import InvalidArgument
 from kerasnas.objectives import MnasNetReward
 from kerasnas.oracles import RandomOracle
 from kerasnas.report.trial_rows import trial_rows
+from kerasnas.search import final_fit as final_fit_module
 from kerasnas.search.final_fit import final_fit
 
 SETTINGS = {"epochs": 3, "batch_size": 16}
@@ -72,6 +73,47 @@ def test_an_ensemble_is_the_weighted_mean_of_its_members(searched):
     probabilities = final.model.predict(points[0], verbose=0)
     assert probabilities.shape == (len(points[0]), 2)
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.fixture
+def twins(make, points):
+    """A search of which two trials differ in a value that their networks do not use; the oracle does not know that."""
+
+    class Deep(kt.HyperModel):
+        def build(self, hp):
+            units, depth = hp.Choice("units", [8, 9]), hp.Int("depth", 1, 2)
+            hidden = [keras.layers.Dense(units, "relu")]
+            hidden += [keras.layers.Dense(hp.Choice("more", [4, 5])) for _ in range(depth - 1)]
+            model = keras.Sequential([keras.Input((2,)), *hidden, keras.layers.Dense(2, "softmax")])
+            model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+            return model
+
+    tried = [{"depth": 1, "units": 8, "more": 4}, {"depth": 1, "units": 8, "more": 5}, {"depth": 2, "units": 9, "more": 4}]
+
+    class Told(kt.oracles.RandomSearchOracle):
+        def populate_space(self, trial_id):
+            return {"status": kt.engine.trial.TrialStatus.RUNNING, "values": tried[int(trial_id)]}
+
+    tuner = make(Deep(), oracle=Told, objective="val_accuracy", max_trials=3)
+    tuner.search(*points, validation_data=points, epochs=1, verbose=0)
+    return tuner
+
+
+def test_a_network_is_a_finalist_or_a_member_once_and_each_member_has_its_seed(twins, points, monkeypatch):
+    trained = []
+
+    def untrained(self, trial, data, *, epochs, seed, **kwargs):
+        trained.append((trial.values["units"], seed))
+        model = twins.load_model(twins.oracle.get_trial(trial.trial_id))
+        return model, {"val_accuracy": [trial.score]}
+
+    monkeypatch.setattr(final_fit_module._Fit, "__call__", untrained)
+    monkeypatch.setattr(final_fit_module, "greedy_selection", lambda outputs, *_, **__: [1 / len(outputs)] * len(outputs))
+    final = final_fit(twins, points, points, finalists=3, ensemble=3, **SETTINGS)
+    assert [trial.unused for trial in twins.record().trials] == [("more",), ("more",), ()]
+    assert len(final.refitted) == len(final.weights) == 2
+    assert sorted(units for units, _ in trained) == [8, 8, 9, 9]
+    assert [seed for _, seed in trained] == [1, 1, 0, 2]  # the finalists, then the members
 
 
 def test_an_inherited_network_is_gone_on_with(searched):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from actions import raises
 
+from kerasnas import ImageClassifier
 from kerasnas.errors import InfeasibleArchitecture, InvalidArgument, SearchFailed
 from kerasnas.objectives import MnasNetReward
 from kerasnas.oracles import RandomOracle, ReinforceOracle
@@ -170,6 +171,16 @@ def test_what_is_not_an_oracle_is_refused(fake, tmp_path):
         NASTuner(fake(), "random", directory=tmp_path)
     with pytest.raises(InvalidArgument, match="keep_checkpoints"):
         NASTuner(fake(), RandomOracle(objective="loss"), keep_checkpoints=0, directory=tmp_path)
+
+
+def test_an_oracle_with_a_schedule_of_its_own_is_refused(fake, tmp_path):
+    oracle = kt.oracles.HyperbandOracle(kt.Objective("score", "max"), max_epochs=4)
+    with pytest.raises(InvalidArgument, match=r"got HyperbandOracle.*stopping='asha'"):
+        NASTuner(fake(), oracle, directory=tmp_path, project_name="p")
+    x, y = np.zeros((8, 8, 8), "uint8"), np.arange(8) % 2
+    with pytest.raises(InvalidArgument, match=r"got HyperbandOracle.*stopping='asha'"):
+        ImageClassifier(oracle=oracle, directory=tmp_path).fit(x, y, verbose=0)
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_dictionary_without_the_objective_ends_the_search(make, fake):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from kerasnas.decisions import decisions_of, entries_of
 from kerasnas.errors import InvalidArgument
+from kerasnas.fingerprint import fingerprint
 from kerasnas.spaces import ConvDense
 from kerasnas.strategies.space import random_choices
 
@@ -142,6 +143,53 @@ def test_augmentation_works_in_training_only():
     assert np.abs(first - second).max() > 1e-4
     names = [layer.name for layer in model.layers]
     assert names[1:6] == ["scale", "mirror", "shift", "rotation", "zoom"]
+
+
+@pytest.fixture
+def channels_first():
+    keras.config.set_image_data_format("channels_first")
+    yield
+    keras.config.set_image_data_format("channels_last")
+
+
+@pytest.mark.parametrize("kind", ["conv", "separable", "residual", "inverted_residual"])
+@pytest.mark.parametrize(("pooling", "head"), [("max", "global_max"), ("average", "flatten"), ("stride", "global_average")])
+def test_the_setting_channels_first_changes_no_network(kind, pooling, head, channels_first):
+    space = ConvDense.tiny((8, 6, 3), CLASSES, flip=True)
+    stages = {f"stage_{s}_kind": kind for s in (1, 2)} | {f"stage_{s}_squeeze_excite": True for s in (1, 2)}
+    augmentation = {"augment": True, "mirror": True, "shift": 0.1, "rotation": 0.1, "zoom": 0.1}
+    net = {"stages": 2, "pooling": pooling, "head": head} | stages | augmentation
+
+    def layers_of():
+        hp = kt.HyperParameters()
+        hp.values = dict(net)
+        model = space.build(hp)
+        made = [(one.get_config(), one.output.shape, [w.shape for w in one.weights]) for one in model.layers]
+        return made, fingerprint(model)
+
+    first, told = layers_of()
+    keras.config.set_image_data_format("channels_last")
+    last, known = layers_of()
+    assert told == known is not None
+    for a, b in zip(first, last, strict=True):
+        for config in (a[0], b[0]):
+            config.pop("seed", None)
+        assert a == b
+
+
+def test_under_channels_first_a_training_is_the_same(channels_first):
+    space, x = ConvDense.tiny(SHAPE, CLASSES), pixels(16)
+
+    def trained():
+        keras.utils.set_random_seed(0)
+        hp = small_net(augment=True, zoom=0.1, head="flatten")
+        model = space.build(hp)
+        space.fit(hp, model, x, np.arange(16) % CLASSES, epochs=1, batch_size=8, shuffle=False, verbose=0)
+        return np.asarray(model(x))
+
+    first = trained()
+    keras.config.set_image_data_format("channels_last")
+    assert np.array_equal(first, trained())
 
 
 def test_mirroring_needs_leave():

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from kerasnas.decided_classes import model_threshold
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.file_classifier import FileClassifier
-from kerasnas.explain.model.image_batch import image_batch
+from kerasnas.explain.model.image_batch import image_batch, require_channels_last
 from kerasnas.explain.model.log_probabilities import log_probabilities
 from kerasnas.explain.model.score_view import ScoreView, is_keras_2
 from kerasnas.explain.model.scores import Scores
@@ -89,6 +89,7 @@ class BlackBox(Scores):
         sigmoid: bool = False,
     ) -> None:
         self.images = image_batch(images, input_shape)
+        require_channels_last(self.images)
         self._run = run
         self._half_step = rounding / 2
         self.score_kind = "output"

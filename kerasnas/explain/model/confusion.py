@@ -40,7 +40,7 @@ class Confusion:
         matrix: shape (classes, classes), how many samples of the class of the row were predicted as that of the column.
         mistakes: those that the model is most sure of, the surest first.
         wrong: the number of all mistakes.
-        images: shape (len(mistakes), ...), the images (or other samples) of `mistakes`.
+        images: shape (len(mistakes), ...), the images (or other samples) of `mistakes`; images with their channels last.
         attribution: why the model predicted what it did there, if that was asked for; None if not, or without mistakes.
         labels: names of the classes.
     """
@@ -158,7 +158,7 @@ def confusion(
         matrix=matrix,
         mistakes=tuple(Mistake(int(i), int(true[i]), int(predicted[i]), float(np.exp(sure[i]))) for i in surest),
         wrong=len(wrong),
-        images=view.images[surest],
+        images=np.moveaxis(view.images[surest], 1, -1) if view.channels_first else view.images[surest],
         attribution=attribution,
         labels=tuple(str(label) for label in (labels if labels is not None else range(view.classes))),
     )

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.image_data import looks_channels_first
 
-__all__ = ["image_batch", "sample_batch"]
+__all__ = ["image_batch", "require_channels_last", "sample_batch"]
 
 
 def image_batch(images: ArrayLike, input_shape: Sequence[int | None]) -> np.ndarray:
@@ -58,6 +59,18 @@ def image_batch(images: ArrayLike, input_shape: Sequence[int | None]) -> np.ndar
     if array.size == 0:
         raise InvalidArgument(f"Expected {wanted} with at least one image; came shape {array.shape}.")
     return _finite(array, "images")
+
+
+def require_channels_last(images: np.ndarray) -> None:
+    """Raise InvalidArgument for images that look like channels first, shape (batch, channels, height, width).
+
+    Of a file or a function nothing else tells: its maps would take the channels for rows.
+    """
+    if looks_channels_first(images.shape):
+        raise InvalidArgument(
+            f"Expected the channels of images last; came shape {images.shape}, which looks like channels first. Explain a "
+            "function that takes them last, such as lambda x: run(np.moveaxis(x, -1, 1)), on np.moveaxis(images, 1, -1)."
+        )
 
 
 def sample_batch(samples: ArrayLike, input_shape: Sequence[int | None]) -> np.ndarray:

@@ -183,6 +183,8 @@ def layer_importance(
         section 10. Deviation: the mean over the samples in the place of zero, for zero may be a value like no other.
     """
     ways, view, labels = _checked(model, x, y, ways, repeats)
+    if channels:
+        view.require_channels_last(", or ablate whole layers")
     network = InnerNetwork(view)
     whole = view.log_probabilities(view.evaluate(view.pixels()))
     require_seed(seed)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from kerasnas.cost.graph import inner_graph
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.file_classifier import FileClassifier, FileInput
-from kerasnas.explain.model.image_batch import image_batch
+from kerasnas.explain.model.image_batch import image_batch, require_channels_last
 from kerasnas.explain.model.log_probabilities import log_probabilities
 from kerasnas.explain.model.score_graph import ScoreGraph
 from kerasnas.explain.model.score_view import ScoreView
@@ -97,7 +97,11 @@ def sample_classifier(
             )
         return log_probabilities(outputs, from_logits=from_logits)
 
-    return SampleClassifier(_checked(samples), _batched(evaluate, batch_size))
+    samples = _checked(samples)
+    for array in samples.values() if not inputs else ():  # the inputs of a Keras model may have any number of channels
+        if array.ndim == 4:
+            require_channels_last(array)
+    return SampleClassifier(samples, _batched(evaluate, batch_size))
 
 
 def _of_images(scores: Scores, images: np.ndarray, batch_size: int) -> SampleClassifier:

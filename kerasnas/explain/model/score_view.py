@@ -48,11 +48,13 @@ class ScoreView(Scores):
         images_only: whether a model of anything else, such as vectors, is refused.
 
     Attributes:
+        channels_first: what tells that the images have channels first; empty if they have them last.
         spatial_layers: the layers with a feature map, in the order in which they are computed.
 
     Raises:
         InvalidArgument: if `model` is not a built Keras 3 Functional or Sequential model with one input (of images) and one
-            output of shape (batch, classes), if `images` do not fit it, or if Keras does not run on TensorFlow.
+            output of shape (batch, classes), if `images` do not fit it, if it takes images with channels first, though maps
+            of them are wanted (`images_only`), or if Keras does not run on TensorFlow.
     """
 
     def __init__(self, model: Any, images: ArrayLike, *, images_only: bool = True) -> None:
@@ -60,6 +62,9 @@ class ScoreView(Scores):
         graph = _functional(model)
         self.images = (image_batch if images_only else sample_batch)(images, graph.inputs[0].shape)
         _require_scores(graph)
+        self.channels_first = _channels_first(graph)
+        if images_only:
+            self.require_channels_last()
         # Keras has no public walk of a graph; _flatten_layers and _run_through_graph are what its own cloning uses.
         if any(layer.compute_dtype != "float32" for layer in graph._flatten_layers()):
             graph = _float32_copy(graph)
@@ -83,6 +88,15 @@ class ScoreView(Scores):
             for path, layer, value in calls
             if isinstance(layer, keras.Layer) and _is_feature_map(value)
         )
+
+    def require_channels_last(self, otherwise: str = "") -> None:
+        """Raise InvalidArgument if the model has channels first, for what tells channels by the last axis.
+
+        Args:
+            otherwise: what else the user may do, behind "Rebuild it".
+        """
+        if self.channels_first:
+            raise InvalidArgument(f"Expected channels last; {self.channels_first}{otherwise}.")
 
     def score(self, x: Any, feature: str | None = None) -> Any:
         """Compute the class scores of a tensor of images, and the feature map of the layer `feature` if one is named.
@@ -275,19 +289,22 @@ def _require_scores(graph: Any) -> None:
             f"Expected a classifier with output (batch, classes); {graph.name!r} came with output {tuple(shape)}. "
             "Reduce the output to one score per class, for instance with GlobalAveragePooling2D."
         )
+
+
+def _channels_first(graph: Any) -> str:
+    """Return what tells that images have channels first, and what to do; empty if nothing does."""
     for layer in graph._flatten_layers():
         if getattr(layer, "data_format", None) == "channels_first" and any(len(w.shape) == 4 for w in layer.weights):
-            raise InvalidArgument(
-                f"Expected channels last; layer {layer.name!r} came with data_format='channels_first'. Rebuild it."
-            )
+            return f"layer {layer.name!r} came with data_format='channels_first'. Rebuild it"
     for operation in graph.operations:
         axes = (0, *getattr(operation, "dims", ())) if isinstance(operation, keras.layers.Permute) else _axes(operation)
         takes = [tensor for node in operation._inbound_nodes for tensor in node.input_tensors]
         if axes == (0, 2, 3, 1) and any(tensor is graph.inputs[0] for tensor in takes):
-            raise InvalidArgument(
-                f"Expected channels last; {operation.name!r} came, which puts the first axis of the images there. Explain the "
-                "model behind it, on images with channels last."
+            return (
+                f"{operation.name!r} came, which puts the first axis of the images there. Explain the model behind it, on "
+                "images with channels last"
             )
+    return ""
 
 
 def _axes(operation: Any) -> tuple[int, ...]:

@@ -172,6 +172,7 @@ def weight_statistics(model: Any, x: ArrayLike | None = None, *, bins: int = 40)
     if x is None:
         return WeightStatistics(tuple(rows), 0)
     view = ScoreView(model, x, images_only=False)
+    view.require_channels_last(", or leave out x, for the weights alone")
     if len(view.images) < 2:
         raise InvalidArgument("Expected at least two samples; came one, on which every unit is constant.")
     rows.extend(_activations(view, bins))
