@@ -23,6 +23,9 @@ Rows = NDArray[np.int64]
 # to learn from.
 _CONTEXT_ARMS = 64
 
+# Draws times arms that beliefs are averaged over: with every proposal, which is to take no more than 50 ms.
+_BELIEF_COST = 150_000
+
 
 class Autoregressive(ABC):
     """Makes the active decisions of many configurations in order, each at random in the light of those before it.
@@ -77,22 +80,11 @@ class Autoregressive(ABC):
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
         """Return `sample`, and of these rows `step_log_probabilities` and `entropy`."""
-        encoding = self.encoding
-        units = np.full((count, len(encoding)), np.nan)
+        units = np.full((count, len(self.encoding)), np.nan)
         log_probabilities, entropy = np.zeros(units.shape), np.zeros(count)
-        taken = self._nothing_taken(count)
-        draws = rng.random((2, count, len(encoding)))
-        for column, arms in enumerate(self.arms):
-            rows = np.flatnonzero(encoding.active(column, units))
-            if not rows.size:
-                continue
-            log_policy = self._log_policy(column, taken, rows)
-            policy = np.exp(log_policy)
-            arm = np.minimum((policy.cumsum(axis=1) < draws[0, rows, column, None]).sum(axis=1), arms - 1)
-            taken[rows, self._first[column] + arm] = 1
-            units[rows, column] = encoding.snap(column, self._cuts[column].draw(arm, draws[1, rows, column]))
+        for column, rows, log_policy, arm in self._fill(units, rng.random((2, *units.shape))):
             log_probabilities[rows, column] = log_policy[np.arange(rows.size), arm]
-            entropy[rows] -= (policy * log_policy).sum(axis=1)
+            entropy[rows] -= (np.exp(log_policy) * log_policy).sum(axis=1)
         return units, log_probabilities, entropy
 
     def step_log_probabilities(self, units: Array) -> Array:
@@ -118,22 +110,39 @@ class Autoregressive(ABC):
         return total
 
     def beliefs(self) -> Beliefs:
-        """Return the probability of each value, averaged over what the policy would choose before it."""
-        units = self.sample(64, np.random.default_rng(0))
-        made, taken = self._taken(units)
+        """Return the probability of each value where its decision is made, averaged over what may be chosen before it.
+
+        An estimate from 1024 draws with a seed of its own, fewer (down to 64) in spaces of more than some 150 values. Its
+        standard error is at most 0.5 / sqrt(the draws that make the decision), and zero where nothing before it matters.
+        """
+        count = min(1024, max(64, _BELIEF_COST // max(1, sum(self.arms))))
+        units = np.full((count, len(self.encoding)), np.nan)
         beliefs: Beliefs = {}
-        weights: dict[str, float] = {}
-        for column, decision in enumerate(self.encoding.decisions):
-            rows = np.flatnonzero(made[:, column] >= 0)
-            policy = np.exp(self._log_policy(column, taken, rows)).sum(axis=0)
-            counts = beliefs.setdefault(decision.name, {})
-            weights[decision.name] = weights.get(decision.name, 0.0) + rows.size
-            for label, mass in zip(self._cuts[column].labels(), policy, strict=True):
-                counts[label] = counts.get(label, 0.0) + float(mass)
+        weights = dict.fromkeys((decision.name for decision in self.encoding.decisions), 0)
+        for decision, cut in zip(self.encoding.decisions, self._cuts, strict=True):
+            beliefs.setdefault(decision.name, {}).update(dict.fromkeys(cut.labels(), 0.0))
+        for column, rows, log_policy, _ in self._fill(units, _spread(*units.shape)):
+            name = self.encoding.decisions[column].name
+            weights[name] += rows.size
+            for label, mass in zip(self._cuts[column].labels(), np.exp(log_policy).sum(axis=0), strict=True):
+                beliefs[name][label] += float(mass)
         return {
             name: {k: v / weights[name] if weights[name] else 1 / len(counts) for k, v in counts.items()}
             for name, counts in beliefs.items()
         }
+
+    def _fill(self, units: Array, draws: Array) -> Iterator[tuple[int, Rows, Array, Rows]]:
+        """Draw configurations into rows of NaN, by numbers in [0, 1) for arms and within arms; yield what `_steps` does."""
+        taken = self._nothing_taken(len(units))
+        for column, arms in enumerate(self.arms):
+            rows = np.flatnonzero(self.encoding.active(column, units))
+            if not rows.size:
+                continue
+            log_policy = self._log_policy(column, taken, rows)
+            arm = np.minimum((np.exp(log_policy).cumsum(axis=1) < draws[0, rows, column, None]).sum(axis=1), arms - 1)
+            taken[rows, self._first[column] + arm] = 1
+            units[rows, column] = self.encoding.snap(column, self._cuts[column].draw(arm, draws[1, rows, column]))
+            yield column, rows, log_policy, arm
 
     def _nothing_taken(self, count: int) -> Array:
         taken = np.zeros((count, 1 + sum(self.arms)))
@@ -236,6 +245,13 @@ class Adam:
         step *= self._rate
         step *= root / (1 - 0.9**self._steps)
         self._policy.parameters += step
+
+
+def _spread(count: int, columns: int) -> Array:
+    """Return two Latin hypercubes of one fixed seed: drawn by them, arms are nearly as frequent as they are likely."""
+    rng = np.random.default_rng(0)
+    strata = rng.permuted(np.broadcast_to(np.arange(count)[:, None], (2, count, columns)), axis=1)
+    return np.asarray((strata + rng.random(strata.shape)) / count)
 
 
 def propose_from(policy: Autoregressive, rng: np.random.Generator) -> Proposal:

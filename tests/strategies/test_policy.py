@@ -140,15 +140,35 @@ def test_a_decision_looks_at_its_conditions_however_far_back():
     assert abs(one - other) > 0.01
 
 
-def test_beliefs_are_marginal_probabilities():
-    """64 draws average what comes before `c`: the exact marginal is off by at most .5 / sqrt(64), here within 4 such."""
+def marginals(policy):
+    """Return the exact beliefs, and how probable it is that each decision is made, by enumeration."""
+    decisions, mass = policy.encoding.decisions, {}
+    for choices, p in zip(enumerate_choices(decisions), np.exp(policy.log_probability(every(policy))), strict=True):
+        for name, value in choices.items():
+            values = mass.setdefault(name, {})
+            values[str(value)] = values.get(str(value), 0.0) + p
+    active = {name: sum(values.values()) for name, values in mass.items()}
+    return {name: {v: p / active[name] for v, p in values.items()} for name, values in mass.items()}, active
+
+
+def test_beliefs_are_the_marginals_of_an_enumeration():
+    """1024 draws of a number of mean q in [0, 1] have a standard error of at most sqrt(q (1 - q) / draws): within 4 such."""
+    policy = drawn_policy(TREE[:-1])
+    for seed in range(12):
+        policy.parameters[:] = np.random.default_rng(seed).normal(0, 3, policy.parameters.size)
+        exact, active = marginals(policy)
+        told = policy.beliefs()
+        assert told.keys() == exact.keys()
+        for name, values in exact.items():
+            for value, q in values.items():
+                error = np.sqrt(q * (1 - q) / (1024 * active[name]))
+                assert told[name][value] == pytest.approx(q, abs=4 * error + 1e-9)
+
+
+def test_beliefs_where_nothing_comes_before_are_exact_and_all_sum_to_one():
     policy = drawn_policy([Discrete(name="a", values=("x", "y")), Discrete(name="c", values=(0, 1))])
-    units = every(policy)
-    joint = dict(zip([(c["a"], c["c"]) for c in enumerate_choices(policy.encoding.decisions)], units, strict=True))
-    probability = {key: np.exp(policy.log_probability(row[None]))[0] for key, row in joint.items()}
-    beliefs = policy.beliefs()
-    assert beliefs["a"]["x"] == pytest.approx(probability["x", 0] + probability["x", 1])
-    assert beliefs["c"]["1"] == pytest.approx(probability["x", 1] + probability["y", 1], abs=0.25)
+    units = policy.encoding.encode([{"a": "x", "c": 0}])
+    assert policy.beliefs()["a"]["x"] == pytest.approx(policy.probabilities(units)[0, 0])
     assert all(sum(masses.values()) == pytest.approx(1) for masses in drawn_policy(TREE).beliefs().values())
 
 
