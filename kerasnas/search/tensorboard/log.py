@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class TensorBoardLog:
 
         Args:
             trial_id: name of the trial's folder, such as "0003".
-            values: active hyperparameters.
+            values: active hyperparameters, which are read when the training begins.
             execution: index of the training within the trial, >= 0.
             x_batch: inputs for the histograms of gradients, as the model takes them; at most 32 rows are used. None logs no
                 gradients.
@@ -79,7 +80,7 @@ class TensorBoardLog:
                 raise InvalidArgument(f"Expected `{name}` to be at least 0, got {number}. It counts from 0.")
         return TrialCallback(
             self._folder / trial_id,
-            begin_summary(trial_id, values),
+            partial(begin_summary, trial_id, values),
             execution=execution,
             x_batch=x_batch,
             y_batch=y_batch,

@@ -1,6 +1,7 @@
 """What is logged while one model trains."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,16 @@ class TrialCallback(keras.callbacks.Callback):
 
     Args:
         folder: the run of the trial.
-        begin: the trial's row in the HParams table.
+        begin: makes the trial's row in the HParams table once the training begins: a build may have found new hyperparameters.
         execution: index of the training within the trial.
         x_batch: inputs for the gradients, or None.
         y_batch: their labels.
         first_epoch: the first epoch that will be logged.
     """
 
-    def __init__(self, folder: Path, begin: Summary, *, execution: int, x_batch: Any, y_batch: Any, first_epoch: int) -> None:
+    def __init__(
+        self, folder: Path, begin: Callable[[], Summary], *, execution: int, x_batch: Any, y_batch: Any, first_epoch: int
+    ) -> None:
         super().__init__()
         training = folder / f"execution_{execution}" if execution else folder
         self._trial = None if execution else RunFile(folder)
@@ -51,7 +54,7 @@ class TrialCallback(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """Write the trial's row and its graph."""
         if self._trial:
-            self._trial.write(0, [self._begin], graph=model_graph(self.model))
+            self._trial.write(0, [self._begin()], graph=model_graph(self.model))
             self._trial = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

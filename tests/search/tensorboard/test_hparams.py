@@ -1,5 +1,6 @@
 """The table of hyperparameters and the final metrics, as TensorBoard's server computes them."""
 
+import keras
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,6 +74,24 @@ def test_the_hparams_table(log, network, points, tmp_path, values):
         "0002": ("STATUS_SUCCESS", other, {"val_accuracy": 0.75, "parameters": 7, "macs": 5}),
         "0003": ("STATUS_UNKNOWN", {"units": 4}, {}),
     }
+
+
+def loop(hp):
+    model = keras.Sequential([keras.Input((2,))])
+    for layer in range(hp.Int("layers", 1, 3)):
+        model.add(keras.layers.Dense(hp.Int(f"units_{layer}", 2, 9)))
+    model.compile("sgd", "mse", run_eagerly=True)
+    return model
+
+
+def test_what_the_build_of_the_first_trial_discovers_is_in_its_row(make, points, tmp_path):
+    tuner = make(loop, objective="val_loss", max_trials=1, oracle_kwargs={"initial_points": [{"layers": 3}]}, tensorboard=True)
+    tuner.search(points[0], points[0][:, :1], validation_data=(points[0], points[0][:, :1]), verbose=0)
+    experiment, rows = hparams_of(tmp_path / "p" / "tensorboard")
+    (trial,) = tuner.record().trials
+    assert set(trial.values) == {"layers", "units_0", "units_1", "units_2"}
+    assert {info.name for info in experiment.hparam_infos} == set(trial.values)
+    assert rows[trial.trial_id][1] == trial.values
 
 
 def test_the_final_metrics_make_a_chart_over_the_trials(log, tmp_path, values, read):
