@@ -24,6 +24,7 @@ from kerasnas.search.checkpoints import build_aside
 from kerasnas.search.epoch_state import EpochState, EpochStateFile
 from kerasnas.search.fit_input import takes
 from kerasnas.search.inheritance import inherit
+from kerasnas.search.own_results import with_objective
 from kerasnas.search.resumable_fit import ResumableFit
 from kerasnas.search.time_budget import TimeBudget
 from kerasnas.search.trial_curves import objective_curve
@@ -312,13 +313,7 @@ class TrialTraining:
                     f"which are {sorted(result.history)}. Compile the model with that metric, pass validation data if its "
                     "name begins with 'val_', or choose another objective."
                 )
-        elif isinstance(result, dict):
-            result = {**costs, **result}
-            if objective.has_value(result):
-                result.setdefault(objective.name, objective.get_value(result))
-        elif costs and isinstance(result, int | float | np.floating):
-            result = {**costs, objective.name: float(result)}
-        return result
+        return with_objective(result, objective, costs)
 
     def _content(self, model: keras.Model | None = None) -> dict[str, Any]:
         """Return what is kept besides the weights."""

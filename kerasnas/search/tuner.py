@@ -33,6 +33,7 @@ from kerasnas.search.isolation import TrialProcess
 from kerasnas.search.limits import Limits
 from kerasnas.search.live_log import LiveLog
 from kerasnas.search.lost_workers import workers_watched
+from kerasnas.search.own_results import OwnResults
 from kerasnas.search.progress import SearchProgress, score_parts
 from kerasnas.search.project_lock import ends_of_trials, held, prepare_folder
 from kerasnas.search.screening import Screening
@@ -369,8 +370,7 @@ class NASTuner(kt.Tuner):
 
     def _run_and_update_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> None:
         try:
-            with self._waiting.without_metrics(trial):
-                super()._run_and_update_trial(trial, *fit_args, **fit_kwargs)
+            OwnResults(self).run_and_update(trial, *fit_args, **fit_kwargs)
         except Exception as error:
             if (other := retold(error, self.project_dir)) is not None:
                 raise other from error

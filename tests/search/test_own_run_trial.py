@@ -9,6 +9,7 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 
+from kerasnas.objectives import MnasNetReward
 from kerasnas.oracles import RandomOracle
 from kerasnas.search import NASTuner
 from kerasnas.search.isolation import TrialProcess
@@ -99,6 +100,60 @@ def test_nor_does_a_real_one(own, points):
     for tuner in (plain, isolated):
         tuner.search(*points, **settings)
     assert outcome(isolated) == outcome(plain)
+
+
+# -- what it returns --
+
+
+class Means(NASTuner):
+    """Tells the means of two folds: one mapping, one for each of two fits, or numbers."""
+
+    as_list = False
+
+    def run_trial(self, trial, x, y, **kwargs):
+        folds = [super(Means, self).run_trial(trial, x[i::2], y[i::2], validation_data=(x, y), **kwargs) for i in (0, 1)]
+        losses = [min(history.history["val_loss"]) for (history,) in folds]
+        return [{"val_loss": loss} for loss in losses] if self.as_list else {"val_loss": float(np.mean(losses))}
+
+
+class Listed(Means):
+    as_list = True
+
+
+@pytest.mark.parametrize(("kind", "isolate"), [(Means, False), (Means, True), (Listed, False)])
+def test_means_of_folds_are_scored_by_several_objectives(kind, isolate, own, points, near):
+    objectives = [kt.Objective("val_loss", "min"), kt.Objective("parameters", "min")]
+    tuner = own(kind, objective=objectives, isolate=isolate)
+    tuner.search(*points, epochs=2, verbose=0)
+    (trial,) = tuner.record().trials
+    assert trial.status == "COMPLETED"
+    assert trial.metrics["val_loss"] == pytest.approx(np.mean([min(curve["val_loss"]) for curve in trial.curves]))
+    assert trial.metrics["parameters"] == trial.parameters == 4 * trial.values["units"] + 1
+    assert trial.metrics["multi_objective"] == pytest.approx(trial.metrics["val_loss"] + trial.parameters)
+
+
+class Best(NASTuner):
+    """Tells the best accuracy by name, or the score itself."""
+
+    by_name = True
+
+    def run_trial(self, trial, *args, **kwargs):
+        (history,) = super().run_trial(trial, *args, **kwargs)
+        return {"val_accuracy": max(history.history["val_accuracy"])} if self.by_name else [0.25, 0.75]
+
+
+class Numbers(Best):
+    by_name = False
+
+
+@pytest.mark.parametrize("kind", [Best, Numbers])
+def test_a_reward_is_made_of_a_metric_and_what_the_network_costs(kind, own, points, small):
+    reward = MnasNetReward("val_accuracy", cost="parameters", target=9)
+    tuner = own(kind, small(), reward)
+    tuner.search(*points, validation_data=points, epochs=2, verbose=0)
+    (trial,) = tuner.record().trials
+    best = {"val_accuracy": max(trial.curves[0]["val_accuracy"]), "parameters": trial.parameters}
+    assert trial.score == pytest.approx(reward.get_value(best) if kind is Best else 0.5)
 
 
 # -- several trainings in one trial --
