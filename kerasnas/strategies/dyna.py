@@ -14,7 +14,8 @@ from kerasnas.strategies.encoding import Encoding
 from kerasnas.strategies.one_thread import one_thread
 from kerasnas.strategies.policy import Adam, AutoregressivePolicy
 from kerasnas.strategies.ppo import surrogate_weights
-from kerasnas.strategies.reward.base import from_rank_normal, rank_normal
+from kerasnas.strategies.reward.base import rank_normal
+from kerasnas.strategies.reward.scale import LinearScale, RankScale, Scale
 from kerasnas.strategies.reward.surrogate import Surrogate
 from kerasnas.strategies.space import changes
 
@@ -28,6 +29,9 @@ _GROWTH = 1.15
 _BATCH, _ROUNDS, _MORE_ROUNDS = 48, 10, 1
 # The share of early trials that are changes to the best one, where there are points to begin with, and of how many decisions.
 _NEAR, _MOVES = 0.75, 4
+# Near-copies of earlier trials differ from them in decisions of more values than this alone, and there by less than this; where
+# they are more than this share of all trials, ranks tell luck apart.
+_FINE, _NEARBY, _CROWDED = 32, 0.1, 0.1
 # What the policy's candidates are compared with.
 _DRAWN, _ELITES, _MUTANTS = 32, 8, 12
 
@@ -35,7 +39,8 @@ _DRAWN, _ELITES, _MUTANTS = 32, 8, 12
 class Dyna(Strategy):
     r"""Learn a model of the reward from all trials, train a policy against it in imagination, propose the best it finds.
 
-    The reward model is an ensemble with uncertainty (`Surrogate`) on the ranks of the scores. The imagined reward of a
+    The reward model is an ensemble with uncertainty (`Surrogate`) on the ranks of the scores, or on the scores themselves where
+    more than a tenth of the trials are near-copies of earlier ones (`LinearScale`). The imagined reward of a
     configuration is the logarithm of its expected improvement over the best posterior mean so far; the policy is trained on it
     with PPO. A trial is the best of the policy's draws, of changes to the best configurations, and of changes to those. Until
     there are `initial` trials, or while no model ranks held-out trials the right way round, trials are drawn at random; where
@@ -60,6 +65,8 @@ class Dyna(Strategy):
         self._encoding = Encoding(decisions)
         self._units: Array = np.empty((0, len(decisions)))
         self._scores: Array = np.empty(0)
+        self._near = np.array([_NEARBY if size is None or size > _FINE else 1e-9 for size in self._encoding.sizes])
+        self._copies: list[bool] = []
         self._points: Array = np.empty((0, len(decisions)))
         self._tried: set[Hashable] = set()
         self._surrogate = Surrogate(self._encoding, networks=not self.scores_change)
@@ -81,6 +88,8 @@ class Dyna(Strategy):
     def observe(self, choices: Choices, score: float) -> None:
         """Remember a trial; what follows from it is worked out when it is needed."""
         row = self._encoding.encode([choices])
+        apart = np.abs(np.nan_to_num(self._units, nan=-1.0) - np.nan_to_num(row, nan=-1.0))
+        self._copies.append(bool((apart <= self._near).all(axis=1).any()))
         self._units = np.concatenate([self._units, row])
         self._scores = np.append(self._scores, score)
         self._tried.update(self._encoding.keys(row))
@@ -92,14 +101,15 @@ class Dyna(Strategy):
         taken = self._tried.union(self._encoding.keys(under_way))
         if not self._prepare():
             return self._explore(rng, taken)
-        self._surrogate.fit(self._units, rank_normal(self._scores), under_way)
+        scale = self._scale(len(self._scores))
+        self._surrogate.fit(self._units, scale.targets, under_way)
         reward = _ExpectedImprovement(self._surrogate, np.concatenate([self._units, under_way]))
         policy = self._policy.copy()
         imagined = _train(policy, reward, _MORE_ROUNDS, rng)
         candidates = self._candidates(policy, reward, imagined, taken, rng)
         if not len(candidates):
             return self._explore(rng, taken)
-        return self._proposal(policy, imagined, candidates)
+        return self._proposal(policy, imagined, candidates, scale)
 
     def advantage(self, choices: Choices, score: float) -> float:  # noqa: ARG002
         """Return the rank of `score` among all so far, from -1 to 1."""
@@ -113,6 +123,11 @@ class Dyna(Strategy):
             self._beliefs = self._policy.beliefs()
         return self._beliefs
 
+    def _scale(self, count: int) -> Scale:
+        """Return the first `count` scores on the scale of the reward models."""
+        units, scores = self._units[:count], self._scores[:count]
+        return LinearScale(units, scores) if sum(self._copies[:count]) > _CROWDED * count else RankScale(scores)
+
     def _prepare(self) -> bool:
         """Tune the models and train the policy as of the last checkpoint; tell whether they are to be relied on."""
         count = len(self._scores)
@@ -120,7 +135,7 @@ class Dyna(Strategy):
             return False
         checkpoint = _checkpoint(count, self.initial)
         if checkpoint != self._tuned or self._beliefs is None:
-            units, targets = self._units[:checkpoint], rank_normal(self._scores[:checkpoint])
+            units, targets = self._units[:checkpoint], self._scale(checkpoint).targets
             self._surrogate.tune(units, targets)
             self._surrogate.fit(units, targets)
             self._policy = AutoregressivePolicy(self._encoding)
@@ -166,13 +181,13 @@ class Dyna(Strategy):
             candidates.add(("mutation", encoding.mutate(parents, rng), parents))
         return candidates
 
-    def _proposal(self, policy: AutoregressivePolicy, imagined: Array, candidates: "_Candidates") -> Proposal:
+    def _proposal(self, policy: AutoregressivePolicy, imagined: Array, candidates: "_Candidates", scale: Scale) -> Proposal:
         encoding = self._encoding
         order = np.argsort(-candidates.rewards, kind="stable")
         row = candidates.units[order[:1]]
         choices = encoding.decode(row[0])
         mean, deviation = self._surrogate.predict(row)
-        low, middle, high = from_rank_normal(np.array([mean - deviation, mean, mean + deviation]), self._scores)[:, 0]
+        low, middle, high = scale.scores(np.array([mean - deviation, mean, mean + deviation]))[:, 0]
         expected = self._surrogate.predict(imagined[-_BATCH:])[0].mean()
         why: dict[str, Any] = {"phase": candidates.phases[order[0]]}
         parent = candidates.parents[order[0]]

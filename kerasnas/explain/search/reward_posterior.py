@@ -17,13 +17,12 @@ from kerasnas.strategies.one_thread import one_thread
 from kerasnas.strategies.reward.ensemble import RewardEnsemble
 from kerasnas.strategies.reward.features import FeatureMaps
 from kerasnas.strategies.reward.gaussian_process import GaussianProcess
+from kerasnas.strategies.reward.scale import lowest_usual
 
 __all__ = ["ModelCheck", "RewardPosterior"]
 
 Array = NDArray[np.float64]
 
-# A diverged training says "bad", and not how far the others are apart: farther from the best than so many times what is usual.
-_FAR, _FEWEST = 10.0, 10
 # Positions in [0, 1] that are hardly another choice.
 _ALIKE = 0.1
 # Of the best of three models that were tuned on the same trials: see `ModelCheck`.
@@ -115,7 +114,7 @@ class RewardPosterior:
     def __init__(self, evidence: Evidence, *, kernels: Sequence[str] = tuple(_KERNELS), units: Array | None = None) -> None:
         self.encoding = Encoding(evidence.decisions)
         self.units = self.encoding.encode(evidence.choices) if units is None else units
-        scores = np.maximum(evidence.scores, _lowest(evidence.scores, self.units))
+        scores = np.maximum(evidence.scores, lowest_usual(evidence.scores, self.units))
         self._raised = int((scores > evidence.scores).sum())
         self._centre, self._scale = float(scores.mean()), float(scores.std()) or 1.0
         self._features, self._kernels = FeatureMaps(self.encoding), tuple(kernels)
@@ -211,25 +210,6 @@ class _JointProcess(GaussianProcess):
         prior, _ = themselves._kernel(scaled)
         half = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
         return np.asarray(cross @ self._weights), np.asarray(prior - half.T @ half)
-
-
-def _lowest(scores: Array, units: Array) -> float:
-    """Return the lowest score that is still usual, as which anything lower counts."""
-    distances = scores.max() - scores
-    apart = distances[_far_apart(units, max(_FEWEST, len(scores) // 4))]
-    usual = [float(np.median(some[some > 0])) for some in (distances, apart) if (some > 0).any()]
-    return float(scores[distances <= _FAR * max(usual, default=0.0)].min())
-
-
-def _far_apart(units: Array, count: int) -> list[int]:
-    """Return up to `count` rows, from the first one on always that which is farthest from those before it."""
-    places = np.nan_to_num(units, nan=-0.5)  # a decision that is not made is another place
-    chosen = [0]
-    nearest = np.linalg.norm(places - places[0], axis=1)
-    while len(chosen) < count and nearest.max() > 0:
-        chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, np.linalg.norm(places - places[chosen[-1]], axis=1))
-    return chosen
 
 
 def _root(covariance: Array) -> Array:

@@ -13,6 +13,7 @@ from kerasnas.strategies.reward.ensemble import RewardEnsemble, rank_correlation
 from kerasnas.strategies.reward.features import FeatureMaps
 from kerasnas.strategies.reward.gaussian_process import GaussianProcess, _parts, _squared_distance
 from kerasnas.strategies.reward.network import NetworkEnsemble
+from kerasnas.strategies.reward.scale import LinearScale
 from kerasnas.strategies.reward.surrogate import Surrogate
 from kerasnas.strategies.reward.trees import TreeEnsemble
 
@@ -288,3 +289,41 @@ def test_an_earlier_search_guides_until_this_one_contradicts_it():
     surrogate.fit(opposite, rank_normal(-planted(opposite)))
     assert spearmanr(surrogate.predict(new)[0], -planted(new)).statistic > 0.8
     assert surrogate.predict(new)[1].mean() < doubt
+
+
+def test_the_linear_scale_keeps_distances_and_ends_where_scores_are_no_longer_usual():
+    units = np.linspace(0, 1, 12)[:, None]
+    scores = np.array([0.5, 0.6, 0.7, 0.65, 0.8, 0.55, 0.75, 0.72, 0.68, 0.62, -1e9, np.nan])
+    scale = LinearScale(units, scores)
+    targets = scale.targets
+    assert targets.mean() == pytest.approx(0)
+    assert targets.std() == pytest.approx(1)
+    usual = scores[:10]
+    np.testing.assert_allclose(np.diff(targets[:10]) / np.diff(usual), (targets[1] - targets[0]) / 0.1)
+    assert targets[10] == targets[:10].min()  # diverged: as bad as the worst of the others
+    assert targets[11] == pytest.approx(targets[10] - targets[:11].std())  # failed: worse
+    np.testing.assert_allclose(scale.scores(targets[:10]), usual)
+    bigger = LinearScale(units, scores * 1e290)
+    np.testing.assert_allclose(bigger.targets, targets)
+
+
+@pytest.mark.parametrize("scores", [[], [np.nan, np.nan], [3.0], [3.0, np.nan], [2.0, 2.0], [1e308, -1e308], [0.0, 5e-324]])
+def test_the_linear_scale_of_scores_that_tell_little_is_finite(scores):
+    scale = LinearScale(np.zeros((len(scores), 2)), np.array(scores))
+    assert np.isfinite(scale.targets).all()
+    assert len(scale.targets) == len(scores)
+    known = np.isfinite(scores).any() if scores else False
+    assert np.isfinite(scale.scores(np.array([0.0, 1.0]))).all() == known
+
+
+def test_near_copies_do_not_stretch_the_linear_scale():
+    """Forty near-copies and ten others: the step from them to the best stays what it was, ranks blow it up."""
+    rng = np.random.default_rng(0)
+    units = np.vstack([rng.random((10, 3)), 0.5 + 0.01 * rng.random((40, 3))])
+    scores = np.concatenate([np.linspace(0.5, 0.89, 10), 0.9 + 0.001 * rng.normal(size=40)])
+
+    def luck(targets):
+        return np.ptp(targets[10:]) / np.ptp(targets)
+
+    assert luck(LinearScale(units, scores).targets) < 0.02
+    assert luck(rank_normal(scores)) > 0.6

@@ -1,0 +1,101 @@
+"""The scales that scores are put on for the reward models: about normal, with mean 0 and deviation 1."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasnas.strategies.reward.base import from_rank_normal, rank_normal
+
+__all__ = ["LinearScale", "RankScale", "Scale", "lowest_usual"]
+
+Array = NDArray[np.float64]
+
+# A diverged training says "bad", and not how far the others are apart: farther from the best than so many times what is usual.
+_FAR = 10.0
+# How many rows that lie far apart tell what is usual: a quarter of all, between these.
+_FEWEST, _MOST = 10, 64
+
+
+class Scale(Protocol):
+    """Scores as targets of the reward models, and back.
+
+    Attributes:
+        targets: shape (trials,), finite.
+    """
+
+    targets: Array
+
+    def scores(self, targets: Array) -> Array:
+        """Return the scores that stand at `targets`; NaN where that cannot be told."""
+
+
+class RankScale:
+    """The normal quantiles of the ranks, which no outlier and no unit can bend."""
+
+    def __init__(self, scores: Array) -> None:
+        self.targets = rank_normal(scores)
+        self._scores = scores
+
+    def scores(self, targets: Array) -> Array:
+        """Return the scores that stand at `targets`."""
+        return from_rank_normal(targets, self._scores)
+
+
+class LinearScale:
+    """The scores themselves, standardised; those that are far below the usual count as the lowest of the usual.
+
+    For trials that are near-copies of each other, as those of a search that closes in on the best point of a continuous space:
+    they differ by luck, and ranks would give that luck most of the scale and squeeze into the rest what tells other
+    configurations apart. Failed trials count as one deviation below the lowest usual one.
+
+    Args:
+        units: rows of an `Encoding`, shape (trials, decisions).
+        scores: shape (trials,), higher is better; not finite for a failed trial.
+    """
+
+    def __init__(self, units: Array, scores: Array) -> None:
+        finite = np.isfinite(scores)
+        self._known = bool(finite.any())
+        size = float(np.abs(scores[finite]).max(initial=0.0)) or 1.0  # no sum of squares overflows
+        raised = np.zeros(len(scores))
+        if self._known:
+            usual = scores[finite] / size
+            usual = np.maximum(usual, lowest_usual(usual, units[finite]))
+            raised[finite], raised[~finite] = usual, usual.min() - (usual.std() or 1.0)
+        centre, unit = raised.mean() if len(raised) else 0.0, (raised.std() if len(raised) else 0.0) or 1.0
+        self.targets: Array = (raised - centre) / unit
+        self._line = float(centre), float(unit), size
+
+    def scores(self, targets: Array) -> Array:
+        """Return the scores that stand at `targets`."""
+        centre, unit, size = self._line
+        with np.errstate(over="ignore"):
+            return np.asarray((centre + unit * targets) * size if self._known else np.full(np.shape(targets), np.nan))
+
+
+def lowest_usual(scores: Array, units: Array) -> float:
+    """Return the lowest score that is still usual, as which anything lower counts.
+
+    Far is what is ten times as far from the best as the median of all trials, or of those whose configurations lie farthest
+    apart: a search that has closed in on its best would take all that it saw before for unusual.
+
+    Args:
+        scores: shape (trials,), finite, higher is better.
+        units: rows of an `Encoding`, shape (trials, decisions).
+    """
+    distances = scores.max() - scores
+    apart = distances[_far_apart(units, min(max(_FEWEST, len(scores) // 4), _MOST))]
+    usual = [float(np.median(some[some > 0])) for some in (distances, apart) if (some > 0).any()]
+    return float(scores[distances <= _FAR * max(usual, default=0.0)].min())
+
+
+def _far_apart(units: Array, count: int) -> list[int]:
+    """Return up to `count` rows, from the first one on always that which is farthest from those before it."""
+    places = np.nan_to_num(units, nan=-0.5)  # a decision that is not made is another place
+    chosen = [0]
+    nearest = np.linalg.norm(places - places[0], axis=1)
+    while len(chosen) < count and nearest.max() > 0:
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, np.linalg.norm(places - places[chosen[-1]], axis=1))
+    return chosen
