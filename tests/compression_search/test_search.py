@@ -163,6 +163,7 @@ def copy(found, tmp_path):
     return shutil.copytree(found.path.parent, tmp_path / "copy")
 
 
+@pytest.mark.filterwarnings("ignore:The original gets:UserWarning")  # it is not trained
 def test_a_function_without_a_name_is_that_of_the_original(digits, tmp_path):
     times = 0.5
     halve = layers.Lambda(lambda v: v * times, output_shape=(16,))
@@ -338,6 +339,15 @@ def test_the_original_is_said_to_be_itself_where_nothing_is_better(model, digits
     assert (found.chosen.speedup, found.chosen.reduction) == (1, 1)
     assert "it is the original's float file." in found.reason
     assert "times" not in found.reason
+
+
+def test_an_original_no_better_than_a_guess_is_told_once_and_in_the_reason(model, digits, tmp_path):
+    held = digits["held_out"][0], (digits["held_out"][1] + 1) % 10
+    with pytest.warns(UserWarning, match="always guessing the commonest class") as caught:
+        found = compress(model, digits["train"], held_out=held, max_trials=0, formats=[], directory=tmp_path, verbose=0)
+    (told,) = [str(one.message) for one in caught if "The original gets" in str(one.message)]
+    assert found.reason.endswith(told)
+    assert f"gets {found.original.accuracy:.1%} of the 450 samples" in found.reason
 
 
 @pytest.mark.slow
