@@ -226,8 +226,7 @@ def test_the_last_timing_is_what_is_told_and_decides(copy, model, digits, settin
     def timed(files, *others):
         return {name: (float(1 + i), 8.0) for i, name in enumerate(reversed(files))}
 
-    module = importlib.import_module("kerasnas.compression_search.search")
-    monkeypatch.setattr(module, "side_by_side", lambda *arguments: dict(reversed(timed(*arguments).items())))
+    monkeypatch.setattr(MODULE, "side_by_side", lambda *arguments: dict(reversed(timed(*arguments).items())))
     more = {"max_trials": 2, "directory": copy, "control": False, **settings, "max_loss": 0.9}
     fast = compress(model, digits["train"], goal="fastest", **more)
     assert {row.original_ms for row in fast.rows} == {8.0}
@@ -339,15 +338,6 @@ def test_the_original_is_said_to_be_itself_where_nothing_is_better(model, digits
     assert (found.chosen.speedup, found.chosen.reduction) == (1, 1)
     assert "it is the original's float file." in found.reason
     assert "times" not in found.reason
-
-
-def test_an_original_no_better_than_a_guess_is_told_once_and_in_the_reason(model, digits, tmp_path):
-    held = digits["held_out"][0], (digits["held_out"][1] + 1) % 10
-    with pytest.warns(UserWarning, match="always guessing the commonest class") as caught:
-        found = compress(model, digits["train"], held_out=held, max_trials=0, formats=[], directory=tmp_path, verbose=0)
-    (told,) = [str(one.message) for one in caught if "The original gets" in str(one.message)]
-    assert found.reason.endswith(told)
-    assert f"gets {found.original.accuracy:.1%} of the 450 samples" in found.reason
 
 
 @pytest.mark.slow
