@@ -23,8 +23,9 @@ def check_computation(model: keras.Model) -> None:
         if layer.compute_dtype in ("float16", "bfloat16") or getattr(layer, "quantization_mode", None):
             raise InvalidArgument(
                 f"Expected layers that compute in float32, but {layer.name!r} has the dtype policy "
-                f"{layer.dtype_policy.name!r}. Rebuild the model under float32 and hand the weights over with "
-                "set_weights; the exported file can be made smaller then."
+                f"{layer.dtype_policy.name!r}. Rebuild the model under float32 and hand the weights over by "
+                "model.save_weights('w.weights.h5') and rebuilt.load_weights('w.weights.h5'), since set_weights leaves out "
+                "what an adapted Normalization computes with; the exported file can be made smaller then."
             )
 
 

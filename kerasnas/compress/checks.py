@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasnas.derived_state import check_derived
 from kerasnas.errors import InvalidArgument, KerasNASError
 
 __all__ = ["check_converged", "check_model", "check_parity", "check_settings"]
@@ -41,7 +42,7 @@ def check_settings(epochs: int, batch_size: int, learning_rate: float) -> None:
 
 
 def check_model(model: Any) -> None:
-    """Raise InvalidArgument unless it is a built Sequential or Functional model of one input and one output."""
+    """Raise InvalidArgument unless it is a built model of one input and one output that computes with its weights."""
     if not isinstance(model, keras.Model):
         hint = " Load it with keras 3 (keras.saving.load_model)." if "keras" in type(model).__module__ else ""
         raise InvalidArgument(f"Expected a keras.Model of Keras 3, got {type(model).__module__}.{type(model).__name__}.{hint}")
@@ -53,6 +54,7 @@ def check_model(model: Any) -> None:
         raise InvalidArgument(
             f"Expected one input and one output, '{model.name}' has {len(model.inputs)} and {len(model.outputs)}."
         )
+    check_derived(model)
 
 
 def check_converged(model: Any, learning_rate: float) -> None:

@@ -26,6 +26,7 @@ from kerasnas.compression_search.proposer import Proposer
 from kerasnas.compression_search.recipe import Recipe
 from kerasnas.compression_search.results import chosen_path, replaced, write_chosen, write_result
 from kerasnas.errors import DiskFull, InvalidArgument, KerasNASError
+from kerasnas.guessing import warn_of_guessing
 from kerasnas.search.project_lock import project_lock
 from kerasnas.strategies import Dyna, Strategy
 
@@ -137,7 +138,7 @@ def compress(
         if replaces is not None:
             progress.say(replaces)
         search = _Search(model, train, bench, recipe, journal, aim, batch_size, seed, progress)
-        search.run(strategy or Dyna(initial=6), max_trials, max_time)
+        caveat = search.run(strategy or Dyna(initial=6), max_trials, max_time)
         original, rows, chosen = search.judge()
         trial = next(trial for trial in journal.trials if trial["number"] == chosen.trial)
         network = model if chosen.trial == 0 else load_made_of(model, journal.model_path(chosen.trial))
@@ -166,7 +167,7 @@ def compress(
             n_held_out=len(held[1]),
             control=scratch,
             test=examined,
-            reason=_reason(aim, chosen, rows, len(held[1])),
+            reason=f"{_reason(aim, chosen, rows, len(held[1]))} {caveat}".rstrip(),
             seconds=journal.seconds,
             sha256=certificate.file["sha256"],
             replaces=replaces,
@@ -194,14 +195,15 @@ class _Search:
         self._goal, self._batch_size, self._seed, self._progress = goal, batch_size, seed, progress
         self._least = min(LEAST_BYTES.get(name, 1.0) for name in ("float32", *bench.formats))
 
-    def run(self, strategy: Strategy, max_trials: int, max_time: float | None) -> None:
-        """Measure the original, then networks that a strategy proposes."""
+    def run(self, strategy: Strategy, max_trials: int, max_time: float | None) -> str:
+        """Measure the original, then networks that a strategy proposes; return what is to be said against the original."""
         if not self._journal.trials:
             self._progress.now("the original")
             self._add({"number": 0, "choices": {}, "phase": "original", "settings": {}}, self._model)
         self._right = self._bench.right(self._original_file)
+        caveat = warn_of_guessing(float(self._right.mean()), self._bench.truth)
         if not self._recipe.decisions:
-            return
+            return caveat
         proposer = Proposer(self._recipe, strategy, self._seed)
         screened = 0  # in a row
         for trial in self._journal.trials[1:]:
@@ -225,6 +227,7 @@ class _Search:
                 screened = 0
                 self._try(trial)
             self._tell(proposer, self._journal.trials[-1])
+        return caveat
 
     def judge(self) -> tuple[Candidate, list[Candidate], Candidate]:
         """Return the original's float file, all files, those of the front timed once more in turns, and the chosen one."""

@@ -15,6 +15,7 @@ from kerasnas.compression_search.compression import Compression, front_of, gain_
 from kerasnas.compression_search.network_files import FORMATS_TRIED, Bench, check_formats
 from kerasnas.compression_search.results import chosen_path, replaced, write_chosen, write_result
 from kerasnas.errors import KerasNASError
+from kerasnas.guessing import warn_of_guessing
 
 __all__ = ["prune_and_measure"]
 
@@ -74,6 +75,7 @@ def prune_and_measure(
         stale.unlink()
     files, unwritten = zip(*(bench.write(network, networks, str(i)) for i, network in enumerate((model, small))), strict=True)
     original = files[0]["float32"], bench.right(files[0]["float32"])
+    caveat = warn_of_guessing(float(original[1].mean()), held[1])
     measured = [bench.measure(network, files[i], i, original) for i, network in enumerate((model, small))]
     rows = [row for found, _ in measured for row in found]
     failures = {**unwritten[1], **measured[1][1]}
@@ -117,6 +119,7 @@ def prune_and_measure(
             f"and {times(chosen.speedup, 'faster', 'slower')} than the original, with "
             f"{loss_text(chosen.loss, chosen.loss_error)} on {len(held[1]):,} held-out samples.{gain_caveat(chosen)}"
             + "".join(f" There is no {name} file of it: {why}" for name, why in failures.items())
+            + (f" {caveat}" if caveat else "")
         ),
         seconds=time.perf_counter() - start,
         sha256=certificate.file["sha256"],

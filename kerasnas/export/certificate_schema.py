@@ -54,6 +54,7 @@ _SCHEMA: dict[str, Any] = {
             "max_abs_difference": Named(Maybe("number")),
             "top1_agreement": Named("number"),
             "atol": Maybe("number"),
+            "bounds": Perhaps(Named("number")),
             "batch_sizes": ["count"],
             "n_samples": "count",
             "data": "text",

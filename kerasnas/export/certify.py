@@ -74,7 +74,7 @@ def certify(
             file is added.
         provenance: where the model comes from, plain values: a search's folder, the winner's trial_id and hyperparameters, ...
         atol: largest difference from `model` that is allowed where `file` is the path of a float file, in the units of the
-            outputs; None for what is allowed when a file of its format is written.
+            outputs; None for what is allowed when a file of its format is written, see `verify`.
         min_agreement: share of the samples to which a quantised file must give the same class as `model`, in [0, 1]; of an
             output without classes, least 1 - its relative difference. A single column names a class where it is a
             probability, or where `y` tells the classes. It is not for the record of a file that was compared when it was made.
@@ -221,8 +221,9 @@ def _parity(
     told = verification.to_dict()
     if judged or not lossy:
         verification.raise_for_mismatch()
-        bounds = [("at most", told["atol"], "is allowed"), ("an agreement of at least", told.get("min_agreement"), "is asked")]
-        criterion = ", ".join(f"{words} {bound:g} {end}" for words, bound, end in bounds if bound is not None)
+        asked, allowed_text = verification.min_agreement, verification.allowed
+        bounds = [] if allowed_text is None else [f"at most {allowed_text} is allowed"]
+        criterion = ", ".join([*bounds, *([] if asked is None else [f"an agreement of at least {asked:g} is asked"])])
         return {**told, "criterion": criterion}
     criterion = _agreement(verification)
     if not verification.passed:

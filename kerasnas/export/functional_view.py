@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import keras
 
+from kerasnas.derived_state import check_derived
 from kerasnas.errors import InvalidArgument
 from kerasnas.export.samples import TensorSpec
 
@@ -42,7 +43,8 @@ def functional_view(model: keras.Model, *, allow_texts: bool = False) -> Functio
         A view that shares the layers of `model` and bears its name.
 
     Raises:
-        InvalidArgument: if `model` is not a Keras 3 model, is not built, has no graph of layers, or takes texts.
+        InvalidArgument: if `model` is not a Keras 3 model, is not built, has no graph of layers, takes texts, or does not
+            compute with the weights that it holds.
     """
     if not isinstance(model, keras.Model):
         came = f"{type(model).__module__}.{type(model).__name__}"
@@ -70,6 +72,7 @@ def functional_view(model: keras.Model, *, allow_texts: bool = False) -> Functio
             f"Expected a model that computes what its graph of layers does, but {type(model).__name__} has its own `call`. "
             "Rebuild it as keras.Model(inputs, outputs)."
         )
+    check_derived(model)
     texts = _texts(flat, allow_texts)
     return FunctionalView(model=flat, inputs=input_specs, outputs=output_specs, texts=texts)
 

@@ -26,6 +26,7 @@ from kerasnas.export.saved_model import save_for_litert, signature_names
 from kerasnas.export.tf2onnx_repairs import scope_of
 from kerasnas.export.verify import run_keras, verify
 from kerasnas.export_checks import check_class_names, check_computation, check_preprocessing, check_shares
+from kerasnas.guessing import warn_of_guessing
 from kerasnas.litert import LITERT_FORMATS, append_facts, convert_saved_model, open_litert
 
 __all__ = ["to_litert"]
@@ -72,7 +73,8 @@ def to_litert(
         preprocessing: what goes in, as for `to_onnx`.
         batch_size: size that the file is fixed to; None leaves it free. Fixed to 1 the file needs fewer operators, which
             microcontrollers want and recurrent layers need, unless built with unroll=True, as integer formats ask of them.
-        atol: largest absolute difference of real formats, in the units of the outputs, > 0; 1e-4 for float32, 1e-2 for float16.
+        atol: largest absolute difference of real formats, in the units of the outputs, > 0; 1e-4 for float32, 1e-2 for float16,
+            both more of large outputs, see `verify`.
         max_loss: largest loss of accuracy that integer formats may have, a share of the samples in [0, 1].
         min_agreement: least agreement that they must have, in [0, 1].
 
@@ -137,6 +139,7 @@ def to_litert(
                 came = file_classes(draft, run_in_batches(session, samples, batch_size or 32)[0])
                 accuracy = float(np.mean(came == classes))
                 keras_accuracy = float(np.mean(model_classes(view.model, run_keras(view, samples)[0]) == classes))
+                warn_of_guessing(keras_accuracy, classes)
             if accuracy is not None and keras_accuracy is not None and not keras_accuracy - accuracy <= max_loss:
                 raise ExportMismatch(
                     f"Expected a file that loses at most {max_loss:g} of accuracy, but on {len(classes)} samples it has "

@@ -9,7 +9,7 @@ def measured(*, lossy: bool) -> dict[str, str]:
     Args:
         lossy: whether the file was quantised.
     """
-    allowed = "parity.min_agreement decides" if lossy else "at most parity.atol passes"
+    allowed = "parity.min_agreement decides" if lossy else "at most parity.bounds passes"
     return {
         "file.sha256": "SHA-256 of the bytes of the file",
         "file.size_bytes": "bytes of the file",

@@ -57,7 +57,8 @@ def to_onnx(
             {"input": "raw pixels", "range": [0, 16]}, where `range` is the lowest and highest value of an input.
         x: samples to compare on, shape (samples, ...); several inputs as a list or a dict by name. None draws 32 from a
             fixed seed: uniform in the `range` of `preprocessing`, in [0, 1] where there is none.
-        atol: largest absolute difference from Keras that passes, in the units of the outputs, > 0.
+        atol: largest absolute difference from Keras that passes, in the units of the outputs, > 0; the default grows with
+            outputs above 26, see `verify`.
         slim: whether onnxslim folds and merges what it can, before the file is compared with Keras.
 
     Returns:

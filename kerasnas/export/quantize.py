@@ -24,6 +24,7 @@ from kerasnas.export.quantized_file import write_quantized_file
 from kerasnas.export.samples import check_labels, check_samples, shapes_of
 from kerasnas.export.sensitive_nodes import sensitive_nodes
 from kerasnas.export.session import Session, open_session
+from kerasnas.guessing import warn_of_guessing
 
 __all__ = ["quantize"]
 
@@ -97,6 +98,8 @@ def quantize(
         files = {"float32": session.path}
         known: dict[str, Any] = {"weighted": weighted_operators(work / "prepared.onnx"), "threshold": threshold}
         found = [measure("float32", session.path, expected, held, truth, **known)]
+        accuracy = found[0].accuracy
+        caveat = "" if accuracy is None or truth is None else warn_of_guessing(accuracy, truth)
 
         def attempt(name: str, title: str, left: Sequence[str] = ()) -> QuantizationCandidate:
             made = work / f"{len(files)}.onnx"
@@ -148,7 +151,7 @@ def quantize(
         candidates=tuple(found),
         goal=goal,
         max_loss=max_loss,
-        reason=reason,
+        reason=f"{reason} {caveat}".rstrip(),
         instruction_set=instructions,
         n_calibration=len(next(iter(seen.values()))),
         n_measured=len(next(iter(held.values()))),

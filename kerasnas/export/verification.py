@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ class Verification:
     """How far a file was measured to be from its Keras model.
 
     Attributes:
-        passed: True if every output, at every batch size, was finite, within `atol` of Keras (of tiny outputs, a tenth of their
-            largest value) and as close as `min_agreement` says, where those are not None.
+        passed: True if every output, at every batch size, was finite, within its bound of Keras and as close as `min_agreement`
+            says, where those are not None.
         reason: why it did not pass, or None.
         max_abs_difference: output name -> largest absolute difference, in the units of the output; NaN if either side
             gave NaN or infinity, or the file did not run.
@@ -26,7 +26,7 @@ class Verification:
             largest column of outputs of shape (batch, columns), of a single column only where it was compared as a class.
         relative_difference: output name -> root mean square difference over the standard deviation of Keras' output; the
             largest over the batch sizes; NaN as above.
-        atol: largest difference that passes, or None.
+        atol: largest difference that was asked for, or None.
         min_agreement: least `top1_agreement` that passes, or least 1 - `relative_difference` of an output without classes; or
             None.
         batch_sizes: at which the file was run.
@@ -37,6 +37,8 @@ class Verification:
         file_sha256: SHA-256 of the bytes of the file that was compared.
         model_sha256: SHA-256 of the configuration, weights and vocabularies of the model that it was compared with; None where
             a layer cannot tell its configuration.
+        bounds: output name -> largest difference that passes: `atol`, or what `verify` takes in its place where the values of
+            the output are tiny or large; empty where agreement alone decides.
     """
 
     passed: bool
@@ -53,6 +55,7 @@ class Verification:
     provider: str
     file_sha256: str
     model_sha256: str | None
+    bounds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def worst(self) -> float:
@@ -66,6 +69,7 @@ class Verification:
             "max_abs_difference": _finite(self.max_abs_difference),
             "relative_difference": _finite(self.relative_difference),
             "top1_agreement": dict(self.top1_agreement),
+            "bounds": dict(self.bounds),
             "batch_sizes": list(self.batch_sizes),
         }
 
@@ -79,8 +83,16 @@ class Verification:
             )
 
     @property
+    def allowed(self) -> str | None:
+        """The largest difference that passes, in words: one number, or one for each output; None if there is no bound."""
+        if len(set(self.bounds.values())) > 1:
+            return ", ".join(f"{bound:.4g} in {name!r}" for name, bound in self.bounds.items())
+        bound = next(iter(self.bounds.values()), self.atol)
+        return None if bound is None else f"{bound:.4g}"
+
+    @property
     def _bound(self) -> str:
-        bounds = [] if self.atol is None else [f"{self.atol:g}"]
+        bounds = [] if self.allowed is None else [self.allowed]
         return " and ".join(bounds + ([] if self.min_agreement is None else [f"an agreement of {self.min_agreement:g}"]))
 
     @property

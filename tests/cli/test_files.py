@@ -43,6 +43,7 @@ def test_a_bare_keras_file_without_data_gets_no_invented_facts(tmp_path, capsys)
     assert certificate.provenance == {"model": "table.keras"}
 
 
+@pytest.mark.filterwarnings("ignore:The original gets:UserWarning")  # it is not trained
 def test_export_in_fewer_bits(tmp_path, capsys):
     keras.utils.set_random_seed(0)
     hidden = [keras.layers.Flatten(), keras.layers.Dense(64, "relu"), keras.layers.Dense(10, "softmax")]
@@ -56,6 +57,7 @@ def test_export_in_fewer_bits(tmp_path, capsys):
     assert min(small["verification"]["top1_agreement"].values()) >= 0.9
     assert f"net-quantized.onnx: {small['format']} is the smallest" in (printed := " ".join(capsys.readouterr().out.split()))
     assert "its certificate net-quantized.json" in printed
+    assert "always guessing the commonest class" in printed
     (step,) = Certificate.load(tmp_path / "net-quantized.json").compression
     assert (step["method"], step["goal"], step["calibration_samples"]) == ("quantize", "size", 300)
     assert Certificate.load(tmp_path / "net.json").file["opset"] == 15

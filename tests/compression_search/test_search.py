@@ -163,6 +163,7 @@ def copy(found, tmp_path):
     return shutil.copytree(found.path.parent, tmp_path / "copy")
 
 
+@pytest.mark.filterwarnings("ignore:The original gets:UserWarning")  # it is not trained
 def test_a_function_without_a_name_is_that_of_the_original(digits, tmp_path):
     times = 0.5
     halve = layers.Lambda(lambda v: v * times, output_shape=(16,))
@@ -225,8 +226,7 @@ def test_the_last_timing_is_what_is_told_and_decides(copy, model, digits, settin
     def timed(files, *others):
         return {name: (float(1 + i), 8.0) for i, name in enumerate(reversed(files))}
 
-    module = importlib.import_module("kerasnas.compression_search.search")
-    monkeypatch.setattr(module, "side_by_side", lambda *arguments: dict(reversed(timed(*arguments).items())))
+    monkeypatch.setattr(MODULE, "side_by_side", lambda *arguments: dict(reversed(timed(*arguments).items())))
     more = {"max_trials": 2, "directory": copy, "control": False, **settings, "max_loss": 0.9}
     fast = compress(model, digits["train"], goal="fastest", **more)
     assert {row.original_ms for row in fast.rows} == {8.0}

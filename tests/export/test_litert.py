@@ -65,6 +65,12 @@ def run_plainly(path, x):
     return np.concatenate(rows)
 
 
+def test_a_model_no_better_than_a_guess_is_told(tmp_path, digits, model):
+    x, y = digits[0][1300:1400], (digits[1][1300:1400] + 1) % 10
+    with pytest.warns(UserWarning, match="of the 100 samples .* always guessing the commonest class"):
+        to_litert(model, tmp_path / "m.tflite", x=x, y=y)
+
+
 @pytest.mark.parametrize("format", ["float32", "float16", "int8", "int16"])
 def test_the_file_computes_what_keras_does(tmp_path, digits, model, format):
     x, y = digits

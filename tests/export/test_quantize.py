@@ -118,6 +118,15 @@ def test_the_file_carries_the_metadata_and_is_standard(tmp_path, digits, file):
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_a_file_no_better_than_a_guess_is_told_once_and_in_the_reason(tmp_path, digits, file):
+    x, y = digits[0][900:1000], (digits[1][900:1000] + 1) % 10
+    with pytest.warns(UserWarning, match="y is ordered as in training") as caught:
+        found = quantize(file, x, y=y, goal="size", formats=["float16"], path=tmp_path / "m.onnx", rounds=1)
+    (told,) = [str(one.message) for one in caught if "The original gets" in str(one.message)]
+    assert found.reason.endswith(told)
+    assert "of the 50 samples" in found.reason
+
+
 def test_goals(tmp_path, digits, file, by_size):
     chosen = {}
     for goal in ("latency", "size", "accuracy"):
@@ -247,6 +256,7 @@ def test_a_failed_write_keeps_the_older_file(tmp_path, digits, file, monkeypatch
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.filterwarnings("ignore:The original gets:UserWarning")
 def test_agreement_is_asked_for_even_where_accuracy_does_not_suffer(tmp_path, digits, file):
     x, y = digits[0][:200], (digits[1][:200] + 5) % 10  # hardly any is right: nothing can be lost
     settings = {"formats": ["float16"], "goal": "size", "path": tmp_path / "m.onnx", "rounds": 1}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasnas.errors import ExportMismatch, InvalidArgument
-from kerasnas.export import Verification, to_onnx, verify
+from kerasnas.export import Verification, certify, to_litert, to_onnx, verify
 
 
 def linear(kernel, bias=None, output_name="y"):
@@ -230,3 +230,47 @@ def test_what_float16_allows_is_nothing_for_tiny_outputs(tmp_path, write_linear)
     assert not verify(small, half(np.zeros((3, 3))), EYE, atol=1e-2).passed
     assert verify(small, half(5.01e-3 * EYE), EYE, atol=1e-2).passed
     assert verify(small, write_linear(tmp_path / "m.onnx", np.zeros((3, 3))), EYE, atol=1e-2).passed  # as was asked for
+
+
+def prices(scale=1.0):
+    """Return weights of outputs of 200,000, and those of outputs that are far too large by `scale` of it."""
+    return np.full((3, 1), 2e5 * scale)
+
+
+def test_large_outputs_may_differ_by_the_roundings_of_float32(tmp_path, write_linear):
+    bound = 32 * 2.0**-23 * 2e5
+    for scale, passes in [(1, True), (1 + 2**-22, True), (1 + 3e-6, True), (1 + 5e-6, False), (1.01, False)]:
+        outcome = verify(linear(prices()), write_linear(tmp_path / "m.onnx", prices(scale)), EYE)
+        assert outcome.passed is passes
+        assert (outcome.atol, outcome.bounds) == (1e-4, {"y": pytest.approx(bound)})
+    assert outcome.reason == "the largest difference is 2e+03 in 'y', whose largest value is 2e+05"
+    assert f"(must be within {bound:.4g})" in str(outcome)
+    given = verify(linear(prices()), write_linear(tmp_path / "m.onnx", prices(1 + 1e-6)), EYE, atol=2e-4)
+    assert (given.passed, given.bounds) == (False, {"y": 2e-4})  # who gives a bound means it
+
+
+def test_probabilities_beside_large_outputs_keep_their_bound(tmp_path):
+    inputs = keras.Input((3,), name="x")
+    price = keras.layers.Rescaling(1e5, 2e5, name="price")(keras.layers.Dense(1, name="d")(inputs))
+    model = keras.Model(inputs, [price, keras.layers.Dense(2, activation="softmax", name="kind")(inputs)])
+    file = to_onnx(model, tmp_path / "m.onnx")
+    assert file.verification.bounds == {"price": pytest.approx(0.9, abs=0.5), "kind": 1e-4}
+    assert "0.0001 in 'kind'" in str(file)
+    parity = certify(file, model=model).parity
+    assert (parity["bounds"], parity["atol"]) == (file.verification.bounds, 1e-4)
+    assert "in 'price', 0.0001 in 'kind' is allowed" in parity["criterion"]
+    model.get_layer("kind").set_weights([w + 1e-3 * np.arange(2) for w in model.get_layer("kind").get_weights()])
+    with pytest.raises(ExportMismatch, match=r"difference is [0-9.e-]+ in 'kind'"):
+        certify(file, model=model)  # again by the bounds of both
+
+
+def test_litert_files_of_large_outputs_pass_by_the_same_bound(tmp_path):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8,), name="x")
+    price = keras.layers.Rescaling(1e6, 1e6)(keras.layers.Dense(1)(keras.layers.Dense(128, activation="relu")(inputs)))
+    model, x = keras.Model(inputs, price), np.random.default_rng(0).normal(size=(50, 8))
+    largest = np.abs(model.predict(x, verbose=0)).max()
+    file = to_litert(model, tmp_path / "m.tflite", x=x)
+    (bound,) = file.verification.bounds.values()
+    assert bound == pytest.approx(32 * 2.0**-23 * largest)
+    assert certify(file.path, model=model, x=x).parity["bounds"] == file.verification.bounds

@@ -8,9 +8,10 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from kerasnas.cost.graph import inner_graph
+from kerasnas.derived_state import derive
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution
-from kerasnas.explain.model.weights_copied import copy_weights, refresh
+from kerasnas.explain.model.weights_copied import copy_weights
 from kerasnas.explain.whole_number import require_seed
 
 __all__ = ["map_correlation", "randomised", "randomisation_cascade", "rounded"]
@@ -87,7 +88,7 @@ def _cascade(model: keras.Model, seed: int | None) -> Iterator[tuple[str, Any]]:
             variable.assign(rng.permutation(values.reshape(-1)).reshape(values.shape))
             shuffled.add(id(variable))
         for part in layer._flatten_layers():
-            refresh(part)
+            derive(part)
         yield path, copy
     if not shuffled:
         raise InvalidArgument(f"Expected a model with weights; {model.name!r} has none.")

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import keras
+from kerasnas.derived_state import derive
 
-__all__ = ["copy_weights", "refresh"]
+__all__ = ["copy_weights"]
 
 
 def copy_weights(source: Any, copy: Any) -> None:
@@ -14,10 +14,4 @@ def copy_weights(source: Any, copy: Any) -> None:
     """
     copy.set_weights(source.get_weights())
     for layer in copy._flatten_layers():
-        refresh(layer)
-
-
-def refresh(layer: Any) -> None:
-    """Let a layer derive anew what it computes with from its weights."""
-    if isinstance(layer, keras.layers.Normalization):
-        layer.finalize_state()
+        derive(layer)

@@ -24,7 +24,7 @@ from kerasnas.cli import main
 from kerasnas.errors import ExportMismatch, InvalidArgument
 from kerasnas.export import Certificate, certify
 from kerasnas.export.certificate import certificate_path
-from kerasnas.export.certificate_schema import _SCHEMA, Maybe, Named
+from kerasnas.export.certificate_schema import _SCHEMA, Maybe, Named, Perhaps
 from kerasnas.export.model_digest import weights_sha256
 from kerasnas.export.processor import processor
 from kerasnas.export.self_test import fixed_samples
@@ -232,9 +232,16 @@ def test_what_is_no_certificate_at_all(text, tmp_path):
         Certificate.load(tmp_path / "nothing.json")
 
 
+def test_a_certificate_of_before_there_were_bounds_by_output_is_whole(made, tmp_path):
+    content = made[1].to_dict()
+    del content["parity"]["bounds"]
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    assert Certificate.load(tmp_path / "c.json").check(made[0]).passed
+
+
 def _places(kind, value):
     """Yield holder, key and kind of everything that the schema asks for in a certificate."""
-    kind = kind.kind if isinstance(kind, Maybe) else kind
+    kind = kind.kind if isinstance(kind, Maybe | Perhaps) else kind
     if value is None or isinstance(kind, str):
         return
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
@@ -252,7 +259,7 @@ def test_no_damage_to_what_is_asked_for_passes(made, data):
     places = [place for place in _places(_SCHEMA, content) if place[2] != "anything"]
     holder, key, kind = places[data.draw(st.integers(0, len(places) - 1))]
     wrong = data.draw(st.sampled_from([{"a"}, -1.5, "no date", math.nan, True]))
-    kind = kind.kind if isinstance(kind, Maybe) else kind
+    kind = kind.kind if isinstance(kind, Maybe | Perhaps) else kind
     if (kind, wrong) in (("text", "no date"), ("number", -1.5), ("flag", True)):
         wrong = {"a"}  # JSON has no sets
     holder[key] = wrong
