@@ -9,6 +9,8 @@ from kerasnas.errors import InvalidArgument
 
 __all__ = ["check_derived", "derive"]
 
+_EPSILONS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+
 
 def derive(layer: Any) -> None:
     """Let a layer derive anew what it computes with from its weights."""
@@ -31,12 +33,16 @@ def check_derived(model: keras.Model) -> None:
 
 
 def _is_stale(layer: keras.layers.Normalization) -> bool:
-    if layer.input_mean is not None or not layer.built:  # given as arguments there are no weights of them
+    # Given as arguments, or without a shape to build from, there are no weights of them.
+    if layer.input_mean is not None or getattr(layer, "adapt_mean", None) is None:
         return False
     for used, weight in ((layer.mean, layer.adapt_mean), (layer.variance, layer.adapt_variance)):
-        # In the precision of what is used: a layer that computes in half precision rounds its weights.
-        expected = keras.ops.cast(keras.ops.reshape(weight, used.shape), used.dtype)
-        came, expected = keras.ops.convert_to_numpy(used), keras.ops.convert_to_numpy(expected)
-        if not np.array_equal(came.astype("float64"), expected.astype("float64"), equal_nan=True):
+        try:
+            came, expected = (keras.ops.convert_to_numpy(each).astype("float64") for each in (used, weight))
+        except (NotImplementedError, TypeError):  # made while another layer was traced: no numbers
+            return True
+        # Rounded in half precision where it computes in it, and by the last bit where weights were averaged.
+        eps = _EPSILONS.get(keras.backend.standardize_dtype(used.dtype), 2.0**-23)
+        if not np.allclose(came, expected.reshape(came.shape), rtol=16 * eps, atol=1e-30, equal_nan=True):
             return True
     return False

@@ -1,7 +1,7 @@
 """Pictures and labels as users have them, checked and turned into arrays."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ __all__ = [
     "class_weights",
     "collect",
     "encode_labels",
-    "looks_channels_first",
     "pixel_range",
     "split",
     "to_codes",
@@ -105,7 +104,7 @@ def to_images(x: Any, *, name: str = "x") -> NDArray[Any]:
         )
     if 0 in images.shape:
         raise InvalidArgument(f"Expected {name} to hold pictures, got shape {images.shape}.")
-    if looks_channels_first(images.shape):
+    if images.shape[1] in (1, 3, 4) and images.shape[3] > 4 and images.shape[2] > 4:
         raise InvalidArgument(
             f"Expected the channels of {name} last, but shape {images.shape} looks like channels first. "
             f"Use np.moveaxis({name}, 1, -1)."
@@ -116,11 +115,6 @@ def to_images(x: Any, *, name: str = "x") -> NDArray[Any]:
         if not np.isfinite(images).all():
             raise InvalidArgument(f"Expected finite numbers in {name}, got NaN or infinity. Clean or fill them first.")
     return images
-
-
-def looks_channels_first(shape: Sequence[int]) -> bool:
-    """Tell whether pictures of shape (samples, a, b, c) have as few layers as channels on their first axis, not on the last."""
-    return shape[1] in (1, 3, 4) and min(shape[2:]) > 4
 
 
 def pixel_range(*images: NDArray[Any]) -> tuple[float, float]:

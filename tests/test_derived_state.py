@@ -81,3 +81,16 @@ def test_models_that_compute_with_their_weights_pass(policy):
     check_derived(model)
     given = layers.Normalization(mean=3.0, variance=2.0, dtype=policy)
     check_derived(keras.Sequential([keras.Input((4,)), given]))
+
+
+def test_averaged_weights_are_those_that_it_computes_with_but_for_the_last_bit():
+    model, scale = build()
+    scale.adapt(X)
+    weights = model.get_weights()
+    model.set_weights([np.mean([w, w, w, w, w], axis=0) if w.dtype == np.float32 else w for w in weights])
+    check_derived(model)
+    scale.adapt_mean.assign(np.nextafter(scale.adapt_mean.numpy(), np.float32(1e9)))
+    check_derived(model)
+    scale.adapt_mean.assign(scale.adapt_mean.numpy() * 1.0001)
+    with pytest.raises(InvalidArgument, match="finalize_state"):
+        check_derived(model)

@@ -25,6 +25,7 @@ def test_a_model_no_better_than_a_guess_is_told_with_both_shares(accuracy):
     [
         (18 / 149, TEN),
         (0.93, np.repeat([0, 1], [92, 8])),  # uneven: an honest model is hardly above 92 %
+        (0.91, np.repeat([0, 1], [92, 8])),  # or below, if it looks for the rare class
         (0.0, np.arange(12)),  # too few samples to tell
         (0.5, np.repeat([0, 1], [6, 6])),
         (1.0, np.zeros(50, int)),  # a single class: always guessing it is right

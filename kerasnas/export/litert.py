@@ -73,8 +73,8 @@ def to_litert(
         preprocessing: what goes in, as for `to_onnx`.
         batch_size: size that the file is fixed to; None leaves it free. Fixed to 1 the file needs fewer operators, which
             microcontrollers want and recurrent layers need, unless built with unroll=True, as integer formats ask of them.
-        atol: largest absolute difference of real formats, in the units of the outputs, > 0; 1e-4 for float32, 1e-2 for float16,
-            both more of large outputs, see `verify`.
+        atol: largest absolute difference of real formats, in the units of the outputs, > 0; 1e-4 for float32, which
+            grows with large outputs, see `verify`; 1e-2 for float16.
         max_loss: largest loss of accuracy that integer formats may have, a share of the samples in [0, 1].
         min_agreement: least agreement that they must have, in [0, 1].
 

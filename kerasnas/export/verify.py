@@ -30,7 +30,7 @@ _KERAS_BATCH = 128
 _ATOL = 1e-4
 # More than this share of the largest value of an output is no rounding, however small; what float32 cannot tell from 0 is.
 _SHARE, _NOTHING = 0.1, 1.2e-7
-# Roundings of float32, at the largest value of an output, that the default bound leaves room for: above values of 1000
+# Roundings of float32, at the usual value of an output, that the default bound leaves room for: above values of 1000
 # 1e-4 is less than one. Networks of up to eight layers, dense, convolutional and recurrent, were measured to differ by 0 to 9.
 _ROUNDINGS = 32
 
@@ -60,8 +60,9 @@ def verify(
             preprocessing metadata, in [0, 1] where there is none; whole numbers of the same range for integer inputs.
         atol: largest absolute difference that passes, in the units of the outputs, > 0. Up to the default, and of files in
             float16, a tenth of the largest value of an output is the bound where that is less: 1e-4 says nothing of outputs
-            of 1e-5. At the default 32 roundings of float32 at the largest value are the bound where they are more, which is
-            above 26: no file can be within 1e-4 of prices of 200,000. None judges by agreement alone.
+            of 1e-5. At the default, 1e-4, 32 roundings of float32 at the median size of an output's smallest column are the
+            bound where they are more, which is above 26: no file can be within 1e-4 of prices of 200,000. None judges by
+            agreement alone.
         min_agreement: least share of samples of the same class that passes, in [0, 1]; for an output without classes, least 1 -
             its relative difference. None does not judge by it. Of several columns the largest is the class.
         batch_sizes: sizes to run the file at, each >= 1.
@@ -155,12 +156,17 @@ def _bound(atol: float, y: np.ndarray, is_half: bool) -> float:
     default, largest = ATOL["float16"] if is_half else _ATOL, _largest(y)
     if atol > default or not math.isfinite(largest):
         return float(atol)
-    rounding = _ROUNDINGS * float(np.finfo(np.float32).eps) * largest if atol in (default, _ATOL) else 0.0
+    rounding = _ROUNDINGS * float(np.finfo(np.float32).eps) * _usual(y) if atol in (default, _ATOL) else 0.0
     return float(min(max(atol, rounding), max(_SHARE * largest, _NOTHING)))
 
 
 def _largest(y: np.ndarray) -> float:
     return float(np.max(np.abs(y.astype(np.float64)), initial=0.0))
+
+
+def _usual(y: np.ndarray) -> float:
+    """Return the median size of an output's smallest column: a price beside probabilities must not loosen their bound."""
+    return float(np.median(np.abs(y.astype(np.float64)).reshape(-1, y.shape[-1]), axis=0).min()) if y.size else 0.0
 
 
 class _DoesNotRun(Exception):

@@ -264,13 +264,26 @@ def test_probabilities_beside_large_outputs_keep_their_bound(tmp_path):
         certify(file, model=model)  # again by the bounds of both
 
 
+@pytest.mark.parametrize(
+    ("kernel", "samples"),
+    [
+        (np.array([[1.0, 2.0, 2e5]] * 3), EYE),  # a price beside values of another size in one output
+        (np.array([[1.0, 2.0, -1e9]] * 3), EYE),  # a column that is masked
+        (np.array([[1.0, 2.0, 3.0]] * 3), np.vstack([EYE] * 10 + [[1e6, 0, 0]]).astype("float32")),  # a wild sample
+    ],
+)
+def test_a_large_value_does_not_loosen_the_bound_of_the_others(kernel, samples, tmp_path, write_linear):
+    wrong = kernel + np.array([0.01, 0, 0])
+    assert not verify(linear(kernel), write_linear(tmp_path / "m.onnx", wrong), samples).passed
+
+
 def test_litert_files_of_large_outputs_pass_by_the_same_bound(tmp_path):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8,), name="x")
     price = keras.layers.Rescaling(1e6, 1e6)(keras.layers.Dense(1)(keras.layers.Dense(128, activation="relu")(inputs)))
     model, x = keras.Model(inputs, price), np.random.default_rng(0).normal(size=(50, 8))
-    largest = np.abs(model.predict(x, verbose=0)).max()
+    usual = np.median(np.abs(model.predict(x, verbose=0)))
     file = to_litert(model, tmp_path / "m.tflite", x=x)
     (bound,) = file.verification.bounds.values()
-    assert bound == pytest.approx(32 * 2.0**-23 * largest)
+    assert bound == pytest.approx(32 * 2.0**-23 * usual)
     assert certify(file.path, model=model, x=x).parity["bounds"] == file.verification.bounds

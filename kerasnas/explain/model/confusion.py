@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from kerasnas.errors import InvalidArgument
 from kerasnas.explain.model.attribution import Attribution
 from kerasnas.explain.model.class_labels import class_labels
+from kerasnas.explain.model.image_batch import looks_channels_first
 from kerasnas.explain.model.png_file import png_path, write_png
 from kerasnas.explain.model.score_view import ScoreView
 from kerasnas.explain.whole_number import require_whole_number
@@ -158,7 +159,12 @@ def confusion(
         matrix=matrix,
         mistakes=tuple(Mistake(int(i), int(true[i]), int(predicted[i]), float(np.exp(sure[i]))) for i in surest),
         wrong=len(wrong),
-        images=np.moveaxis(view.images[surest], 1, -1) if view.channels_first else view.images[surest],
+        images=_channels_last(view.images[surest], bool(view.channels_first)),
         attribution=attribution,
         labels=tuple(str(label) for label in (labels if labels is not None else range(view.classes))),
     )
+
+
+def _channels_last(images: np.ndarray, convolved_first: bool) -> np.ndarray:
+    """Return images with their channels last; a model may turn them round only inside."""
+    return np.moveaxis(images, 1, -1) if convolved_first and looks_channels_first(images.shape) else images

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerasnas.errors import InvalidArgument
-from kerasnas.image_data import looks_channels_first
 
-__all__ = ["image_batch", "require_channels_last", "sample_batch"]
+__all__ = ["image_batch", "looks_channels_first", "require_channels_last", "sample_batch"]
 
 
 def image_batch(images: ArrayLike, input_shape: Sequence[int | None]) -> np.ndarray:
@@ -59,6 +58,14 @@ def image_batch(images: ArrayLike, input_shape: Sequence[int | None]) -> np.ndar
     if array.size == 0:
         raise InvalidArgument(f"Expected {wanted} with at least one image; came shape {array.shape}.")
     return _finite(array, "images")
+
+
+def looks_channels_first(shape: Sequence[int]) -> bool:
+    """Tell whether samples of a shape are pictures with their channels first: one row of many channels is so if square."""
+    if len(shape) != 4:
+        return False
+    _, first, rows, last = shape
+    return min(rows, last) > 4 and (first in (3, 4) or (first == 1 and rows == last))
 
 
 def require_channels_last(images: np.ndarray) -> None:

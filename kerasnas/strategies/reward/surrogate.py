@@ -23,7 +23,7 @@ _FEWEST_TARGETS = 3
 class Surrogate:
     """An ensemble of reward models on top of what earlier searches say.
 
-    Targets are those of `rank_normal`. With earlier searches, the ensemble learns what is left of the targets when the
+    Targets are those of a `Scale`. With earlier searches, the ensemble learns what is left of the targets when the
     prediction of the earlier ensembles, times a regression slope, is taken off.
 
     Args:

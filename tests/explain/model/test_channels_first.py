@@ -105,3 +105,25 @@ def test_a_file_and_a_function_of_channels_first_are_refused(images, tmp_path):
     # What the message says to do.
     found = occlusion(lambda x: mean_colours(np.moveaxis(x, -1, 1)), np.moveaxis(images[0], 1, -1)[:2], patch=3)
     assert found.values.shape == (2, 9, 8)
+
+
+def test_a_signal_of_one_row_is_no_picture_of_one_channel():
+    """Shape (1, time, features) with the channels last, as of an EEG: a function of it is explained."""
+    signals = np.random.default_rng(0).normal(size=(2, 1, 16, 8)).astype("float32")
+
+    def first_half(x):
+        score = 1 / (1 + np.exp(-x[:, 0, :8].mean(axis=(1, 2))))
+        return np.stack([score, 1 - score], axis=1)
+
+    maps = occlusion(first_half, signals, patch=1, stride=1, target=0)
+    assert np.abs(maps.values[:, 0, :8]).min() > 0
+    assert np.abs(maps.values[:, 0, 8:]).max() == 0
+
+
+def test_pictures_of_a_model_that_turns_them_round_inside_stay_as_they_are():
+    inputs = keras.Input((12, 10, 1))
+    inner = keras.layers.Conv2D(2, 3, data_format="channels_first")(keras.layers.Permute((3, 1, 2))(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(inner)))
+    x = np.random.default_rng(0).random((12, 12, 10, 1)).astype("float32")
+    found = confusion(model, x, np.arange(12) % 2)
+    np.testing.assert_array_equal(found.images, x[[mistake.index for mistake in found.mistakes]])
