@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasnas.derived_state import derive
+
 __all__ = ["Topology", "on", "single"]
 
 
@@ -42,6 +44,8 @@ class Topology:
             else:
                 fan_in = 4 if weight.ndim == 1 else int(np.prod(weight.shape[:-1]))
                 weight.assign(rng.normal(0, fan_in**-0.5, weight.shape))
+        for layer in model._flatten_layers():
+            derive(layer)
         return model
 
 
