@@ -16,8 +16,8 @@ import numpy as np
 from kerasnas.strategies import Discrete
 from kerasnas.strategies.encoding import Encoding
 from kerasnas.strategies.policy import AutoregressivePolicy
-from kerasnas.strategies.reward.base import rank_normal
 from kerasnas.strategies.reward.network import NetworkEnsemble
+from kerasnas.strategies.reward.scale import rank_normal
 
 BATCHES = (64, 512, 4_096, 32_768)
 SECONDS = 2.0

@@ -9,7 +9,7 @@ from kerasnas.strategies.base import Observation
 from kerasnas.strategies.decision import Decision
 from kerasnas.strategies.encoding import Encoding
 from kerasnas.strategies.one_thread import one_thread
-from kerasnas.strategies.reward.base import from_rank_normal, rank_normal
+from kerasnas.strategies.reward.scale import RankScale
 from kerasnas.strategies.reward.surrogate import Surrogate
 
 __all__ = ["BestArm", "best_arm"]
@@ -52,13 +52,13 @@ def best_arm(decisions: Sequence[Decision], observations: Sequence[Observation])
     if np.isnan(scores).all():
         raise ValueError(f"Expected at least one observation with a finite score, got {len(scores)} without.")
     encoding = Encoding(decisions)
-    units, targets = encoding.encode([choices for choices, _ in observations]), rank_normal(scores)
+    units, scale = encoding.encode([choices for choices, _ in observations]), RankScale(scores)
     surrogate = Surrogate(encoding, networks=False)  # a report should not have to start a backend
-    surrogate.tune(units, targets)
-    surrogate.fit(units, targets)
+    surrogate.tune(units, scale.targets)
+    surrogate.fit(units, scale.targets)
     mean, deviation = surrogate.predict(units)
-    mean = mean + _PARTICULAR * (targets - mean)
-    low, middle, high = (from_rank_normal(m, scores) for m in (mean - deviation, mean, mean + deviation))
+    mean = mean + _PARTICULAR * (scale.targets - mean)
+    low, middle, high = (scale.scores(m) for m in (mean - deviation, mean, mean + deviation))
     failed = np.isnan(scores)
     index = int(np.argmax(np.where(failed, -np.inf, mean)))
     half_width = (high - low) / 2

@@ -14,8 +14,7 @@ from kerasnas.strategies.encoding import Encoding
 from kerasnas.strategies.one_thread import one_thread
 from kerasnas.strategies.policy import Adam, AutoregressivePolicy
 from kerasnas.strategies.ppo import surrogate_weights
-from kerasnas.strategies.reward.base import rank_normal
-from kerasnas.strategies.reward.scale import LinearScale, RankScale, Scale
+from kerasnas.strategies.reward.scale import LinearScale, RankScale, Scale, rank_normal
 from kerasnas.strategies.reward.surrogate import Surrogate
 from kerasnas.strategies.space import changes
 

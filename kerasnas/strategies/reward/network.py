@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasnas.strategies.encoding import Encoding
-from kerasnas.strategies.reward.base import RewardModel, rank_normal
+from kerasnas.strategies.reward.base import RewardModel
+from kerasnas.strategies.reward.scale import rank_normal
 
 __all__ = ["NetworkEnsemble"]
 

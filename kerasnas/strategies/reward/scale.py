@@ -4,10 +4,10 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
+from scipy.stats import rankdata
 
-from kerasnas.strategies.reward.base import from_rank_normal, rank_normal
-
-__all__ = ["LinearScale", "RankScale", "Scale", "lowest_usual"]
+__all__ = ["LinearScale", "RankScale", "Scale", "from_rank_normal", "lowest_usual", "rank_normal"]
 
 Array = NDArray[np.float64]
 
@@ -72,6 +72,34 @@ class LinearScale:
         centre, unit, size = self._line
         with np.errstate(over="ignore"):
             return np.asarray((centre + unit * targets) * size if self._known else np.full(np.shape(targets), np.nan))
+
+
+def rank_normal(scores: Array) -> Array:
+    """Return the normal quantiles of the ranks of `scores`; NaN and infinity (failed trials) share the lowest rank.
+
+    The result does not depend on the unit of the scores, and no outlier can bend a model that is fitted to it.
+    """
+    ranks = rankdata(np.where(np.isfinite(scores), scores, -np.inf))
+    return np.asarray(ndtri((ranks - 0.5) / max(len(scores), 1)), np.float64)
+
+
+def from_rank_normal(targets: Array, scores: Array) -> Array:
+    """Return the scores that stand at `targets` on the scale of `rank_normal(scores)`; linear between them and beyond.
+
+    Beyond the best and the worst the slope is that between the median and them.
+    """
+    finite = scores[np.isfinite(scores)]
+    if not finite.size:
+        return np.full(np.shape(targets), np.nan)
+    known, first = np.unique(rank_normal(scores)[np.isfinite(scores)], return_index=True)
+    values = finite[first]
+    result = np.interp(targets, known, values)
+    if len(known) > 1:
+        centre, median = float(np.median(known)), float(np.median(values))
+        for end, outside in ((-1, targets > known[-1]), (0, targets < known[0])):
+            slope = (values[end] - median) / (known[end] - centre) if known[end] != centre else 0.0
+            result = np.where(outside, values[end] + slope * (targets - known[end]), result)
+    return np.asarray(result)
 
 
 def lowest_usual(scores: Array, units: Array) -> float:

@@ -8,12 +8,11 @@ from scipy.stats import spearmanr
 
 from kerasnas.strategies import Condition, Discrete, Range
 from kerasnas.strategies.encoding import Encoding
-from kerasnas.strategies.reward.base import from_rank_normal, rank_normal
 from kerasnas.strategies.reward.ensemble import RewardEnsemble, rank_correlation
 from kerasnas.strategies.reward.features import FeatureMaps
 from kerasnas.strategies.reward.gaussian_process import GaussianProcess, _parts, _squared_distance
 from kerasnas.strategies.reward.network import NetworkEnsemble
-from kerasnas.strategies.reward.scale import LinearScale
+from kerasnas.strategies.reward.scale import LinearScale, from_rank_normal, rank_normal
 from kerasnas.strategies.reward.surrogate import Surrogate
 from kerasnas.strategies.reward.trees import TreeEnsemble
 
