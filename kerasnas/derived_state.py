@@ -24,7 +24,17 @@ def check_derived(model: keras.Model) -> None:
     Otherwise the model is not the one that it would be after saving and loading it.
     """
     for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.Normalization) and _is_stale(layer):
+        if not isinstance(layer, keras.layers.Normalization):
+            continue
+        try:
+            stale = _is_stale(layer)
+        except (NotImplementedError, TypeError) as error:  # TensorFlow's and JAX's, of a value that was only traced
+            raise InvalidArgument(
+                f"Expected the Normalization {layer.name!r} to hold the mean and variance that it computes with, but they were "
+                "made while the layer around it was traced, and Keras cannot predict with them. Call layer.finalize_state() of "
+                "that layer, or build it in the `build` of the layer around it."
+            ) from error
+        if stale:
             raise InvalidArgument(
                 f"Expected the Normalization {layer.name!r} to compute with the mean and variance in its weights, but it "
                 "computes with others: set_weights does not hand them on. Call layer.finalize_state() of that layer, or copy "
@@ -37,10 +47,7 @@ def _is_stale(layer: keras.layers.Normalization) -> bool:
     if layer.input_mean is not None or getattr(layer, "adapt_mean", None) is None:
         return False
     for used, weight in ((layer.mean, layer.adapt_mean), (layer.variance, layer.adapt_variance)):
-        try:
-            came, expected = (keras.ops.convert_to_numpy(each).astype("float64") for each in (used, weight))
-        except (NotImplementedError, TypeError):  # made while another layer was traced: no numbers
-            return True
+        came, expected = (keras.ops.convert_to_numpy(each).astype("float64") for each in (used, weight))
         # Rounded in half precision where it computes in it, and by the last bit where weights were averaged.
         eps = _EPSILONS.get(keras.backend.standardize_dtype(used.dtype), 2.0**-23)
         if not np.allclose(came, expected.reshape(came.shape), rtol=16 * eps, atol=1e-30, equal_nan=True):

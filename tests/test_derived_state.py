@@ -94,3 +94,25 @@ def test_averaged_weights_are_those_that_it_computes_with_but_for_the_last_bit()
     scale.adapt_mean.assign(scale.adapt_mean.numpy() * 1.0001)
     with pytest.raises(InvalidArgument, match="finalize_state"):
         check_derived(model)
+
+
+class _Around(layers.Layer):
+    """A layer of one's own whose parts Keras builds while it traces the call."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = layers.Normalization(name="scale")
+
+    def call(self, x):
+        return self.scale(x)
+
+
+def test_a_mean_that_was_only_traced_is_told_and_the_advice_works():
+    inputs = keras.Input((4,))
+    around = _Around()
+    model = keras.Model(inputs, layers.Dense(2)(around(inputs)))
+    with pytest.raises(InvalidArgument, match=r"'scale'.*traced.*finalize_state\(\)"):
+        check_derived(model)
+    around.scale.finalize_state()
+    check_derived(model)
+    assert np.isfinite(model.predict(X, verbose=0)).all()
