@@ -146,16 +146,19 @@ def noise(own: Array, others: Array) -> float:
         own: values of a curve after each epoch, shape (t,).
         others: the same of other curves, shape (n, epochs); not finite where an epoch failed or was not trained.
     """
-    each = [squares for row in others if len(squares := _noise_squares(row))]
-    usual = float(np.median([np.median(squares) for squares in each]) / special.chdtri(1, 0.5)) if each else 0.0
-    squares = np.minimum(_noise_squares(own), _NOISIEST**2 * usual)
+    each = _noise_squares(others)
+    each = each[np.isfinite(each).any(axis=1)]
+    usual = float(np.median(np.nanmedian(each, axis=1)) / special.chdtri(1, 0.5)) if len(each) else 0.0
+    squares = _noise_squares(own[None])
+    squares = np.minimum(squares[np.isfinite(squares)], _NOISIEST**2 * usual)
     return float(np.sqrt((squares.sum() + _NOISE_EPOCHS * usual) / (len(squares) + _NOISE_EPOCHS)))
 
 
 def _noise_squares(values: Array) -> Array:
+    """Return a twentieth of the squares of the third differences of each row, NaN where one has no number."""
     with np.errstate(over="ignore", invalid="ignore"):
-        squares = np.diff(values[np.isfinite(values)], 3) ** 2 / 20
-    return np.asarray(squares[np.isfinite(squares)])
+        squares = np.diff(values, 3, axis=1) ** 2 / 20
+    return np.asarray(np.where(np.isfinite(squares), squares, np.nan))
 
 
 def _spread(best: float, ends: Array, others: list[float]) -> float | None:
