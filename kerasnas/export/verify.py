@@ -166,7 +166,8 @@ def _largest(y: np.ndarray) -> float:
 
 def _usual(y: np.ndarray) -> float:
     """Return the median size of an output's smallest column: a price beside probabilities must not loosen their bound."""
-    return float(np.median(np.abs(y.astype(np.float64)).reshape(-1, y.shape[-1]), axis=0).min()) if y.size else 0.0
+    columns = np.abs(y.astype(np.float64)).reshape(-1, y.shape[-1] if y.ndim > 1 else 1)
+    return float(np.median(columns, axis=0).min()) if y.size else 0.0
 
 
 class _DoesNotRun(Exception):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kerasnas.errors import ExportMismatch, InvalidArgument
 from kerasnas.export import Verification, certify, to_litert, to_onnx, verify
+from kerasnas.export.verify import _usual
 
 
 def linear(kernel, bias=None, output_name="y"):
@@ -275,6 +276,12 @@ def test_probabilities_beside_large_outputs_keep_their_bound(tmp_path):
 def test_a_large_value_does_not_loosen_the_bound_of_the_others(kernel, samples, tmp_path, write_linear):
     wrong = kernel + np.array([0.01, 0, 0])
     assert not verify(linear(kernel), write_linear(tmp_path / "m.onnx", wrong), samples).passed
+
+
+def test_the_usual_value_of_an_output_without_columns_is_that_of_its_samples():
+    assert _usual(np.array([1.0, 2e5, 2e5])) == 2e5
+    assert _usual(np.array([[0.1, 2e5], [0.3, 1e5], [0.2, 3e5]])) == 0.2
+    assert _usual(np.zeros((0, 3))) == 0.0
 
 
 def test_litert_files_of_large_outputs_pass_by_the_same_bound(tmp_path):

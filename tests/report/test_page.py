@@ -309,6 +309,7 @@ def test_files_and_pruning(page_of, project, tmp_path):
     assert "small.onnx 0.9100 5,350 25 % 30 20 0.0354 2.5e-07 - same class for 98.4 % of 64 test pictures" in words
     assert "raw pixels, small.onnx on the 5,000 of them that chose nothing" in words
     assert "small.onnx : U8U8 is <the> smallest." in words
+    assert "batch sizes 1 and 7, at most 0.0001 allowed" in words  # a run folder of before there were bounds by output
     assert "its certificate ( small.json ): hashes" in words
     assert "kerasnas verify small.onnx checks" in words
     assert "onnxruntime 1.2.3, abacus" in words
@@ -319,6 +320,9 @@ def test_files_and_pruning(page_of, project, tmp_path):
     assert "other.onnx" not in drifts[: drifts.index("Pruning made")]
     assert "50 % of the prunable kernel weights exactly zero and fine-tuned for 6 epochs" in words
     assert "20 kB gzipped became 10 kB; test accuracy 0.9700 became 0.9600" in words
+    row["verification"]["bounds"] = {"price": 0.76, "kind": 1e-4, "kind_2": 1e-4}
+    (tmp_path / "verification.json").write_text(json.dumps({"files": [row]}))
+    assert "at most 0.76 and 0.0001 allowed" in page_of(tmp_path).words
 
 
 def test_each_chart_of_the_page_is_also_a_file(project, evaluation, tmp_path):
