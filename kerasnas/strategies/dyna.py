@@ -29,7 +29,7 @@ _BATCH, _ROUNDS, _MORE_ROUNDS = 48, 10, 1
 # The share of early trials that are changes to the best one, where there are points to begin with, and of how many decisions.
 _NEAR, _MOVES = 0.75, 4
 # Near-copies of earlier trials differ from them in decisions of more values than this alone, and there by less than this; where
-# they are more than this share of all trials, ranks tell luck apart.
+# they are more than this share of all trials, most of the scale of ranks would be luck.
 _FINE, _NEARBY, _CROWDED = 32, 0.1, 0.1
 # What the policy's candidates are compared with.
 _DRAWN, _ELITES, _MUTANTS = 32, 8, 12
