@@ -9,7 +9,7 @@ from kerasnas.strategies.base import Observation
 from kerasnas.strategies.decision import Decision
 from kerasnas.strategies.encoding import Encoding
 from kerasnas.strategies.one_thread import one_thread
-from kerasnas.strategies.reward.scale import RankScale
+from kerasnas.strategies.reward.scale import near_copies, scale_for
 from kerasnas.strategies.reward.surrogate import Surrogate
 
 __all__ = ["BestArm", "best_arm"]
@@ -52,7 +52,8 @@ def best_arm(decisions: Sequence[Decision], observations: Sequence[Observation])
     if np.isnan(scores).all():
         raise ValueError(f"Expected at least one observation with a finite score, got {len(scores)} without.")
     encoding = Encoding(decisions)
-    units, scale = encoding.encode([choices for choices, _ in observations]), RankScale(scores)
+    units = encoding.encode([choices for choices, _ in observations])
+    scale = scale_for(units, scores, near_copies(units, encoding.sizes))
     surrogate = Surrogate(encoding, networks=False)  # a report should not have to start a backend
     surrogate.tune(units, scale.targets)
     surrogate.fit(units, scale.targets)

@@ -14,7 +14,7 @@ from kerasnas.strategies.encoding import Encoding
 from kerasnas.strategies.one_thread import one_thread
 from kerasnas.strategies.policy import Adam, AutoregressivePolicy
 from kerasnas.strategies.ppo import surrogate_weights
-from kerasnas.strategies.reward.scale import LinearScale, RankScale, Scale, rank_normal
+from kerasnas.strategies.reward.scale import Scale, is_near_copy, rank_normal, scale_for
 from kerasnas.strategies.reward.surrogate import Surrogate
 from kerasnas.strategies.space import changes
 
@@ -28,9 +28,6 @@ _GROWTH = 1.15
 _BATCH, _ROUNDS, _MORE_ROUNDS = 48, 10, 1
 # The share of early trials that are changes to the best one, where there are points to begin with, and of how many decisions.
 _NEAR, _MOVES = 0.75, 4
-# Near-copies of earlier trials differ from them in decisions of more values than this alone, and there by less than this; where
-# they are more than this share of all trials, most of the scale of ranks would be luck.
-_FINE, _NEARBY, _CROWDED = 32, 0.1, 0.1
 # What the policy's candidates are compared with.
 _DRAWN, _ELITES, _MUTANTS = 32, 8, 12
 
@@ -64,7 +61,6 @@ class Dyna(Strategy):
         self._encoding = Encoding(decisions)
         self._units: Array = np.empty((0, len(decisions)))
         self._scores: Array = np.empty(0)
-        self._near = np.array([_NEARBY if size is None or size > _FINE else 1e-9 for size in self._encoding.sizes])
         self._copies: list[bool] = []
         self._points: Array = np.empty((0, len(decisions)))
         self._tried: set[Hashable] = set()
@@ -87,8 +83,7 @@ class Dyna(Strategy):
     def observe(self, choices: Choices, score: float) -> None:
         """Remember a trial; what follows from it is worked out when it is needed."""
         row = self._encoding.encode([choices])
-        apart = np.abs(np.nan_to_num(self._units, nan=-1.0) - np.nan_to_num(row, nan=-1.0))
-        self._copies.append(bool((apart <= self._near).all(axis=1).any()))
+        self._copies.append(is_near_copy(row[0], self._units, self._encoding.sizes))
         self._units = np.concatenate([self._units, row])
         self._scores = np.append(self._scores, score)
         self._tried.update(self._encoding.keys(row))
@@ -124,8 +119,7 @@ class Dyna(Strategy):
 
     def _scale(self, count: int) -> Scale:
         """Return the first `count` scores on the scale of the reward models."""
-        units, scores = self._units[:count], self._scores[:count]
-        return LinearScale(units, scores) if sum(self._copies[:count]) > _CROWDED * count else RankScale(scores)
+        return scale_for(self._units[:count], self._scores[:count], self._copies[:count])
 
     def _prepare(self) -> bool:
         """Tune the models and train the policy as of the last checkpoint; tell whether they are to be relied on."""

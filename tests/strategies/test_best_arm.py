@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kerasnas.strategies import Discrete
+from kerasnas.strategies import Discrete, Range
 from kerasnas.strategies.best_arm import best_arm
 from kerasnas.strategies.space import enumerate_choices
 
@@ -35,6 +35,26 @@ def test_without_noise_it_is_the_best_one_and_the_means_are_the_scores():
     assert scores[arm.index] == max(scores)
     assert np.mean(np.abs(np.array(arm.mean) - scores)) < 0.5
     assert all(s >= 0 for s in arm.std)
+
+
+def test_the_means_of_near_copies_say_how_far_they_can_be_trusted():
+    """A search that has closed in on the best of three real numbers: 20 trials all over the space, 40 close to each other.
+
+    Two deviations each way cover the truth in .92 of the cases; on ranks, most of whose scale is luck among the 40, in .79.
+    """
+    reals = [Range(name=name, low=0.0, high=1.0) for name in "abc"]
+    covered = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        places = np.concatenate([rng.random((20, 3)), 0.5 + 0.08 * rng.uniform(-1, 1, (40, 3))])
+        truths = -((places - 0.5) ** 2).sum(axis=1)
+        observations = [
+            (dict(zip("abc", place.tolist(), strict=True)), score)
+            for place, score in zip(places, truths + 0.01 * rng.normal(size=60), strict=True)
+        ]
+        arm = best_arm(reals, observations)
+        covered.append(np.mean(np.abs(np.array(arm.mean) - truths) < 2 * np.array(arm.std)))
+    assert np.mean(covered) > 0.87
 
 
 def test_failed_observations_have_no_mean_and_never_win():

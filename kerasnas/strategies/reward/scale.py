@@ -1,5 +1,6 @@
 """The scales that scores are put on for the reward models: about normal, with mean 0 and deviation 1."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -7,7 +8,17 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-__all__ = ["LinearScale", "RankScale", "Scale", "from_rank_normal", "lowest_usual", "rank_normal"]
+__all__ = [
+    "LinearScale",
+    "RankScale",
+    "Scale",
+    "from_rank_normal",
+    "is_near_copy",
+    "lowest_usual",
+    "near_copies",
+    "rank_normal",
+    "scale_for",
+]
 
 Array = NDArray[np.float64]
 
@@ -15,6 +26,9 @@ Array = NDArray[np.float64]
 _FAR = 10.0
 # How many rows that lie far apart tell what is usual: a quarter of all, between these.
 _FEWEST, _MOST = 10, 64
+# Near-copies differ in decisions of more values than this alone, and there by less than this share of the range; where they are
+# more than this share of all trials, most of the scale of ranks would be luck.
+_FINE, _NEARBY, _CROWDED = 32, 0.1, 0.1
 
 
 class Scale(Protocol):
@@ -72,6 +86,35 @@ class LinearScale:
         centre, unit, size = self._line
         with np.errstate(over="ignore"):
             return np.asarray((centre + unit * targets) * size if self._known else np.full(np.shape(targets), np.nan))
+
+
+def is_near_copy(row: Array, earlier: Array, sizes: Sequence[int | None]) -> bool:
+    """Return whether a configuration differs from one of the earlier ones by no more than a little in real numbers.
+
+    Args:
+        row: of an `Encoding`, shape (decisions,).
+        earlier: shape (trials, decisions).
+        sizes: how many values each decision has; None for a real number.
+    """
+    allowed = np.array([_NEARBY if size is None or size > _FINE else 1e-9 for size in sizes])
+    apart = np.abs(np.nan_to_num(earlier, nan=-1.0) - np.nan_to_num(row, nan=-1.0))
+    return bool((apart <= allowed).all(axis=1).any())
+
+
+def near_copies(units: Array, sizes: Sequence[int | None]) -> list[bool]:
+    """Return of each row whether it is a near-copy of one before it; arguments as for `is_near_copy`."""
+    return [is_near_copy(row, units[:i], sizes) for i, row in enumerate(units)]
+
+
+def scale_for(units: Array, scores: Array, copies: Sequence[bool]) -> Scale:
+    """Return the scale that suits these trials: that of ranks, unless more than a tenth of the trials are near-copies.
+
+    Args:
+        units: rows of an `Encoding`, shape (trials, decisions).
+        scores: shape (trials,), higher is better; not finite for a failed trial.
+        copies: of each trial whether it is a near-copy of an earlier one.
+    """
+    return LinearScale(units, scores) if sum(copies) > _CROWDED * len(scores) else RankScale(scores)
 
 
 def rank_normal(scores: Array) -> Array:
