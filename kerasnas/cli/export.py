@@ -106,6 +106,10 @@ def command(
         )
     for row in rows:
         click.echo(f"wrote {run.folder / row['file']} and its certificate {row['certificate']}")
+    for name in run.outdated(rows):
+        option = "--quantize" if name.endswith(".onnx") else f"--litert {Path(name).stem.rpartition('-')[2]}"
+        other = f"{run.folder / name} was made of other weights than the network has now"
+        click.echo(f"Warning: {other}. Remove it, or write it anew with {option}.", err=True)
 
 
 def export(

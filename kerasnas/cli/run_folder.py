@@ -18,6 +18,7 @@ from kerasnas.datasets import Dataset, load
 from kerasnas.errors import InvalidArgument
 from kerasnas.estimators import ImageClassifier
 from kerasnas.export.certificate import certificate_path
+from kerasnas.export.model_digest import weights_sha256
 from kerasnas.image_data import encode_labels, pixel_range
 from kerasnas.keras_file import load_model
 
@@ -228,6 +229,16 @@ class Run:
         told = _read_if_there(self.folder / "verification.json")
         return [row for row in told.get("files", ()) if row["file"] not in gone and (self.folder / row["file"]).is_file()]
 
+    def outdated(self, rows: Sequence[dict[str, Any]]) -> list[str]:
+        """Return the exported files that are not of these rows, and whose certificates are of other weights."""
+        written, found = {row["file"] for row in rows}, []
+        for variant in self.variants():
+            others = [name for name in _exported(variant.name) if name not in written and (self.folder / name).is_file()]
+            weights = weights_sha256(variant.classifier.model_) if others else None
+            certified = {name: _certified_weights(self.folder / name) for name in others}
+            found += [name for name, of in certified.items() if of not in (None, weights)]
+        return found
+
     @property
     def _made_of(self) -> tuple[str, str]:
         """Name the network beside the model that `kerasnas compress` made it of, and how; "" if there is none."""
@@ -331,6 +342,13 @@ class Run:
 
 def _is_certificate(path: Path) -> bool:
     return path.is_file() and "kerasnas_certificate" in path.read_text(encoding="utf-8", errors="replace")
+
+
+def _certified_weights(path: Path) -> str | None:
+    """Return the digest of the weights of which an exported file was made; None if no certificate tells it."""
+    certificate = certificate_path(path)
+    told = _read_if_there(certificate).get("model") if _is_certificate(certificate) else None
+    return told.get("weights_sha256") if isinstance(told, dict) else None
 
 
 def _is_run(folder: Path) -> bool:

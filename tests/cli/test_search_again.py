@@ -92,3 +92,23 @@ def test_a_winner_of_other_labels_or_judged_on_other_pictures_is_another(run, tm
         path.write_text(json.dumps({**json.loads(path.read_text()), key: other}))
         assert run(0) == 0
         assert _there(tmp_path / "run") == set()
+
+
+def test_files_of_an_earlier_network_are_told(tmp_path, capsys):
+    network = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3, "softmax")])
+    network.save(tmp_path / "net.keras")
+    command = ["export", str(tmp_path / "net.keras")]
+    assert main([*command, "--litert", "float16"]) == 0
+    assert main(command) == 0
+    assert "other weights" not in capsys.readouterr().err  # the file beside it is of the same network
+    network.set_weights([w + 1 for w in network.get_weights()])
+    network.save(tmp_path / "net.keras")
+    assert main(command) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "net-float16.tflite was made of other weights" in told
+    assert "anew with --litert float16." in told
+    assert main([*command, "--litert", "float16"]) == 0
+    assert "other weights" not in capsys.readouterr().err
+    (tmp_path / "net-quantized.onnx").write_bytes(b"no file of ours")
+    assert main(command) == 0
+    assert "other weights" not in capsys.readouterr().err
