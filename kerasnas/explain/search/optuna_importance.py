@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kerasnas.errors import MissingExtra
 from kerasnas.strategies.decision import Decision, Range
 
-__all__ = ["METHODS", "Method", "optuna_importance"]
+__all__ = ["METHODS", "Method", "optuna_importance", "quiet_optuna"]
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -59,7 +59,7 @@ def optuna_importance(
     columns = np.flatnonzero(active.sum(axis=0) >= _FEWEST)
     if len(scores) < _FEWEST or np.ptp(scores) == 0 or not len(columns):
         return importances
-    with _quiet_optuna() as optuna:
+    with quiet_optuna() as optuna:
         if method == "ped_anova":
             share = min(max(_BEST_SHARE, _FEWEST_BEST / len(scores)), 0.5)
             evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=share)
@@ -113,7 +113,7 @@ def _values(decision: Decision, units: Array) -> list[Any]:
 
 
 @contextmanager
-def _quiet_optuna() -> Iterator[Any]:
+def quiet_optuna() -> Iterator[Any]:
     """Yield Optuna with its log and its warnings (experimental arguments, regimes of few trials) silenced."""
     try:
         import optuna
