@@ -1,6 +1,7 @@
 """Which way metrics are better, and objectives that weigh how well a network does against what it costs."""
 
 import contextlib
+import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ _SHARES |= {"r2_score", "cosine_similarity", "pearson_correlation", "concordance
 _LARGER = _SHARES | {"true_positives", "true_negatives"}
 _SMALLER = {"loss", "crossentropy", "ce", "false_positives", "false_negatives", "root_mean_squared_error"}
 _SMALLER |= {"logcosh", "log_cosh_error"}
+_COMMON = ("val_accuracy", "val_loss", "accuracy", "loss", "val_auc", "val_precision", "val_recall", "val_f1_score", "val_mae")
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -65,8 +67,10 @@ def with_direction(objective: Any) -> Any:
     if not isinstance(objective, str):
         return objective
     if (direction := direction_of(objective)) is None:
+        near = difflib.get_close_matches(objective, _COMMON, n=1, cutoff=0.8)
+        meant = f"Did you mean {near[0]!r}? Else pass" if near else "Pass"
         raise InvalidArgument(
-            f"Expected an objective of which is known whether larger is better, got {objective!r}. Pass "
+            f"Expected an objective of which is known whether larger is better, got {objective!r}. {meant} "
             f'keras_tuner.Objective("{objective}", "max") if it is, or "min".'
         )
     return kt.Objective(objective, direction)

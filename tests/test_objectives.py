@@ -167,5 +167,7 @@ def test_names_of_objectives_get_their_direction():
     assert with_direction(None) is None
     with pytest.raises(InvalidArgument, match=r"whether larger is better, got 'val_x'. Pass keras_tuner.Objective\(\"val_x\""):
         with_direction("val_x")
+    with pytest.raises(InvalidArgument, match=r"Did you mean 'val_accuracy'\? Else pass keras_tuner.Objective"):
+        with_direction("val_acuracy")
     assert DynaOracle(objective="val_f1_score").objective.direction == "max"
     assert MnasNetReward("val_f1_score").metric == "val_f1_score"

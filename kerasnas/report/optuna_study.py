@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from kerasnas.errors import InvalidArgument
@@ -32,8 +33,9 @@ def to_optuna(
     Called again, while the search is running or later, it adds the trials that have ended since; a study in which some have
     become others (taken up again, or scored anew) is made anew. A trial of the study has the values of the objectives, the
     hyperparameters that its network used, and as user attributes the rest: the metrics, the epochs, what proposed it, why it
-    was stopped or failed. With one objective its values at the epochs, from 0, are the intermediate ones. Trials that were
-    stopped early are "pruned", as Optuna calls it: its `best_trial` is the best of the others.
+    was stopped or failed. Where the objective is a metric of every epoch, its values there, from 0, are the intermediate
+    ones, means over the executions. Trials that a stopping rule has ended are "pruned", as Optuna calls it: its `best_trial`
+    is the best of the others.
 
     Args:
         search: a record, the project folder of a search, or the run folder of `kerasnas search`; it may be running.
@@ -88,8 +90,9 @@ def _frozen(optuna: Any, record: SearchRecord, trial: TrialRecord, distributions
     used = {name: value for name, value in trial.values.items() if name in distributions and name not in trial.unused}
     values = _values(record, trial)
     states = optuna.trial.TrialState
-    state = states.FAIL if values is None else states.PRUNED if trial.stopped else states.COMPLETE
-    curve = trial.curves[-1].get(record.objective, ()) if len(record.objectives) == 1 and trial.curves else ()
+    ruled = trial.stopped is not None and trial.stopped.get("rule") != "time"
+    state = states.FAIL if values is None else states.PRUNED if ruled else states.COMPLETE
+    curve = _curve(record.objective, trial) if len(record.objectives) == 1 else ()
     file = record.path / f"trial_{trial.trial_id}" / "trial.json"
     ended = datetime.fromtimestamp(file.stat().st_mtime) if file.exists() else datetime.now()
     frozen = optuna.trial.create_trial(
@@ -102,6 +105,13 @@ def _frozen(optuna: Any, record: SearchRecord, trial: TrialRecord, distributions
     )
     frozen.datetime_start, frozen.datetime_complete = ended - timedelta(seconds=trial.seconds or 0.0), ended
     return frozen
+
+
+def _curve(objective: str, trial: TrialRecord) -> list[float]:
+    """Return the objective after each epoch, in the mean over the executions that came to it."""
+    runs = [run.get(objective, ()) for run in trial.curves]
+    epochs = max(map(len, runs), default=0)
+    return [fmean(run[epoch] for run in runs if epoch < len(run)) for epoch in range(epochs)]
 
 
 def _values(record: SearchRecord, trial: TrialRecord) -> list[float] | None:

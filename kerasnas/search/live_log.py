@@ -59,7 +59,7 @@ class LiveLog:
             attribution = grad_cam(self._tuner.load_model(trial), self._pictures)
         except InvalidArgument:
             return  # a network that has no feature maps to look at
-        log.images("grad_cam", attribution.to_image(), int(trial.trial_id) if trial.trial_id.isdecimal() else 0)
+        log.images("grad_cam", attribution.to_image(), int(trial.trial_id) + 1 if trial.trial_id.isdecimal() else 1)
 
     def _log(self) -> TensorBoardLog:
         objective = self._tuner.oracle.objective

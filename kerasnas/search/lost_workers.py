@@ -138,6 +138,8 @@ class LostWorkers:
         # KerasTuner forgets a worker that it has told to stop, and ends once none is left.
         stops = not self._seen.keys() <= {*oracle.tuner_ids, *oracle.ongoing_trials}
         left = "" if oracle.tuner_ids else f" No worker is left; the search {'ends' if stops else 'goes on when one comes'}."
+        if left and stops and oracle._retry_queue:
+            left += " Start the chief and a worker again for what is to be tried again."
         if trial is not None or sign != _GONE:
             heard = f"Nothing was heard of worker {name} for {self._patience_s:g} s." if sign != _GONE else f"{name} has ended."
             self._tuner._progress.say(f"{heard} {what}{left}")

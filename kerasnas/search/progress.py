@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -27,6 +27,7 @@ class SearchProgress:
         total: number of trials to come to in all; None if unlimited.
         epochs: epochs of one trial, for the estimate of the time left.
         several: whether the objective is made of several, which have no one best value.
+        trials: returns so many of the best trials of the search, other workers' too; all, if there are fewer.
         enabled: False prints nothing.
     """
 
@@ -38,8 +39,10 @@ class SearchProgress:
         total: int | None,
         epochs: int,
         several: bool = False,
+        trials: Callable[[int], Sequence[Any]] = lambda _: (),
         enabled: bool = True,
     ) -> None:
+        self._trials = trials
         self._objective, self._sign, self._several = objective, 1 if direction == "max" else -1, several
         self._total, self._epochs, self._enabled = total, max(epochs, 1), enabled
         self._console = Console(highlight=False)
@@ -70,14 +73,13 @@ class SearchProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._live.stop()
 
-    def resume(self, done: int, scores: Sequence[float]) -> None:
-        """Take in the trials of an earlier run, and the scores of those that have one."""
-        self._done = done
-        if not self._several:
-            self._best = (max if self._sign > 0 else min)(scores, default=None)
-        if done and self._enabled:
+    def resume(self) -> None:
+        """Take in the trials of an earlier run."""
+        self._done = sum(trial.status in ("COMPLETED", "FAILED") for trial in self._trials(1_000_000))
+        self._best = self._best_of_all()
+        if self._done and self._enabled:
             best = "" if self._several else f", best {self._objective} {_number(self._best)}"
-            self._console.print(f"Resuming after {done} trials{best}")
+            self._console.print(f"Resuming after {self._done} trials{best}")
         self._show("")
 
     def begin_trial(self, number: int) -> None:
@@ -121,9 +123,12 @@ class SearchProgress:
         seconds = time.perf_counter() - self._trial_start
         self._seconds.append(seconds)
         self._done += not again
-        best = score is not None and (self._best is None or self._sign * score > self._sign * self._best)
-        if best and not self._several:
-            self._best = score
+        best = False
+        if score is not None and not self._several:
+            of_all = self._best_of_all()  # this trial's, too; another worker's may be better
+            of_all = score if of_all is None else of_all
+            best = (self._best is None or self._sign * score > self._sign * self._best) and score == of_all
+            self._best = of_all if self._best is None or self._sign * of_all > self._sign * self._best else self._best
         if self._enabled:
             width = len(str(self._total or number))
             count = f"{number:>{width}}" + (f"/{self._total}" if self._total else "")
@@ -144,6 +149,11 @@ class SearchProgress:
                 result += f", could not go on: {reason_of(message)}" if message else ", taken up again"
             self.say(f"trial {count}  {size}  {seconds:6.1f} s  {result}")
         self._show("")
+
+    def _best_of_all(self) -> float | None:
+        """Return the best score of the search; None if there is none, or no one best."""
+        scores = [] if self._several else [trial.score for trial in self._trials(1) if trial.score is not None]
+        return scores[0] if scores else None
 
     def _show(self, epoch: str, part: float = 0.0) -> None:
         left = ""

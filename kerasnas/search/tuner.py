@@ -72,7 +72,7 @@ class NASTuner(kt.Tuner):
         limits: what no network may exceed, known before it is trained: a mapping with any of "parameters", "macs",
             "activation_bytes" and "latency_ms". A proposal that breaks one is replaced, without a trial or a failure; needs
             an oracle of kerasnas.
-        tensorboard: True writes logs for TensorBoard into `project_name/tensorboard`, on every backend.
+        tensorboard: True writes logs for TensorBoard into `project_name/tensorboard`; gradients and Grad-CAM need arrays.
         isolate: True runs the trials in a process of its own, which is reused until it has grown by 300 MB: a trial that uses
             up the memory, or crashes, is then a failed trial and not the end. Data must be arrays.
         keep_checkpoints: weights are kept for this many best trials, >= 1; with several objectives, for the front at least.
@@ -195,10 +195,10 @@ class NASTuner(kt.Tuner):
             total=self.oracle.max_trials,
             epochs=epochs_of(fit_args, fit_kwargs) * self.executions_per_trial,
             several=hasattr(objective, "objectives"),
+            trials=self.oracle.get_best_trials,
             enabled=bool(verbose),
         ) as self._progress:
-            done = [t for t in self.oracle.get_best_trials(1_000_000) if t.status in ("COMPLETED", "FAILED")]
-            self._progress.resume(len(done), [t.score for t in done if t.score is not None])
+            self._progress.resume()
             gc.freeze()  # KerasTuner collects garbage twice a trial: without what TensorFlow's import made, that takes no time
             if isinstance(self.oracle, StrategyOracle):
                 self.oracle.screen = self._screening

@@ -47,6 +47,11 @@ def project(tmp_path_factory):
     return folder / "planted"
 
 
+def with_trial(record, **what):
+    """Return the record with one trial, made of its first one that has a score."""
+    return replace(record, trials=(replace(record.completed[0], **what),))
+
+
 @pytest.fixture
 def storage(tmp_path):
     return f"sqlite:///{tmp_path / 'study.db'}"
@@ -95,6 +100,23 @@ def test_a_study_grows_with_its_search(project, storage):
     assert anew.trials[0].value == 0.5
     assert len(anew.trials) == 8
     assert optuna.get_all_study_names(storage) == ["planted"]
+
+
+def test_what_was_ended_for_its_time_may_be_the_best(project, storage):
+    record = SearchRecord.load(project)
+    states = {"time": "COMPLETE", "learning-curve": "PRUNED", "asha": "PRUNED"}
+    for rule, state in states.items():
+        ended = with_trial(record, stopped={"rule": rule, "reason": "for a reason", "details": {}})
+        study = to_optuna(ended, storage, study_name=rule)
+        assert [t.state.name for t in study.trials] == [state]
+        assert study.trials[0].user_attrs["stopped"] == "for a reason"
+
+
+def test_intermediate_values_are_means_over_the_executions(project, storage):
+    record = SearchRecord.load(project)
+    runs = ({"val_loss": (4.0, 2.0)}, {"val_loss": (3.0, 1.0, float("nan"), 0.5)}, {"loss": (9.0,)})
+    (trial,) = to_optuna(with_trial(record, curves=runs), storage).trials
+    assert trial.intermediate_values == {0: 3.5, 1: 1.5, 3: 0.5}
 
 
 def test_a_study_of_several_objectives(tmp_path, storage):

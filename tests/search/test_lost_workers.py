@@ -122,6 +122,21 @@ def test_the_search_ends_with_the_last_worker_once_one_was_told_to_stop(make):
     assert chief.said[-1].endswith("has failed. No worker is left; the search ends.")
 
 
+def test_what_no_worker_is_left_for_can_be_tried_again(make):
+    chief = Chief(make(max_trials=2, oracle_kwargs={"max_retries_per_trial": 1}))
+    first, second = chief.trials
+    chief.look(0.0, tuner0="sign", tuner1="the last sign")
+    chief.oracle.update_trial(first.trial_id, {"score": 1.0})
+    first.status = "COMPLETED"
+    chief.oracle.end_trial(first)
+    chief.oracle.tuner_ids.discard("tuner0")  # it was told to stop
+    chief.oracle.ongoing_trials.pop("tuner0", None)
+    chief.look(61.0)
+    told = chief.said[-1]
+    assert f"Its trial {second.trial_id} is to be tried again. No worker is left; the search ends." in told
+    assert told.endswith("Start the chief and a worker again for what is to be tried again.")
+
+
 def test_too_many_failures_leave_the_lock_of_an_oracle_of_keras_tuner_free(make):
     chief = Chief(make(oracle=kt.oracles.RandomSearchOracle, oracle_kwargs={"max_consecutive_failed_trials": 1}))
     chief.look(0.0, tuner1="the last sign")

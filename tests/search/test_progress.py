@@ -1,6 +1,7 @@
 """What a search prints where the output is no terminal."""
 
 import re
+from types import SimpleNamespace
 
 import keras_tuner as kt
 import numpy as np
@@ -79,6 +80,21 @@ def test_failures_and_unlimited_searches(direction, capsys):
     assert lines[1].endswith("best so far")
     assert lines[2].endswith("best so far" if direction == "min" else "(best 2.0000)")
     assert kt.Objective("loss", direction).better_than(1.0, 2.0) == lines[2].endswith("best so far")
+
+
+def test_the_best_is_that_of_all_workers(capsys):
+    known = [SimpleNamespace(score=score, status="COMPLETED") for score in (0.5, 0.25)]
+    progress = SearchProgress(objective="score", direction="max", total=9, epochs=1, trials=lambda number: known[:number])
+    with progress:
+        progress.resume()
+        known.insert(0, SimpleNamespace(score=0.75, status="COMPLETED"))  # of another worker
+        progress.end_trial(4, 0.625, {}, None)
+        known.insert(0, SimpleNamespace(score=0.875, status="COMPLETED"))
+        progress.end_trial(5, 0.875, {}, None)
+    begun, fourth, fifth = capsys.readouterr().out.splitlines()
+    assert begun == "Resuming after 2 trials, best score 0.5000"
+    assert fourth.endswith("score 0.6250 (best 0.7500)")
+    assert fifth.endswith("score 0.8750 best so far")
 
 
 def test_of_several_objectives_each_is_told(make, fake, capsys):
