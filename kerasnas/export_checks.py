@@ -9,7 +9,15 @@ import keras
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["check_class_names", "check_computation", "check_preprocessing", "check_shares"]
+__all__ = ["check_class_names", "check_computation", "check_preprocessing", "check_shares", "is_within"]
+
+
+def is_within(loss: float, most: float) -> bool:
+    """Tell whether a loss is at most so much; NaN is not.
+
+    1 - 198 / 200 is a little more than 0.01 to a computer.
+    """
+    return loss <= most + 1e-9
 
 
 def check_computation(model: keras.Model) -> None:

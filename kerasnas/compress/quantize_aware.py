@@ -3,9 +3,11 @@
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import keras
 import numpy as np
@@ -20,10 +22,13 @@ from kerasnas.compress.tfmot import load_tfmot
 from kerasnas.compress.training_data import all_samples, training_data
 from kerasnas.compress.translate import translate
 from kerasnas.errors import ExportMismatch, InvalidArgument, KerasNASError
-from kerasnas.export_checks import check_class_names, check_computation, check_preprocessing, check_shares
+from kerasnas.export_checks import check_class_names, check_computation, check_preprocessing, check_shares, is_within
 from kerasnas.litert import append_facts, convert_saved_model, open_litert, operators
 
 __all__ = ["QuantizedFile", "quantize_aware", "trainable_twin"]
+
+# Batches whose activations the ranges begin with.
+_RANGED = 32
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,8 @@ def quantize_aware(
     measured to do what the model does is put at `path`.
 
     The network is rebuilt in tf_keras and trained there; nothing is carried back to `model`, since tfmot splits and merges
-    layers. Rescaling and Normalization become a depthwise convolution of one pixel; dropout goes on.
+    layers. Rescaling and Normalization become a depthwise convolution of one pixel; dropout goes on, augmentation does not.
+    The ranges of the activations begin as those of the first batches.
 
     Args:
         model: a built Keras 3 Sequential or Functional model with one input and one output of shape (batch, classes), on the
@@ -140,6 +146,7 @@ def quantize_aware(
     loss, encode = choose_objective(model, classes)
     check_parity(model, plain, inputs[:8])
     twin = _quantized(model, plain, preserve_sparsity)
+    _find_ranges(twin, batches)
     _fit(twin, batches, loss, encode, epochs, learning_rate, seed, verbose)
     with atomic_path(target) as draft, tempfile.TemporaryDirectory(prefix="kerasnas-") as folder:
         _save(twin, model, Path(folder))
@@ -156,7 +163,7 @@ def quantize_aware(
             twin_agreement = min(twin_agreement, float(np.mean(came == simulated.argmax(axis=1))))
             accuracy = min(accuracy, float(np.mean(came == y_test)))
         keras_accuracy = float(np.mean(expected.argmax(axis=1) == y_test))
-        if not (agreement >= min_agreement and keras_accuracy - accuracy <= max_loss):
+        if not (agreement >= min_agreement and is_within(keras_accuracy - accuracy, max_loss)):
             raise ExportMismatch(
                 f"Expected a file that agrees with its Keras model for {min_agreement:g} of the samples and loses at most "
                 f"{max_loss:g} of accuracy, but on {len(x_test)} samples it agrees for {agreement:.4f} and has an accuracy of "
@@ -251,6 +258,39 @@ def _quantized(model: keras.Model, plain: Any, preserve_sparsity: bool) -> Any:
             f"Expected a model that tfmot can train for 8 bits, but '{model.name}' stopped it with {type(error).__name__}: "
             f"{error} Quantise the trained model with kerasnas.export.to_litert(format='int8')."
         ) from error
+
+
+def _find_ranges(twin: Any, batches: Any) -> None:
+    """Begin the ranges of activations as the mean over batches of their least and largest values, without any rounding.
+
+    tfmot begins them as -6 to 6, and moves them a thousandth of the way with each batch: a training of few steps would round
+    small activations coarsely and cut large ones off.
+    """
+    import tensorflow as tf
+    from tensorflow_model_optimization.python.core.quantization.keras import quantizers
+
+    seen: dict[int, tuple[Any, list[tuple[float, float]]]] = {}
+
+    def look(self: Any, inputs: Any, training: Any, weights: Any, **settings: Any) -> Any:  # noqa: ARG001
+        if isinstance(self, quantizers.MovingAverageQuantizer):
+            least, most = float(tf.reduce_min(inputs)), float(tf.reduce_max(inputs))
+            seen.setdefault(id(weights["min_var"]), (weights, []))[1].append((min(least, 0.0), max(most, 0.0)))
+        return inputs
+
+    kinds, found = [quantizers.Quantizer], []
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        found += [kind] if "__call__" in vars(kind) else []
+    with ExitStack() as stack:
+        for kind in found:
+            stack.enter_context(patch.object(kind, "__call__", look))
+        for inputs, _ in batches.take(_RANGED):
+            twin(tf.cast(inputs, tf.float32), training=False)
+    for weights, ranges in seen.values():
+        least, most = np.mean(ranges, axis=0)
+        weights["min_var"].assign(least)
+        weights["max_var"].assign(most)
 
 
 def _fit(

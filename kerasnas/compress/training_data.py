@@ -1,5 +1,6 @@
 """The data that a model is fine-tuned on, checked at the door."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -7,7 +8,7 @@ import numpy as np
 
 from kerasnas.errors import InvalidArgument
 
-__all__ = ["all_samples", "training_data"]
+__all__ = ["all_samples", "shuffled", "training_data"]
 
 
 def training_data(model: keras.Model, x: Any, y: Any, batch_size: int, seed: int | None) -> tuple[Any, np.ndarray, Any]:
@@ -43,8 +44,36 @@ def training_data(model: keras.Model, x: Any, y: Any, batch_size: int, seed: int
         raise InvalidArgument("Expected labels y beside the inputs x, got None. Only a tf.data.Dataset brings its own labels.")
     inputs, labels = (_as_array(part, name) for part, name in ((x, "x"), (y, "y")))
     _check_arrays(model, inputs, labels)
-    data = tf.data.Dataset.from_tensor_slices((inputs, labels))
-    return inputs, labels, data.shuffle(len(inputs), seed=seed).batch(batch_size)
+    return inputs, labels, shuffled((inputs, labels), batch_size, seed)
+
+
+def shuffled(parts: Any, batch_size: int, seed: int | None) -> Any:
+    """Return a `tf.data.Dataset` of batches, in another order in each pass.
+
+    The orders follow from `seed` alone: those of `tf.data.Dataset.shuffle` also follow from TensorFlow's global seed, which
+    whoever calls may have set to anything.
+
+    Args:
+        parts: arrays of the same length, or a nest of them.
+        batch_size: rows per batch; the last one may be smaller.
+        seed: of the orders; None for others each time.
+    """
+    import tensorflow as tf
+
+    rng, tensors = np.random.default_rng(seed), tf.nest.map_structure(tf.convert_to_tensor, parts)
+    number = len(tf.nest.flatten(parts)[0])
+
+    def orders() -> Iterator[np.ndarray]:
+        order = rng.permutation(number)
+        for start in range(0, number, batch_size):
+            yield order[start : start + batch_size]
+
+    def taken(rows: Any) -> Any:
+        return tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), tensors)
+
+    data = tf.data.Dataset.from_generator(orders, output_signature=tf.TensorSpec((None,), tf.int64))
+    count = tf.data.experimental.assert_cardinality(-(-number // batch_size))
+    return data.apply(count).map(tf.autograph.experimental.do_not_convert(taken)).prefetch(2)
 
 
 def all_samples(model: keras.Model, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from kerasnas.compress.tfmot import load_tfmot
+from kerasnas.cost.activation_memory import AUGMENTATION
 from kerasnas.errors import InvalidArgument
 
 __all__ = ["translate"]
@@ -30,8 +31,8 @@ def translate(model: keras.Model, supports: Callable[[Any, Any], bool]) -> Any:
     """Rebuild a model in tf_keras, with its weights.
 
     Nested models come out flat. A layer is made from its config by the class of the same name; whether the copy computes the
-    same is for the caller to measure. Rescaling and Normalization become a depthwise convolution of one pixel, which is not
-    trained: that is what 8 bits can do.
+    same is for the caller to measure. Augmentation, which changes pictures in training alone, is left out. Rescaling and
+    Normalization become a depthwise convolution of one pixel, which is not trained: that is what 8 bits can do.
 
     Args:
         model: a built Keras 3 Functional or Sequential model of one input and one output.
@@ -100,6 +101,8 @@ def _steps(model: keras.Model) -> tuple[list[_Step], int]:
                 given = [known[id(tensor)] for tensor in node.input_tensors]
                 if isinstance(node.operation, keras.Model):
                     taken = replay(node.operation, given)
+                elif type(node.operation).__name__ in AUGMENTATION:
+                    taken = given
                 else:
                     taken = [next(numbers) for _ in node.output_tensors]
                     steps.append(_Step(node.operation, tuple(given), taken[0]))

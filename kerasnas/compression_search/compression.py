@@ -97,7 +97,8 @@ class Compression:
         original: the original's float file.
         chosen: the chosen candidate.
         rows: every file that was measured.
-        pareto: those that no other beats in accuracy, size and latency together, the smallest first.
+        pareto: those of the files that are kept which no other of them beats in accuracy, size and latency together, the smallest
+            first. A file goes when another beats it; latencies that are measured again may tell the two apart otherwise.
         settings: how the chosen network was made: ratios, importance, fine-tuning.
         n_held_out: samples that the candidates were judged on; no candidate was trained on them.
         control: the chosen network beside one of its size from scratch; None without pruning, or if it was not asked for.

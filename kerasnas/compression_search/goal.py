@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kerasnas.errors import InvalidArgument
+from kerasnas.export_checks import is_within
 
 if TYPE_CHECKING:
     from kerasnas.compression_search.compression import Candidate
@@ -62,7 +63,7 @@ class Goal:
     def excess(self, row: "Candidate") -> float:
         """Return by how much a file breaks its bounds, all of them added up; 0 where it keeps them."""
         loss = row.loss + row.loss_error
-        if self.best == "most accurate" or loss <= self.max_loss:
+        if self.best == "most accurate" or is_within(loss, self.max_loss):
             return self._too_large(row)
         return max((loss - self.max_loss) / _POINT, _LEAST) + self._too_large(row)
 

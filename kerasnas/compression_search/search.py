@@ -26,6 +26,7 @@ from kerasnas.compression_search.proposer import Proposer
 from kerasnas.compression_search.recipe import Recipe
 from kerasnas.compression_search.results import chosen_path, replaced, write_chosen, write_result
 from kerasnas.errors import DiskFull, InvalidArgument, KerasNASError
+from kerasnas.export_checks import is_within
 from kerasnas.guessing import warn_of_guessing
 from kerasnas.search.project_lock import project_lock
 from kerasnas.strategies import Dyna, Strategy
@@ -388,7 +389,7 @@ def _too_few(goal: Goal, n_held_out: int) -> str:
     """Say that so few samples cannot show that a file keeps the bound on the loss, if that is so."""
     agree = np.ones(n_held_out, bool)
     least = paired_error(agree, agree)
-    if goal.best == "most accurate" or least <= goal.max_loss:
+    if goal.best == "most accurate" or is_within(least, goal.max_loss):
         return ""
     enough = f"keep at least {math.ceil(math.sqrt(2) / goal.max_loss) - 2:,} apart, or " if goal.max_loss else ""
     return (

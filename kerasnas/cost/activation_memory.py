@@ -9,11 +9,12 @@ from keras import layers
 
 from kerasnas.cost.graph import Graph, Tensor
 
-__all__ = ["is_view", "peak_activation_bytes"]
+__all__ = ["AUGMENTATION", "is_view", "peak_activation_bytes"]
 
 # Augmentation that leaves the pictures as they are at inference; not every Keras has all of it. RandomCrop gives another
 # size, and AutoContrast works at inference, too.
-_AUGMENTATION = (
+# Layers that change pictures in training alone.
+AUGMENTATION = (
     "AugMix CutMix MixUp RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast "
     "RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHue RandomInvert "
     "RandomPerspective RandomPosterization RandomRotation RandomSaturation RandomSharpness RandomShear RandomTranslation "
@@ -31,7 +32,7 @@ _VIEWS = (
     layers.SpatialDropout1D,
     layers.SpatialDropout2D,
     layers.SpatialDropout3D,
-    *(getattr(layers, name) for name in _AUGMENTATION if hasattr(layers, name)),
+    *(getattr(layers, name) for name in AUGMENTATION if hasattr(layers, name)),
 )
 _VIEW_OPERATIONS = {"ExpandDims", "Identity", "Ravel", "Reshape", "Squeeze"}  # of keras.ops, by class name
 

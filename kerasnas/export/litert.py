@@ -25,7 +25,7 @@ from kerasnas.export.samples import check_labels, check_samples
 from kerasnas.export.saved_model import save_for_litert, signature_names
 from kerasnas.export.tf2onnx_repairs import scope_of
 from kerasnas.export.verify import run_keras, verify
-from kerasnas.export_checks import check_class_names, check_computation, check_preprocessing, check_shares
+from kerasnas.export_checks import check_class_names, check_computation, check_preprocessing, check_shares, is_within
 from kerasnas.guessing import warn_of_guessing
 from kerasnas.litert import LITERT_FORMATS, append_facts, convert_saved_model, open_litert
 
@@ -140,7 +140,7 @@ def to_litert(
                 accuracy = float(np.mean(came == classes))
                 keras_accuracy = float(np.mean(model_classes(view.model, run_keras(view, samples)[0]) == classes))
                 warn_of_guessing(keras_accuracy, classes)
-            if accuracy is not None and keras_accuracy is not None and not keras_accuracy - accuracy <= max_loss:
+            if accuracy is not None and keras_accuracy is not None and not is_within(keras_accuracy - accuracy, max_loss):
                 raise ExportMismatch(
                     f"Expected a file that loses at most {max_loss:g} of accuracy, but on {len(classes)} samples it has "
                     f"{accuracy:.4f} where Keras has {keras_accuracy:.4f}. Pass more samples for calibration, or take a format "

@@ -24,6 +24,7 @@ from kerasnas.export.quantized_file import write_quantized_file
 from kerasnas.export.samples import check_labels, check_samples, shapes_of
 from kerasnas.export.sensitive_nodes import sensitive_nodes
 from kerasnas.export.session import Session, open_session
+from kerasnas.export_checks import is_within
 from kerasnas.guessing import warn_of_guessing
 
 __all__ = ["quantize"]
@@ -123,7 +124,7 @@ def quantize(
         found += [attempt(name, name) for name in dict.fromkeys(formats)]
 
         def accepts(candidate: QuantizationCandidate) -> bool:
-            return candidate.loss <= max_loss and candidate.agreement >= min_agreement  # NaN, of a failure, is neither
+            return is_within(candidate.loss, max_loss) and candidate.agreement >= min_agreement  # NaN, of a failure, is neither
 
         found += _mend(found, attempt, weighted, accepts)
         found = _with_latencies(found, files, rounds, shapes_of(session.inputs, arrays))

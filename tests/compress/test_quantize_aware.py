@@ -200,6 +200,36 @@ def test_of_soft_labels_the_likeliest_class_counts(dense_model):
     assert np.array_equal(told, classes)
 
 
+@pytest.mark.parametrize("scale", [0.02, 1.0, 50.0])
+def test_ranges_are_those_of_the_data_from_the_first_step_on(scale, tmp_path):
+    """Activations of up to 0.1, 5 and 250: tfmot's own beginning of -6 to 6 rounds the first away and cuts the last off."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(320, 8)).astype("float32")
+    hidden, head = rng.normal(size=(8, 16)), rng.normal(size=(16, 3))
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(16, "relu"), layers.Dense(3, "softmax")])
+    model.set_weights([scale * hidden, np.zeros(16), head / scale, np.zeros(3)])
+    y = model(x).numpy().argmax(axis=1)
+    file = quantize_aware(model, x, y, tmp_path / "m.tflite", epochs=1, learning_rate=1e-6, seed=0, max_loss=0.05)
+    assert file.agreement >= 0.95
+
+
+@pytest.mark.slow
+def test_augmentation_is_left_out_of_the_training(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 6, 6, 1)).astype("float32"), np.arange(40) % 2
+    body = [layers.Conv2D(4, 3, activation="relu"), layers.GlobalAveragePooling2D(), layers.Dense(2, "softmax")]
+    plain = keras.Sequential([keras.Input((6, 6, 1)), *body])
+    varied = keras.Sequential([keras.Input((6, 6, 1)), layers.RandomFlip(), *body[:1], layers.RandomRotation(0.1), *body[1:]])
+    loose = {"validation_data": (x, y), "epochs": 1, "seed": 3, "max_loss": 1.0, "min_agreement": 0.0}
+    files = [
+        quantize_aware(model, x, y, tmp_path / f"{name}.tflite", **loose)
+        for name, model in (("plain", plain), ("varied", varied))
+    ]
+    runs = [open_litert(file.path) for file in files]
+    answers = [run.run({run.inputs[0][0]: x})[0] for run in runs]
+    np.testing.assert_array_equal(*answers)
+
+
 def test_one_batch_of_a_dataset_does_not_stand_for_all(dense_model, tmp_path):
     import tensorflow as tf
 

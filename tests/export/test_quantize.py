@@ -27,6 +27,7 @@ from kerasnas.export.quantization import QuantizationCandidate
 from kerasnas.export.quantization_formats import FORMATS, QuantizationFormat
 from kerasnas.export.sensitive_nodes import sensitive_nodes
 from kerasnas.export.session import open_session
+from kerasnas.export_checks import is_within
 
 MODULE = importlib.import_module("kerasnas.export.quantize")  # the package holds the function under this name
 
@@ -355,3 +356,12 @@ def test_a_file_whose_scales_come_of_the_batch_is_judged_sample_by_sample(name, 
     assert len(batches) == (10 if size == 1 else 2)
     alone = np.concatenate([session.run({session.inputs[0][0]: digits[0][i : i + 1]})[0] for i in range(10)])
     np.testing.assert_allclose(scores, alone, atol=1e-5)
+
+
+@given(st.integers(1, 20000), st.data())
+def test_what_loses_exactly_as_much_as_it_may_is_accepted(number, data):
+    wrong = data.draw(st.integers(1, number))
+    loss = 1.0 - (number - wrong) / number  # often a little more than wrong / number
+    assert is_within(loss, wrong / number)
+    assert not is_within(loss, (wrong - 1) / number)
+    assert not is_within(float("nan"), 1.0)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from kerasnas.compress.channels.importance import layer_at
 from kerasnas.compress.channels.tracer import Path
 from kerasnas.compress.checks import check_converged
+from kerasnas.compress.training_data import shuffled
 from kerasnas.errors import InvalidArgument
 
 __all__ = ["distillation_loss", "fine_tune", "loss_gradients", "with_lessons"]
@@ -93,15 +94,12 @@ def with_lessons(
         batch_size: rows per batch.
         seed: of the order; None for another one each time.
     """
-    import tensorflow as tf
-
     sizes = [list(shape[1:]) for shape in (teacher.output_shape, inputs.shape)]
     if None in sizes[0] or np.prod(sizes[0]) > np.prod(sizes[1]):
         return batches
     parts = [inputs[start : start + _LESSON] for start in range(0, len(inputs), _LESSON)]
     taught = np.concatenate([keras.ops.convert_to_numpy(teacher(part, training=False)) for part in parts])
-    data = tf.data.Dataset.from_tensor_slices((inputs, (labels, taught)))
-    return data.shuffle(len(inputs), seed=seed).batch(batch_size)
+    return shuffled((inputs, (labels, taught)), batch_size, seed)
 
 
 class _Clock(keras.callbacks.Callback):

@@ -32,7 +32,8 @@ class Answers:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return what the model answers."""
-        return np.asarray(self.model.predict(x, verbose=0))
+        kind = keras.backend.standardize_dtype(self.model.inputs[0].dtype)
+        return np.asarray(self.model.predict(_nearest(x, np.dtype(kind)) if "int" in kind else x, verbose=0))
 
 
 def scores_of(model: Any, images: ArrayLike) -> Scores:
@@ -159,6 +160,9 @@ def _of_images(path: str | os.PathLike[str]) -> FileClassifier:
 def _answers_of(file: FileClassifier, x: np.ndarray) -> np.ndarray:
     """Return what a file answers to images; of integers it is given the nearest that it takes."""
     kind = file.inputs[0].dtype
-    if kind is not None and kind.kind in "iu":
-        x = np.clip(np.rint(x), np.iinfo(kind).min, np.iinfo(kind).max)
-    return file([x])
+    return file([_nearest(x, kind) if kind is not None and kind.kind in "iu" else x])
+
+
+def _nearest(x: np.ndarray, kind: np.dtype[Any]) -> np.ndarray:
+    """Return the whole numbers of a kind that are the nearest."""
+    return np.clip(np.rint(x), np.iinfo(kind).min, np.iinfo(kind).max)

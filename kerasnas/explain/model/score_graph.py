@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerasnas.cost.graph import inner_graph
 
@@ -14,6 +15,17 @@ _SQUASHING = {"softmax", "log_softmax", "sigmoid"}
 _SQUASHING_OPERATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}  # layers and keras.ops nodes, by class name
 _NEVER_PROBABILITIES = {"tanh", "linear"}
 _PASSING = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Identity)
+
+
+def _as_input(value: Any, *, dtype: str) -> Any:
+    """Return a value as an input takes it: where that takes whole numbers, as the nearest of them."""
+    tensor = keras.ops.convert_to_tensor(value)
+    if keras.backend.is_int_dtype(dtype) and keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype)):
+        tensor = keras.ops.round(tensor)
+        kind = np.iinfo(dtype)
+        if kind.bits <= 16:  # a float32 does not hold the ends of more
+            tensor = keras.ops.clip(tensor, kind.min, kind.max)
+    return keras.ops.cast(tensor, dtype)
 
 
 class ScoreGraph:
@@ -44,7 +56,7 @@ class ScoreGraph:
         def run(graph: Any, inputs: Sequence[Any], prefix: str) -> Any:
             starts = []
             for one, value in zip(graph.inputs, inputs, strict=True):
-                cast = partial(keras.ops.convert_to_tensor, dtype=one.dtype)
+                cast = partial(_as_input, dtype=one.dtype)
                 starts.append(call(prefix, None, cast, (value,), {}))
 
             def hooked(operation: Any) -> Callable[..., Any]:

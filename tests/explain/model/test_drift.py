@@ -4,7 +4,7 @@ import pytest
 
 from kerasnas.compress import prune_channels
 from kerasnas.errors import InvalidArgument
-from kerasnas.explain import Attribution, drift, grad_cam, grad_cam_plus_plus, integrated_gradients, occlusion
+from kerasnas.explain import Attribution, drift, grad_cam, grad_cam_plus_plus, integrated_gradients, occlusion, rise
 from kerasnas.explain.model.black_box import scores_of
 from kerasnas.export import quantize, to_litert, to_onnx
 
@@ -242,3 +242,18 @@ def test_a_quantised_file_is_judged_like_any_other(half_empty, tmp_path):
     np.testing.assert_array_equal(again.rank_correlation[~found.blank], 1)
     np.testing.assert_array_equal(again.blank, found.blank)
     assert f"left out of this: {found.blank.sum()} for both." in str(again)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int32"])
+def test_a_network_of_whole_numbers_and_its_file_are_given_the_same_ones(kind, tmp_path):
+    keras.utils.set_random_seed(0)
+    stack = [keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.Flatten(), keras.layers.Dense(1, "sigmoid")]
+    model = keras.Sequential([keras.Input((8, 8, 1), dtype=kind), keras.layers.Rescaling(1.0), *stack])
+    images = np.random.default_rng(0).integers(0, 2, (6, 8, 8, 1)).astype(kind)
+    file = to_onnx(model, tmp_path / "m.onnx")
+    for maps in (occlusion(model, images, patch=2), rise(model, images, masks=64, seed=0)):
+        told = drift(maps, file)
+        assert told.rank_correlation.min() > 0.999
+        assert told.overlap.min() > 0.9
+    between, whole = (occlusion(model, images, patch=2, baseline=value).values for value in (0.6, 1.0))
+    np.testing.assert_array_equal(between, whole)
