@@ -97,7 +97,7 @@ class Compression:
         original: the original's float file.
         chosen: the chosen candidate.
         rows: every file that was measured.
-        pareto: those of the files that are kept which no other of them beats in accuracy, size and latency together, the smallest
+        pareto: the files that are kept and that no other of them beats in accuracy, size and latency together, the smallest
             first. A file goes when another beats it; latencies that are measured again may tell the two apart otherwise.
         settings: how the chosen network was made: ratios, importance, fine-tuning.
         n_held_out: samples that the candidates were judged on; no candidate was trained on them.
