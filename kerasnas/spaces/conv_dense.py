@@ -15,14 +15,17 @@ from kerasnas.spaces.blocks import BLOCKS, LAST, BlockStyle, block, pool
 
 __all__ = ["ConvDense"]
 
+# Pixels across the last feature maps that the default network comes to, if it has stages enough; those of ResNet and VGG.
+_LAST_SIDE = 7
+
 
 class ConvDense(kt.HyperModel):
     """Image classifiers of one to a few stages of convolution blocks and a dense head.
 
     Each stage chooses its block kind, depth, width, kernel, squeeze-and-excitation and shortcut; between stages the picture is
     halved. The raw pixels are scaled inside the model, so that a file made from it takes raw pixels. The defaults are a small
-    network that trains fast: two stages of one convolution each, and a flat head. `fit` takes integer or one-hot labels; the
-    models are compiled for one-hot labels, since label smoothing needs them.
+    network that trains fast: two stages of one convolution each, more until the picture is 7 pixels wide, and a flat head.
+    `fit` takes integer or one-hot labels; the models are compiled for one-hot labels, since label smoothing needs them.
 
     Args:
         input_shape: (height, width, channels), each >= 1.
@@ -117,7 +120,8 @@ class ConvDense(kt.HyperModel):
         hp.Choice("activation", ["relu", "swish", "gelu", "elu"])
         hp.Choice("normalization", ["batch", "layer", "none"])
         hp.Choice("filters", self.filters, default=self.filters[(len(self.filters) - 1) // 2])
-        hp.Int("stages", 1, self.stages, default=min(2, self.stages))
+        halvings = math.ceil(math.log2(max(min(self.input_shape[:2]) / _LAST_SIDE, 1.0)))
+        hp.Int("stages", 1, self.stages, default=min(max(halvings, 2), self.stages))
         hp.Choice("pooling", ["max", "average", "stride"])
         hp.Choice("pool_size", [2, 3])
         for s in range(1, self.stages + 1):
