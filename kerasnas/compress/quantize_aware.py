@@ -289,8 +289,9 @@ def _find_ranges(twin: Any, batches: Any) -> None:
             twin(tf.cast(inputs, tf.float32), training=False)
     for weights, ranges in seen.values():
         least, most = np.mean(ranges, axis=0)
-        weights["min_var"].assign(least)
-        weights["max_var"].assign(most)
+        if least < most:  # what is always zero has no range
+            weights["min_var"].assign(least)
+            weights["max_var"].assign(most)
 
 
 def _fit(

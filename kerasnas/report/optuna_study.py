@@ -49,31 +49,33 @@ def to_optuna(
         MissingExtra: if Optuna is not installed.
     """
     record, folder = _found(search)
+    name, source = study_name or folder.name, str(record.path.resolve())
     with quiet_optuna() as optuna:
         try:
             opened = optuna.storages.get_storage(storage)
-            known = optuna.get_all_study_names(opened)
+            names = optuna.get_all_study_names(opened)
         except Exception as error:  # whatever the driver of a database raises
             raise InvalidArgument(
                 f"Expected a storage that Optuna can open, such as 'sqlite:///searches.db', got {storage!r}: {error}"
             ) from error
-        name, source = study_name or folder.name, str(record.path.resolve())
         distributions = _distributions(optuna, record)
         trials = [_frozen(optuna, record, trial, distributions) for trial in record.ended]
         directions = ["maximize" if direction == "max" else "minimize" for _, direction in record.objectives]
-        study = optuna.load_study(study_name=name, storage=opened) if name in known else None
+        study = optuna.load_study(study_name=name, storage=opened) if name in names else None
         if study is not None and study.user_attrs.get(_SOURCE) != source:
             raise InvalidArgument(
                 f"Expected a new study, or that of the search in {source}, got {name!r}, which is another. Pass a study_name."
             )
         there = [] if study is None else study.get_trials(deepcopy=False)
-        if study is None or len(there) > len(trials) or not all(map(_is_same, there, trials)):
+        by_id = {trial.user_attrs["trial_id"]: trial for trial in trials}
+        if study is None or not all(_is_same(one, by_id.get(one.user_attrs.get("trial_id"))) for one in there):
             if study is not None:
                 optuna.delete_study(study_name=name, storage=opened)
             study, there = optuna.create_study(study_name=name, storage=opened, directions=directions), []
             study.set_user_attr(_SOURCE, source)
             study.set_metric_names([objective for objective, _ in record.objectives])
-        study.add_trials(trials[len(there) :])
+        known = {one.user_attrs["trial_id"] for one in there}
+        study.add_trials([trial for trial in trials if trial.user_attrs["trial_id"] not in known])
     return study
 
 
@@ -147,7 +149,9 @@ def _plain(value: Any) -> Any:
 
 
 def _is_same(there: Any, trial: Any) -> bool:
-    """Return whether a trial of the study tells what the record does."""
+    """Return whether a trial of the study tells what the record does, if that has it."""
+    if trial is None:
+        return False
     known = json.loads(json.dumps(trial.user_attrs))
     told = (trial.state, trial.values, trial.params, trial.distributions, known)
     return told == (there.state, there.values, there.params, there.distributions, there.user_attrs)

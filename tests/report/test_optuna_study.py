@@ -94,6 +94,11 @@ def test_a_study_grows_with_its_search(project, storage):
     assert len(before) == 5
     assert after[:5] == before  # they are not written again
     assert len(after) == 8
+    some = to_optuna(replace(record, trials=record.trials[1::2]), storage, study_name="of several workers").trials
+    whole = to_optuna(record, storage, study_name="of several workers")  # some had begun earlier, and ended later
+    assert [t._trial_id for t in whole.trials[:4]] == [t._trial_id for t in some]
+    assert sorted(t.user_attrs["trial_id"] for t in whole.trials) == [t.trial_id for t in record.trials]
+    optuna.delete_study(study_name="of several workers", storage=storage)
     trials = list(record.trials)
     trials[0] = replace(trials[0], status="COMPLETED", score=0.5)  # as one that was taken up
     anew = to_optuna(replace(record, trials=tuple(trials)), storage)
