@@ -16,7 +16,8 @@ __all__ = ["command"]
     "--charts", type=click.Path(file_okay=False, path_type=Path), help="Folder that also takes each chart as an SVG file."
 )
 @click.option("--optuna", metavar="STORAGE", help="Also copy the trials to a study of Optuna there: sqlite:///run.db.")
-def command(run: Path, out: Path | None, charts: Path | None, optuna: str | None) -> None:
+@click.option("--study-name", help="Name of that study; that of the folder by default.")
+def command(run: Path, out: Path | None, charts: Path | None, optuna: str | None, study_name: str | None) -> None:
     """Write one self-contained HTML page about RUN, from whatever the other commands have left in it.
 
     RUN may also be the project folder of a search that is still running, or the folder in which `kerasnas explain` or
@@ -24,8 +25,8 @@ def command(run: Path, out: Path | None, charts: Path | None, optuna: str | None
     """
     from kerasnas.report import to_optuna, write_report
 
-    study = to_optuna(run, optuna) if optuna is not None else None
     page = write_report(run, out, charts=charts, tell=lambda what: click.echo(f"  {what[0].lower()}{what[1:]}", err=True))
     click.echo(f"wrote {page}")
-    if study is not None:
+    if optuna is not None:
+        study = to_optuna(run, optuna, study_name=study_name)
         click.echo(f"wrote study {study.study_name} of {len(study.trials)} trials; see it with: optuna-dashboard {optuna}")

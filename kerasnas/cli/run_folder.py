@@ -17,7 +17,7 @@ from kerasnas.cli.options import LITERT
 from kerasnas.datasets import Dataset, load
 from kerasnas.errors import InvalidArgument
 from kerasnas.estimators import ImageClassifier
-from kerasnas.export.certificate import certificate_path
+from kerasnas.export.certificate import Certificate, certificate_path
 from kerasnas.export.model_digest import weights_sha256
 from kerasnas.image_data import encode_labels, pixel_range
 from kerasnas.keras_file import load_model
@@ -346,9 +346,10 @@ def _is_certificate(path: Path) -> bool:
 
 def _certified_weights(path: Path) -> str | None:
     """Return the digest of the weights of which an exported file was made; None if no certificate tells it."""
-    certificate = certificate_path(path)
-    told = _read_if_there(certificate).get("model") if _is_certificate(certificate) else None
-    return told.get("weights_sha256") if isinstance(told, dict) else None
+    try:
+        return (Certificate.load(certificate_path(path)).model or {}).get("weights_sha256")
+    except InvalidArgument:  # none, or a damaged one
+        return None
 
 
 def _is_run(folder: Path) -> bool:

@@ -289,7 +289,7 @@ def _find_ranges(twin: Any, batches: Any) -> None:
             twin(tf.cast(inputs, tf.float32), training=False)
     for weights, ranges in seen.values():
         least, most = np.mean(ranges, axis=0)
-        if least < most:  # what is always zero has no range
+        if most - least > 1e-6:  # of what is always zero LiteRT takes no range
             weights["min_var"].assign(least)
             weights["max_var"].assign(most)
 

@@ -60,7 +60,8 @@ def shuffled(parts: Any, batch_size: int, seed: int | None) -> Any:
     """
     import tensorflow as tf
 
-    rng, tensors = np.random.default_rng(seed), tf.nest.map_structure(tf.convert_to_tensor, parts)
+    rng = np.random.default_rng(None if seed is None else seed % 2**64)  # as TensorFlow took them, also negative ones
+    tensors = tf.nest.map_structure(tf.convert_to_tensor, parts)
     number = len(tf.nest.flatten(parts)[0])
 
     def orders() -> Iterator[np.ndarray]:

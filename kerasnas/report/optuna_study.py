@@ -64,7 +64,8 @@ def to_optuna(
         study = optuna.load_study(study_name=name, storage=opened) if name in names else None
         if study is not None and study.user_attrs.get(_SOURCE) != source:
             raise InvalidArgument(
-                f"Expected a new study, or that of the search in {source}, got {name!r}, which is another. Pass a study_name."
+                f"Expected a new study, or that of the search in {source}, got {name!r}, which is another. Pass a study_name "
+                "(--study-name)."
             )
         there = [] if study is None else study.get_trials(deepcopy=False)
         by_id = {trial.user_attrs["trial_id"]: trial for trial in trials}

@@ -124,7 +124,7 @@ class SearchProgress:
         self._seconds.append(seconds)
         self._done += not again
         best = False
-        if score is not None and not self._several:
+        if score is not None and math.isfinite(score) and not self._several:
             of_all = self._best_of_all()  # this trial's, too; another worker's may be better
             of_all = score if of_all is None else of_all
             best = (self._best is None or self._sign * score > self._sign * self._best) and score == of_all
@@ -152,8 +152,9 @@ class SearchProgress:
 
     def _best_of_all(self) -> float | None:
         """Return the best score of the search; None if there is none, or no one best."""
-        scores = [] if self._several else [trial.score for trial in self._trials(1) if trial.score is not None]
-        return scores[0] if scores else None
+        best = [] if self._several else self._trials(1)
+        scores = [trial.score for trial in best if trial.status == "COMPLETED" and trial.score is not None]
+        return next(filter(math.isfinite, scores), None)
 
     def _show(self, epoch: str, part: float = 0.0) -> None:
         left = ""

@@ -48,21 +48,18 @@ def best_arm(decisions: Sequence[Decision], observations: Sequence[Observation])
         ValueError: if no score is finite.
     """
     scores = np.array([score for _, score in observations], float)
-    scores[~np.isfinite(scores)] = np.nan
-    if np.isnan(scores).all():
+    if not np.isfinite(scores).any():
         raise ValueError(f"Expected at least one observation with a finite score, got {len(scores)} without.")
     encoding = Encoding(decisions)
-    units = encoding.encode([choices for choices, _ in observations])
-    scale = scale_for(units, scores, near_copies(units, encoding.sizes))
+    scored = np.flatnonzero(np.isfinite(scores))  # a failure says nothing of how well its neighbours score
+    units = encoding.encode([choices for choices, score in observations if np.isfinite(score)])
+    scale = scale_for(units, scores[scored], near_copies(units, encoding.sizes))
     surrogate = Surrogate(encoding, networks=False)  # a report should not have to start a backend
     surrogate.tune(units, scale.targets)
     surrogate.fit(units, scale.targets)
     mean, deviation = surrogate.predict(units)
     mean = mean + _PARTICULAR * (scale.targets - mean)
     low, middle, high = (scale.scores(m) for m in (mean - deviation, mean, mean + deviation))
-    failed = np.isnan(scores)
-    index = int(np.argmax(np.where(failed, -np.inf, mean)))
-    half_width = (high - low) / 2
-    return BestArm(
-        index, tuple(np.where(failed, np.nan, middle).tolist()), tuple(np.where(failed, np.nan, half_width).tolist())
-    )
+    told = np.full((2, len(scores)), np.nan)
+    told[:, scored] = middle, (high - low) / 2
+    return BestArm(int(scored[np.argmax(mean)]), *(tuple(row.tolist()) for row in told))

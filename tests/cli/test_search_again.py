@@ -110,5 +110,6 @@ def test_files_of_an_earlier_network_are_told(tmp_path, capsys):
     assert main([*command, "--litert", "float16"]) == 0
     assert "other weights" not in capsys.readouterr().err
     (tmp_path / "net-quantized.onnx").write_bytes(b"no file of ours")
+    (tmp_path / "net-float16.json").write_text('{"kerasnas_certificate": 1, "mo', "utf-8")
     assert main(command) == 0
     assert "other weights" not in capsys.readouterr().err

@@ -213,6 +213,18 @@ def test_ranges_are_those_of_the_data_from_the_first_step_on(scale, tmp_path):
     assert file.agreement >= 0.95
 
 
+def test_units_that_never_fire_have_no_range(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(320, 8)).astype("float32")
+    inputs = keras.Input((8,))
+    dead = layers.Dense(16, "relu", bias_initializer=keras.initializers.Constant(-100.0))(inputs)
+    both = layers.Add()([layers.Dense(16, "relu")(inputs), dead])
+    model = keras.Model(inputs, layers.Dense(3, "softmax")(both))
+    y = model(x).numpy().argmax(axis=1)
+    file = quantize_aware(model, x, y, tmp_path / "m.tflite", epochs=1, learning_rate=1e-6, seed=0, max_loss=0.1)
+    assert file.twin_agreement > 0.95
+
+
 @pytest.mark.slow
 def test_augmentation_is_left_out_of_the_training(tmp_path):
     rng = np.random.default_rng(0)

@@ -161,3 +161,6 @@ def test_the_command_line_copies_a_search(project, storage, capsys):
     assert main(["report", str(project), "--out", str(project.parent / "page.html"), "--optuna", storage]) == 0
     assert f"wrote study planted of 8 trials; see it with: optuna-dashboard {storage}" in capsys.readouterr().out
     assert len(optuna.load_study(study_name="planted", storage=storage).trials) == 8
+    command = ["report", str(project), "--out", str(project.parent / "page.html"), "--optuna", storage]
+    assert main([*command, "--study-name", "another"]) == 0
+    assert set(optuna.get_all_study_names(storage)) == {"planted", "another"}

@@ -97,6 +97,16 @@ def test_the_best_is_that_of_all_workers(capsys):
     assert fifth.endswith("score 0.8750 best so far")
 
 
+def test_a_failed_trial_is_not_the_best(capsys):
+    known = [SimpleNamespace(score=float("nan"), status="FAILED")]
+    progress = SearchProgress(objective="score", direction="max", total=9, epochs=1, trials=lambda number: known[:number])
+    with progress:
+        progress.end_trial(1, float("nan"), {}, None)  # as KerasTuner's own oracles score one
+        known.insert(0, SimpleNamespace(score=0.5, status="COMPLETED"))
+        progress.end_trial(2, 0.5, {}, None)
+    assert capsys.readouterr().out.splitlines()[1].endswith("score 0.5000 best so far")
+
+
 def test_of_several_objectives_each_is_told(make, fake, capsys):
     both = [kt.Objective("score", "max"), kt.Objective("cost", "min")]
     results = [{"score": 0.5, "cost": 2.0}, {"score": 0.25, "cost": 3.0}]

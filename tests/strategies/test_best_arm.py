@@ -57,6 +57,26 @@ def test_the_means_of_near_copies_say_how_far_they_can_be_trusted():
     assert np.mean(covered) > 0.87
 
 
+def test_failures_do_not_pull_down_what_is_near_them():
+    """With three of ten trials failed at random, the deviations cover the truth as they do without failures."""
+    reals = [Range(name=name, low=0.0, high=1.0) for name in "abc"]
+    covered, bias = [], []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        places = np.concatenate([rng.random((20, 3)), 0.5 + 0.08 * rng.uniform(-1, 1, (40, 3))])
+        truths = -((places - 0.5) ** 2).sum(axis=1)
+        scores = np.where(rng.random(60) < 0.3, np.nan, truths + 0.005 * rng.normal(size=60))
+        observations = [(dict(zip("abc", p.tolist(), strict=True)), s) for p, s in zip(places, scores.tolist(), strict=True)]
+        arm = best_arm(reals, observations)
+        known = np.isfinite(scores)
+        assert np.isnan(np.array(arm.mean)[~known]).all()
+        off = (np.array(arm.mean) - truths)[known]
+        covered.append(np.mean(np.abs(off) < 2 * np.array(arm.std)[known]))
+        bias.append(off.mean())
+    assert np.mean(covered) > 0.85
+    assert abs(np.mean(bias)) < 0.002
+
+
 def test_failed_observations_have_no_mean_and_never_win():
     observations = [
         ({"d0": 2, "d1": 2, "d2": 2, "d3": 2}, np.nan),
