@@ -28,6 +28,8 @@ _GROWTH = 1.15
 _BATCH, _ROUNDS, _MORE_ROUNDS = 48, 10, 1
 # The share of early trials that are changes to the best one, where there are points to begin with, and of how many decisions.
 _NEAR, _MOVES = 0.75, 4
+# Scored trials without which failures are not told from chance.
+_FEWEST = 5
 # What the policy's candidates are compared with.
 _DRAWN, _ELITES, _MUTANTS = 32, 8, 12
 
@@ -36,12 +38,13 @@ class Dyna(Strategy):
     r"""Learn a model of the reward from all trials, train a policy against it in imagination, propose the best it finds.
 
     The reward model is an ensemble with uncertainty (`Surrogate`) on the ranks of the scores, or on the scores themselves where
-    more than a tenth of the trials are near-copies of earlier ones (`LinearScale`). The imagined reward of a
-    configuration is the logarithm of its expected improvement over the best posterior mean so far; the policy is trained on it
-    with PPO. A trial is the best of the policy's draws, of changes to the best configurations, and of changes to those. Until
-    there are `initial` trials, or while no model ranks held-out trials the right way round, trials are drawn at random; where
-    somebody named configurations to begin with, three of four are changes to the best trial instead. Configurations under way
-    count, for the Gaussian processes, as if they had scored what the ensemble predicts.
+    more than a tenth of the trials are near-copies of earlier ones (`LinearScale`). The imagined reward of a configuration is
+    the logarithm of its expected improvement over the best posterior mean so far; the policy is trained on it with PPO. A trial
+    is the best of the policy's draws, of changes to the best configurations, and of changes to those. Until there are `initial`
+    trials, or while no model ranks held-out trials the right way round, trials are drawn at random; where somebody named
+    configurations to begin with, three of four are changes to the best trial instead. Failures count as the worst scores where
+    the best model foresees which of the held-out trials failed, and else not at all: what fails by chance tells nothing of what
+    is near it. Configurations under way count, for the Gaussian processes, as if they had scored what the ensemble predicts.
 
     Args:
         initial: number of trials that are drawn at random first, >= 2; none where an earlier search was learnt from.
@@ -67,6 +70,7 @@ class Dyna(Strategy):
         self._surrogate = Surrogate(self._encoding, networks=not self.scores_change)
         self._policy = AutoregressivePolicy(self._encoding)
         self._tuned = 0
+        self._by_chance = False
         self._beliefs: Beliefs | None = None
 
     @one_thread
@@ -95,9 +99,9 @@ class Dyna(Strategy):
         taken = self._tried.union(self._encoding.keys(under_way))
         if not self._prepare():
             return self._explore(rng, taken)
-        scale = self._scale(len(self._scores))
-        self._surrogate.fit(self._units, scale.targets, under_way)
-        reward = _ExpectedImprovement(self._surrogate, np.concatenate([self._units, under_way]))
+        units, scale = self._learnt(len(self._scores))
+        self._surrogate.fit(units, scale.targets, under_way)
+        reward = _ExpectedImprovement(self._surrogate, np.concatenate([units, under_way]))
         policy = self._policy.copy()
         imagined = _train(policy, reward, _MORE_ROUNDS, rng)
         candidates = self._candidates(policy, reward, imagined, taken, rng)
@@ -117,9 +121,13 @@ class Dyna(Strategy):
             self._beliefs = self._policy.beliefs()
         return self._beliefs
 
-    def _scale(self, count: int) -> Scale:
-        """Return the first `count` scores on the scale of the reward models."""
-        return scale_for(self._units[:count], self._scores[:count], self._copies[:count])
+    def _learnt(self, count: int) -> tuple[Array, Scale]:
+        """Return those of the first `count` trials that the reward models learn from, and their scores on a scale for them."""
+        rows = np.arange(count)
+        if self._by_chance:
+            rows = rows[np.isfinite(self._scores[:count])]
+        units = self._units[rows]
+        return units, scale_for(units, self._scores[rows], [self._copies[row] for row in rows])
 
     def _prepare(self) -> bool:
         """Tune the models and train the policy as of the last checkpoint; tell whether they are to be relied on."""
@@ -128,9 +136,15 @@ class Dyna(Strategy):
             return False
         checkpoint = _checkpoint(count, self.initial)
         if checkpoint != self._tuned or self._beliefs is None:
-            units, targets = self._units[:checkpoint], self._scale(checkpoint).targets
-            self._surrogate.tune(units, targets)
-            self._surrogate.fit(units, targets)
+            self._by_chance = False
+            units, scale = self._learnt(checkpoint)
+            self._surrogate.tune(units, scale.targets)
+            failed = ~np.isfinite(self._scores[:checkpoint])
+            if failed.any() and (~failed).sum() >= _FEWEST and not self._surrogate.foresees(failed):
+                self._by_chance = True
+                units, scale = self._learnt(checkpoint)
+                self._surrogate.tune(units, scale.targets)
+            self._surrogate.fit(units, scale.targets)
             self._policy = AutoregressivePolicy(self._encoding)
             if self._surrogate.is_useful:
                 reward = _ExpectedImprovement(self._surrogate, units)

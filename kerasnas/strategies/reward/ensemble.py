@@ -36,6 +36,10 @@ class RewardEnsemble:
         self.correlations: dict[str, float] = {}
         self.chosen: tuple[str, ...] = ()
 
+    def held_out(self) -> Array:
+        """Return what the best model predicts of each row of the last `tune` when it has not seen that row."""
+        return self.models[max(self.correlations, key=lambda name: self.correlations[name])].held_out()
+
     def tune(self, units: Array, targets: Array) -> None:
         """Tune the models and choose the good ones."""
         self.correlations = {}

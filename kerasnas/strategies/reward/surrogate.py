@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu
 
 from kerasnas.strategies.encoding import Encoding
 from kerasnas.strategies.reward.base import RewardModel
@@ -18,6 +19,8 @@ Array = NDArray[np.float64]
 # Before any trial of this search an earlier one counts so much; it takes about so many trials to change that.
 _TRUST, _TRUST_TRIALS = 0.8, 5.0
 _FEWEST_TARGETS = 3
+# Failures are foreseen if chance ranks them as low as this seldom.
+_BY_CHANCE = 0.05
 
 
 class Surrogate:
@@ -61,6 +64,18 @@ class Surrogate:
     def is_useful(self) -> bool:
         """Whether it predicts better than chance, as far as is known."""
         return self.knows_earlier or max(self.correlations.values(), default=0.0) > 0
+
+    def foresees(self, failed: NDArray[np.bool_]) -> bool:
+        """Tell whether the best model, tuned with failures as the worst scores, ranks held-out failures below other trials.
+
+        Args:
+            failed: of each trial of the last `tune` whether it failed; some did, and some did not.
+        """
+        predicted = self._ensemble.held_out()
+        told = failed[: len(predicted)]
+        if not told.any() or told.all():
+            return True
+        return bool(mannwhitneyu(predicted[told], predicted[~told], alternative="less").pvalue < _BY_CHANCE)
 
     def learn_earlier(self, units: Array, targets: Array) -> None:
         """Learn an earlier search, unless nothing can be learnt from it; of several the mean is taken."""
